@@ -1,0 +1,64 @@
+"""The objects that a spec stands for, as frozen values in the servers' own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+OWNER_KEY = "managed-by"
+OWNER = "hms-nomad"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigEntry:
+    """A Consul config entry; ``body`` is what ``PUT /v1/config`` takes, including Kind, Name and Meta."""
+
+    kind: str
+    name: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Intention:
+    """One caller's right to call one service: a single source inside the destination's service-intentions entry.
+
+    The destination's owner and every caller write into the same entry, so the unit that we own is the source, not the entry.
+    ``declared_by`` is "uses" (the caller's spec) or "allow" (the destination's spec).
+    """
+
+    source: str
+    destination: str
+    declared_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryRecord:
+    """What the registry says of a service once it runs; it is derived from the catalog, never stored beside it."""
+
+    name: str
+    version: str
+    release: str
+    url: str
+    port: int
+    protocol: str
+    routes: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Everything that one spec stands for on one platform.
+
+    ``release`` is a short hash of what replaces instances when it changes; ``digest`` a hash of the whole job without its count.
+    ``job`` is the struct of ``PUT /v1/jobs`` (durations in nanoseconds). ``vault`` holds roles and policies.
+    """
+
+    service: str
+    namespace: str
+    release: str
+    digest: str
+    job: Mapping[str, Any]
+    entries: tuple[ConfigEntry, ...]
+    intentions: tuple[Intention, ...]
+    vault: tuple[Mapping[str, Any], ...]
+    registry: RegistryRecord

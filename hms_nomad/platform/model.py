@@ -1,0 +1,48 @@
+"""What an operator configured once for a cluster: addresses, defaults, and how sidecars run."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerAddress(_Section):
+    """Where one server answers and how its certificate is checked. Tokens never stand here."""
+
+    address: str = Field(description="URL with scheme and port, for example https://nomad.agency.gov:4646.")
+    ca_file: str | None = Field(None, description="PEM file of the authority that signed the server's certificate.")
+    client_cert: str | None = Field(None, description="PEM file of the client certificate, where the server asks for one.")
+    client_key: str | None = Field(None, description="PEM file of the client certificate's key.")
+    tls_server_name: str | None = Field(None, description="Name expected in the server's certificate.")
+    token_file: str | None = Field(None, description="File (mode 0600) whose only line is the token.")
+
+
+class Sidecar(_Section):
+    """How the Connect sidecars (Envoy) run on this platform."""
+
+    driver: str = Field("docker", description="docker, exec or raw_exec.")
+    image: str | None = Field(None, description="Envoy image for the docker driver; Nomad's own default when absent.")
+    command: str = Field("/usr/local/bin/envoy", description="Envoy binary for the exec and raw_exec drivers.")
+    cpu: int = Field(100, description="MHz reserved for a sidecar.")
+    memory: int = Field(128, description="MiB reserved for a sidecar.")
+
+
+class Platform(_Section):
+    """One cluster as the compiler and the clients see it."""
+
+    name: str = "default"
+    nomad: ServerAddress = ServerAddress(address="http://127.0.0.1:4646")
+    consul: ServerAddress = ServerAddress(address="http://127.0.0.1:8500")
+    vault: ServerAddress | None = None
+    namespace: str = "default"
+    region: str = "global"
+    datacenters: tuple[str, ...] = ("*",)
+    node_pool: str = "default"
+    sidecar: Sidecar = Sidecar()
+    command_driver: str = Field("exec", description="Driver of services that name a command instead of an image.")
+    mesh_domain: str = "mesh"
+    production: bool = False
+    development: bool = Field(False, description="True for a stack that `dev up` made.")

@@ -1,0 +1,132 @@
+"""The ``.hms.yml`` language as frozen models: one source for type, default, meaning and example of each field.
+
+The JSON Schema, ``hms-nomad explain`` and the hints of errors are generated from here. Durations are strings
+("500ms", "30s", "5m", "2h"); ``hms_nomad.spec.duration`` turns them into nanoseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+DNS_LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+DURATION = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
+
+ServiceName = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
+Duration = Annotated[str, StringConstraints(pattern=DURATION)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"]
+Protocol = Literal["http", "http2", "grpc", "tcp"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Route(_Section):
+    """One path that the service answers; everything else is refused by the mesh and by the gateway."""
+
+    path: str = Field(description="Path that is answered; starts with a slash.", examples=["/receipt"], pattern=r"^/")
+    match: Literal["exact", "prefix", "regex"] = Field("prefix", description="How the path is compared.")
+    methods: tuple[Method, ...] = Field((), description="Methods that are answered; all of them when empty.", examples=[["POST"]])
+    public: bool = Field(False, description="True: also reachable from outside through the gateway.")
+    timeout: Duration | None = Field(None, description="Longest time for one try of a request; `mesh.timeout` when absent.")
+
+
+class CpuBounds(_Section):
+    """Bounds of the CPU rule, in percent of what the instances reserved."""
+
+    high: Percent = Field(70, description="Above this one instance is added.")
+    low: Percent = Field(30, description="Below this one instance is taken away.")
+
+
+class Scaling(_Section):
+    """Between how many instances the service runs, and what moves the count."""
+
+    min: int = Field(1, ge=0, le=10_000, description="Instances that always run.")
+    max: int = Field(1, ge=1, le=10_000, description="Instances that are never exceeded.")
+    cpu: CpuBounds = Field(CpuBounds(), description="The CPU rule.")
+    every: Duration = Field("15s", description="Time between two evaluations.")
+    cooldown: Duration = Field("60s", description="Rest after a scaling action.")
+
+
+class Health(_Section):
+    """The check that decides whether an instance gets traffic."""
+
+    kind: Literal["http", "grpc", "command"] = Field("http", description="How the instance is asked.")
+    path: str = Field("/health", description="Path of an http check.", pattern=r"^/")
+    command: tuple[str, ...] = Field((), description="Program and arguments of a command check; exit code 0 is healthy.")
+    interval: Duration = Field("2s", description="Time between two checks.")
+    timeout: Duration = Field("1s", description="Longest time for an answer; shorter than the interval.")
+
+
+class Probe(_Section):
+    """A named question to a new release, asked before it gets more traffic; a failed one takes the release back."""
+
+    path: str = Field(description="Path that must answer with a 2xx status.", pattern=r"^/", examples=["/gve"])
+    method: Method = Field("GET", description="Method of the request.")
+    timeout: Duration = Field("5s", description="Longest time for an answer.")
+
+
+class Resources(_Section):
+    """What one instance reserves."""
+
+    cpu: int = Field(100, ge=1, description="MHz.")
+    memory: int = Field(128, ge=10, description="MiB.")
+    memory_max: int | None = Field(None, ge=10, description="MiB up to which the instance may grow where the node allows it.")
+
+
+class MeshPolicy(_Section):
+    """How callers' sidecars treat requests to this service."""
+
+    timeout: Duration = Field("15s", description="Longest time for one try of a request.")
+    retries: int = Field(2, ge=0, le=10, description="Further tries on another instance after a failed one.")
+    retry_on: tuple[str, ...] = Field(
+        ("connect-failure", "refused-stream", "reset", "gateway-error"),
+        description="Failures that are tried again.",
+    )
+    connect_timeout: Duration = Field("3s", description="Longest time to open a connection to an instance.")
+
+
+class Rollout(_Section):
+    """How traffic moves from one release to the next."""
+
+    strategy: Literal["canary", "blue-green", "rolling"] = Field("canary", description="Way of moving.")
+    steps: tuple[Percent, ...] = Field((1, 10, 50, 100), description="Shares of traffic for the new release, in percent.")
+    every: Duration = Field("30s", description="Shortest time at one step.")
+    success: Percent = Field(99, description="Lowest share of successful requests, in percent.")
+    p99: Duration | None = Field(None, description="Highest p99 latency of the new release.")
+    min_requests: int = Field(20, ge=0, description="Requests to the new release below which a step is not judged.")
+    on_no_traffic: Literal["probe", "wait", "promote", "fail"] = Field(
+        "promote", description="What happens at the end of a step with too few requests."
+    )
+    min_healthy: Duration = Field("3s", description="How long an instance must stay healthy to count as healthy.")
+    deadline: Duration = Field("2m", description="Longest time for a new instance to become healthy.")
+    drain: Duration = Field("5s", description="Time between deregistering an instance and stopping it.")
+
+
+class Spec(_Section):
+    """One service: what runs, what it answers, whom it calls, how it scales and how it is rolled out."""
+
+    name: ServiceName = Field(description="Name of the service: a DNS label.", examples=["receipt-svc"])
+    version: str = Field(description="Version as people say it.", examples=["1.0.0"], min_length=1, max_length=128)
+    image: str | None = Field(None, description="Container image.", examples=["ghcr.io/gov/receipt:1.0"])
+    command: tuple[str, ...] = Field((), description="Program and arguments, instead of an image.", examples=[["python3", "app.py"]])
+    args: tuple[str, ...] = Field((), description="Arguments for the image's entrypoint.")
+    port: int = Field(description="Port on which the instance listens; also in the variable PORT.", ge=1, le=65535, examples=[3000])
+    protocol: Protocol = Field("http", description="What the port speaks.")
+    routes: tuple[Route, ...] = Field((), description="What the service answers; everything when empty.")
+    scaling: Scaling = Field(Scaling(), description="How many instances run.")
+    health: Health | None = Field(None, description="The check that decides whether an instance gets traffic.")
+    probes: dict[ServiceName, Probe] = Field({}, description="Named questions to a new release.")
+    env: dict[str, str] = Field({}, description="Environment variables.")
+    resources: Resources = Field(Resources(), description="What one instance reserves.")
+    uses: tuple[ServiceName, ...] = Field((), description="Services that this one calls, as http://NAME.mesh.")
+    allow: tuple[ServiceName, ...] = Field((), description="Services that may call this one without declaring it.")
+    mesh: MeshPolicy = Field(MeshPolicy(), description="How callers' sidecars treat requests to this service.")
+    rollout: Rollout = Field(Rollout(), description="How traffic moves to a new release.")
+    owner: str | None = Field(None, description="Team that answers for the service; shown in the Nomad UI.")
+    description: str | None = Field(None, description="What the service does; shown in the Nomad UI.", max_length=1000)
+    links: dict[str, str] = Field({}, description="Label and URL of pages for operators; shown in the Nomad UI.")
+    nomad: dict[str, Any] = Field({}, description="Escape hatch: merged into the Nomad job last, and shown in the diff.")
