@@ -1,1 +1,35 @@
-"""compile"""
+"""Spec + Platform -> Desired: pure, so the same input gives the same bytes."""
+
+from __future__ import annotations
+
+from hms_nomad.compile.desired import Desired, RegistryRecord
+from hms_nomad.compile.entries import config_entries, intentions, permissions
+from hms_nomad.compile.job import compile_job
+from hms_nomad.compile.names import service_url
+from hms_nomad.platform.model import Platform
+from hms_nomad.spec.model import Spec
+
+
+def compile_spec(spec: Spec, platform: Platform) -> Desired:
+    """Everything that a spec stands for on a platform (chapter 12, sections 3.2 and 4.1)."""
+    job = compile_job(spec, platform)
+    return Desired(
+        service=spec.name,
+        namespace=platform.namespace,
+        release=job.release,
+        digest=job.digest,
+        job=job.body,
+        entries=config_entries(spec, job.release),
+        intentions=intentions(spec),
+        permissions=permissions(spec.routes) if spec.protocol != "tcp" else (),
+        vault=(),
+        registry=RegistryRecord(
+            name=spec.name,
+            version=spec.version,
+            release=job.release,
+            url=service_url(spec, platform),
+            port=spec.port,
+            protocol=spec.protocol,
+            routes=tuple(route.model_dump(mode="json", exclude_none=True) for route in spec.routes),
+        ),
+    )

@@ -23,13 +23,15 @@ class ConfigEntry:
 class Intention:
     """One caller's right to call one service: a single source inside the destination's service-intentions entry.
 
-    The destination's owner and every caller write into the same entry, so the unit that we own is the source, not the entry.
-    ``declared_by`` is "uses" (the caller's spec) or "allow" (the destination's spec).
+    The destination's owner and every caller write into the same entry, so the unit that we own is the source, not
+    the entry. ``declared_by`` is "uses" (the caller's spec), "allow" or "default" (the destination's spec);
+    ``source`` "*" stands for everybody who is not named; ``action`` is "allow" or "deny".
     """
 
     source: str
     destination: str
     declared_by: str
+    action: str = "allow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,10 @@ class RegistryRecord:
 class Desired:
     """Everything that one spec stands for on one platform.
 
-    ``release`` is a short hash of what replaces instances when it changes; ``digest`` a hash of the whole job without its count.
-    ``job`` is the struct of ``PUT /v1/jobs`` (durations in nanoseconds). ``vault`` holds roles and policies.
+    ``release`` is a short hash of what replaces instances when it changes; ``digest`` a hash of the whole job
+    without its count. ``job`` is the struct of ``PUT /v1/jobs`` (durations in nanoseconds). ``permissions`` are the
+    L7 permissions that every caller of this service gets; empty means that every request is allowed. ``vault`` holds
+    roles and policies.
     """
 
     service: str
@@ -60,5 +64,6 @@ class Desired:
     job: Mapping[str, Any]
     entries: tuple[ConfigEntry, ...]
     intentions: tuple[Intention, ...]
+    permissions: tuple[Mapping[str, Any], ...]
     vault: tuple[Mapping[str, Any], ...]
     registry: RegistryRecord

@@ -1,0 +1,159 @@
+"""Spec -> the group's Consul service: registration, check, Connect sidecar and upstreams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hms_nomad.compile.desired import OWNER, OWNER_KEY
+from hms_nomad.compile.names import (
+    HEALTH_PORT,
+    TASK,
+    mesh_host,
+    service_url,
+    upstream_addresses,
+    upstream_port,
+)
+from hms_nomad.platform.model import Platform
+from hms_nomad.spec.duration import nanoseconds
+from hms_nomad.spec.model import Spec
+
+_SECOND = 1_000_000_000
+_PROCESS_DRIVERS = frozenset({"exec", "raw_exec"})
+
+
+def group_service(spec: Spec, platform: Platform) -> dict[str, Any]:
+    """The group's service block (Nomad API, job JSON, ``Services``), still without release and digest in its meta.
+
+    The sidecar's own meta and tags stay empty on purpose: only then does Consul copy the service's meta to the
+    sidecar's registration, which is what the filters of subsets look at.
+    """
+    proxy: dict[str, Any] = {"Config": {"protocol": spec.protocol}}
+    if exposed := _exposed_paths(spec):
+        proxy["Expose"] = {"Paths": exposed}
+    if spec.uses:
+        proxy["Upstreams"] = upstreams(spec)
+    return {
+        "Name": spec.name,
+        "PortLabel": str(spec.port),
+        "Provider": "consul",
+        "Meta": service_meta(spec, platform),
+        "Checks": _checks(spec),
+        "Connect": {
+            "SidecarService": {"Proxy": proxy},
+            "SidecarTask": sidecar_task(spec, platform),
+        },
+    }
+
+
+def service_meta(spec: Spec, platform: Platform) -> dict[str, str]:
+    """What the registry says of each instance; changing it replaces no instance."""
+    meta = {
+        OWNER_KEY: OWNER,
+        "job": spec.name,
+        "port": str(spec.port),
+        "protocol": spec.protocol,
+        "url": service_url(spec, platform),
+        "version": spec.version,
+    }
+    if spec.owner:
+        meta["owner"] = spec.owner
+    return meta
+
+
+def upstreams(spec: Spec) -> list[dict[str, Any]]:
+    """One upstream per dependency, each on its own loopback address.
+
+    Type and protocol are spelled out although they are defaults: where they differ from what Consul merges in, Nomad
+    registers the service anew every 30 seconds for ever.
+    """
+    return [
+        {
+            "DestinationName": name,
+            "DestinationType": "service",
+            "LocalBindAddress": address,
+            "LocalBindPort": upstream_port(),
+            "Config": {"protocol": "http"},
+        }
+        for name, address in upstream_addresses(spec.uses).items()
+    ]
+
+
+def extra_hosts(spec: Spec, platform: Platform) -> list[str]:
+    """Lines of a container's hosts file, "receipt-svc.mesh:127.0.1.1", one per dependency."""
+    return [f"{mesh_host(name, platform)}:{address}" for name, address in upstream_addresses(spec.uses).items()]
+
+
+def sidecar_task(spec: Spec, platform: Platform) -> dict[str, Any]:
+    """The sidecar's task settings (Nomad API, ``SidecarTask``).
+
+    Resources, shutdown delay and log limits are always given: naming any setting makes Nomad fill the others with
+    the defaults of ordinary tasks instead of those of sidecars.
+    """
+    sidecar = platform.sidecar
+    task: dict[str, Any] = {
+        "Driver": sidecar.driver,
+        "Resources": {"CPU": sidecar.cpu, "MemoryMB": sidecar.memory},
+        "ShutdownDelay": nanoseconds(spec.rollout.drain),
+        "KillTimeout": 10 * _SECOND,
+        "LogConfig": {"MaxFiles": 2, "MaxFileSizeMB": 2},
+    }
+    if sidecar.driver in _PROCESS_DRIVERS:
+        task.update(_process_sidecar(platform))
+    else:
+        config: dict[str, Any] = {}
+        if sidecar.image:
+            config["image"] = sidecar.image
+        # One hosts file serves the whole allocation, and whichever container starts first writes it: the sidecar.
+        if spec.uses:
+            config["extra_hosts"] = extra_hosts(spec, platform)
+        task["Config"] = config
+    return task
+
+
+def _process_sidecar(platform: Platform) -> dict[str, Any]:
+    chrooted = platform.sidecar.driver == "exec"
+    bootstrap = "/secrets/envoy_bootstrap.json" if chrooted else "${NOMAD_SECRETS_DIR}/envoy_bootstrap.json"
+    arguments = ["-c", bootstrap, "-l", "warning", "--concurrency", "1", "--disable-hot-restart"]
+    settings: dict[str, Any] = {
+        "Config": {"command": platform.sidecar.command, "args": arguments},
+        # Envoy binds the dependencies' port 80; a namespace that no container engine made keeps ports below 1024 for
+        # root.
+        "User": "root",
+    }
+    if not chrooted:
+        # The bootstrap names Consul's socket relative to a chroot that this driver does not make.
+        settings["Env"] = {"CONSUL_GRPC_ADDR": "unix://${NOMAD_ALLOC_DIR}/tmp/consul_grpc.sock"}
+    return settings
+
+
+def _exposed_paths(spec: Spec) -> list[dict[str, Any]]:
+    if spec.health is None or spec.health.kind == "command":
+        return []
+    path = spec.health.path if spec.health.kind == "http" else "/grpc.health.v1.Health/Check"
+    protocol = "http" if spec.health.kind == "http" else "http2"
+    return [{"Path": path, "Protocol": protocol, "LocalPathPort": spec.port, "ListenerPort": HEALTH_PORT}]
+
+
+def _checks(spec: Spec) -> list[dict[str, Any]]:
+    """The instance's own check; without one, Nomad's check of the sidecar's listener and the task's life decide."""
+    health = spec.health
+    if health is None:
+        return []
+    check: dict[str, Any] = {
+        "Name": "health",
+        "Interval": nanoseconds(health.interval),
+        "Timeout": nanoseconds(health.timeout),
+        "OnUpdate": "require_healthy",
+    }
+    if health.kind == "command":
+        check |= {
+            "Type": "script",
+            "TaskName": TASK,
+            "Command": health.command[0],
+            "Args": list(health.command[1:]),
+        }
+    else:
+        check |= {"Type": health.kind, "PortLabel": HEALTH_PORT}
+        if health.kind == "http":
+            check |= {"Path": health.path, "Method": "GET"}
+    return [check]

@@ -1,0 +1,103 @@
+"""Spec -> Consul config entries: what the mesh knows of a service apart from its instances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Intention
+from hms_nomad.spec.duration import nanoseconds
+from hms_nomad.spec.model import Route, Spec
+
+_MILLISECOND = 1_000_000
+_PATH_KEYS = {"exact": "PathExact", "prefix": "PathPrefix", "regex": "PathRegex"}
+
+
+def config_entries(spec: Spec, release: str) -> tuple[ConfigEntry, ...]:
+    """The service's own entries in the order in which Consul accepts them: defaults, resolver, router."""
+    entries = [_defaults(spec), resolver(spec, release)]
+    if spec.protocol != "tcp":
+        entries.append(_router(spec))
+    return tuple(entries)
+
+
+def resolver(spec: Spec, stable: str, candidate: str | None = None) -> ConfigEntry:
+    """The service-resolver that sends traffic to ``stable``; during a rollout it knows ``candidate`` too.
+
+    A subset without an instance answers 503, so every subset fails over to the stable one.
+    """
+    releases = [stable] if candidate is None or candidate == stable else [stable, candidate]
+    body: dict[str, Any] = {
+        "ConnectTimeout": spec.mesh.connect_timeout,
+        "DefaultSubset": stable,
+        "Subsets": {name: {"Filter": f'Service.Meta.release == "{name}"', "OnlyPassing": True} for name in releases},
+    }
+    if len(releases) > 1:
+        body["Failover"] = {"*": {"ServiceSubset": stable}}
+    return _entry("service-resolver", spec.name, body)
+
+
+def splitter(spec: Spec, stable: str, candidate: str, weight: float) -> ConfigEntry:
+    """The service-splitter that sends ``weight`` percent (0-100, two decimals) of the traffic to ``candidate``."""
+    share = round(weight, 2)
+    splits = [
+        {"Weight": round(100 - share, 2), "ServiceSubset": stable},
+        {"Weight": share, "ServiceSubset": candidate},
+    ]
+    return _entry("service-splitter", spec.name, {"Splits": splits})
+
+
+def intentions(spec: Spec) -> tuple[Intention, ...]:
+    """Who may call whom, as far as this spec says it: nobody calls us but those we allow; we call those we use."""
+    mine = [Intention(source="*", destination=spec.name, declared_by="default", action="deny")]
+    mine += [Intention(source=name, destination=spec.name, declared_by="allow") for name in sorted(set(spec.allow))]
+    mine += [Intention(source=spec.name, destination=name, declared_by="uses") for name in sorted(set(spec.uses))]
+    return tuple(mine)
+
+
+def permissions(routes: tuple[Route, ...]) -> tuple[dict[str, Any], ...]:
+    """L7 permissions of an intention that allow exactly the declared routes; none when everything is answered."""
+    return tuple({"Action": "allow", "HTTP": _match(route)} for route in routes)
+
+
+def _defaults(spec: Spec) -> ConfigEntry:
+    body: dict[str, Any] = {"Protocol": spec.protocol}
+    if spec.protocol != "tcp":
+        # The limit at the instance is what ends one try, so that the caller's sidecar can go on to another instance.
+        longest = max([nanoseconds(spec.mesh.timeout), *(nanoseconds(r.timeout) for r in spec.routes if r.timeout)])
+        body["LocalRequestTimeoutMs"] = longest // _MILLISECOND
+    return _entry("service-defaults", spec.name, body)
+
+
+def _router(spec: Spec) -> ConfigEntry:
+    routes = [
+        {
+            "Match": {"HTTP": _match(route)},
+            "Destination": _destination(spec, route.timeout or spec.mesh.timeout),
+        }
+        for route in spec.routes
+    ]
+    if not routes:
+        whole = {"HTTP": {"PathPrefix": "/"}}
+        routes = [{"Match": whole, "Destination": _destination(spec, spec.mesh.timeout)}]
+    return _entry("service-router", spec.name, {"Routes": routes})
+
+
+def _destination(spec: Spec, timeout: str) -> dict[str, Any]:
+    """Retries and the limit over all tries: a try ends at the instance's own limit, the request after the last try."""
+    tries = spec.mesh.retries + 1
+    destination: dict[str, Any] = {"RequestTimeout": f"{nanoseconds(timeout) * tries // _MILLISECOND}ms"}
+    if spec.mesh.retries:
+        destination["NumRetries"] = spec.mesh.retries
+        destination["RetryOn"] = list(spec.mesh.retry_on)
+    return destination
+
+
+def _match(route: Route) -> dict[str, Any]:
+    match: dict[str, Any] = {_PATH_KEYS[route.match]: route.path}
+    if route.methods:
+        match["Methods"] = list(route.methods)
+    return match
+
+
+def _entry(kind: str, name: str, body: dict[str, Any]) -> ConfigEntry:
+    return ConfigEntry(kind=kind, name=name, body={"Kind": kind, "Name": name, "Meta": {OWNER_KEY: OWNER}, **body})

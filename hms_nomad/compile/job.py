@@ -1,0 +1,210 @@
+"""Spec + Platform -> the Nomad job struct, as ``PUT /v1/jobs`` takes it (durations in nanoseconds).
+
+The struct is sent, never text: a value inside HCL text could close its block and add a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hms_nomad.compile.connect import extra_hosts, group_service
+from hms_nomad.compile.desired import OWNER, OWNER_KEY
+from hms_nomad.compile.names import (
+    GROUP,
+    HEALTH_PORT,
+    TASK,
+    mesh_host,
+    short_hash,
+    upstream_addresses,
+    url_variable,
+)
+from hms_nomad.compile.scaling import scaling_block
+from hms_nomad.platform.model import Platform
+from hms_nomad.spec.duration import nanoseconds
+from hms_nomad.spec.model import Spec
+
+_SECOND = 1_000_000_000
+_MINUTE = 60 * _SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledJob:
+    """The job with the two identities that are written into it."""
+
+    body: Mapping[str, Any]
+    release: str
+    digest: str
+
+
+def compile_job(spec: Spec, platform: Platform) -> CompiledJob:
+    """The job of a service, with its release and its digest.
+
+    ``release`` ("r" and 10 hex digits) changes exactly when instances must be replaced; it goes into the task's
+    meta, which makes sure that Nomad replaces them, and into the service's meta, by which subsets tell releases
+    apart. ``digest`` (64 bits) covers the whole job but the count; it goes into the service's meta, because a change
+    there alone makes Nomad send the registration to Consul again.
+    """
+    job = _job(spec, platform)
+    _merge_escape_hatch(job, spec.nomad)
+    group = job["TaskGroups"][0]
+    release = "r" + short_hash(_what_replaces_instances(job), 10)
+    group["Tasks"][0].setdefault("Meta", {})["release"] = release
+    group["Services"][0]["Meta"]["release"] = release
+    digest = short_hash(_without_counts(job), 16)
+    group["Services"][0]["Meta"]["digest"] = digest
+    return CompiledJob(body=job, release=release, digest=digest)
+
+
+def with_count(job: Mapping[str, Any], count: int, canaries: int) -> dict[str, Any]:
+    """The same job for ``count`` instances and ``canaries`` new ones beside them during a rollout."""
+    group = dict(job["TaskGroups"][0])
+    group["Count"] = count
+    group["Update"] = {**group["Update"], "Canary": canaries}
+    return {**job, "TaskGroups": [group, *job["TaskGroups"][1:]]}
+
+
+def _job(spec: Spec, platform: Platform) -> dict[str, Any]:
+    job: dict[str, Any] = {
+        "ID": spec.name,
+        "Name": spec.name,
+        "Type": "service",
+        "Namespace": platform.namespace,
+        "Region": platform.region,
+        "Datacenters": list(platform.datacenters),
+        "NodePool": platform.node_pool,
+        "Meta": {OWNER_KEY: OWNER},
+        "TaskGroups": [_group(spec, platform)],
+    }
+    if interface := _operators_interface(spec):
+        job["UI"] = interface
+    return job
+
+
+def _operators_interface(spec: Spec) -> dict[str, Any]:
+    """What operators read in the Nomad UI (Nomad API, ``UI``)."""
+    lines = [line for line in (spec.description, spec.owner and f"Owner: {spec.owner}") if line]
+    interface: dict[str, Any] = {}
+    if lines:
+        interface["Description"] = "\n\n".join(lines)
+    if spec.links:
+        interface["Links"] = [{"Label": label, "URL": url} for label, url in spec.links.items()]
+    return interface
+
+
+def _group(spec: Spec, platform: Platform) -> dict[str, Any]:
+    network: dict[str, Any] = {"Mode": "bridge"}
+    if spec.health is not None and spec.health.kind != "command":
+        network["DynamicPorts"] = [{"Label": HEALTH_PORT}]
+    return {
+        "Name": GROUP,
+        "Count": spec.scaling.min,
+        "ShutdownDelay": nanoseconds(spec.rollout.drain),
+        "Networks": [network],
+        "Update": _update(spec),
+        "RestartPolicy": {"Attempts": 3, "Interval": 5 * _MINUTE, "Delay": _SECOND, "Mode": "fail"},
+        "ReschedulePolicy": {
+            "Attempts": 0,
+            "Interval": 0,
+            "Unlimited": True,
+            "Delay": 5 * _SECOND,
+            "DelayFunction": "exponential",
+            "MaxDelay": 2 * _MINUTE,
+        },
+        "Scaling": scaling_block(spec),
+        "Services": [group_service(spec, platform)],
+        "Tasks": [_task(spec, platform)],
+    }
+
+
+def _update(spec: Spec) -> dict[str, Any]:
+    rollout = spec.rollout
+    deadline = nanoseconds(rollout.deadline)
+    canaries = 0 if rollout.strategy == "rolling" else spec.scaling.min
+    return {
+        "MaxParallel": 1,
+        "HealthCheck": "checks",
+        "MinHealthyTime": nanoseconds(rollout.min_healthy),
+        "HealthyDeadline": deadline,
+        "ProgressDeadline": deadline + _MINUTE,
+        "AutoRevert": True,
+        "AutoPromote": False,
+        "Canary": canaries,
+    }
+
+
+def _task(spec: Spec, platform: Platform) -> dict[str, Any]:
+    resources: dict[str, Any] = {"CPU": spec.resources.cpu, "MemoryMB": spec.resources.memory}
+    if spec.resources.memory_max is not None:
+        resources["MemoryMaxMB"] = spec.resources.memory_max
+    return {
+        "Name": TASK,
+        "Driver": "docker" if spec.image else platform.command_driver,
+        "Config": _container(spec, platform) if spec.image else _process(spec),
+        "Env": _environment(spec, platform),
+        "Resources": resources,
+        "KillTimeout": 30 * _SECOND,
+        "LogConfig": {"MaxFiles": 5, "MaxFileSizeMB": 10},
+    }
+
+
+def _container(spec: Spec, platform: Platform) -> dict[str, Any]:
+    # The engine's own init passes signals on: a service that is process 1 would never see the request to stop.
+    config: dict[str, Any] = {"image": spec.image, "init": True}
+    if spec.args:
+        config["args"] = list(spec.args)
+    if spec.uses:
+        config["extra_hosts"] = extra_hosts(spec, platform)
+    return config
+
+
+def _process(spec: Spec) -> dict[str, Any]:
+    return {"command": spec.command[0], "args": [*spec.command[1:], *spec.args]}
+
+
+def _environment(spec: Spec, platform: Platform) -> dict[str, str]:
+    """PORT, one URL per dependency, then what the spec says, which wins.
+
+    Tasks without a container have no hosts file of their own: their URLs carry the loopback address itself.
+    """
+    environment = {"PORT": str(spec.port)}
+    for name, address in upstream_addresses(spec.uses).items():
+        host = mesh_host(name, platform) if spec.image else address
+        environment[url_variable(name)] = f"http://{host}"
+    return environment | dict(spec.env)
+
+
+def _what_replaces_instances(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a job whose change makes Nomad replace instances; everything else is updated in place."""
+    group = job["TaskGroups"][0]
+    service = group["Services"][0]
+    return {
+        "Meta": job["Meta"],
+        "Networks": group["Networks"],
+        "Tasks": group["Tasks"],
+        "Volumes": group.get("Volumes"),
+        "GroupMeta": group.get("Meta"),
+        "PortLabel": service["PortLabel"],
+        "SidecarTask": service["Connect"]["SidecarTask"],
+    }
+
+
+def _without_counts(job: Mapping[str, Any]) -> dict[str, Any]:
+    return with_count(job, 0, 0)
+
+
+def _merge_escape_hatch(job: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    """Lay the spec's ``nomad`` section over the job: keys ``job``, ``group`` and ``task`` in the API's own field names."""
+    group = job["TaskGroups"][0]
+    _merge(group["Tasks"][0], extra.get("task", {}))
+    _merge(group, extra.get("group", {}))
+    _merge(job, extra.get("job", {}))
+
+
+def _merge(target: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    for key, value in extra.items():
+        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
+            _merge(target[key], value)
+        else:
+            target[key] = value

@@ -1,0 +1,81 @@
+"""A plan is an ordered list of changes; each says of one object what it is, what it becomes, and which index was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Action(StrEnum):
+    """What happens to an object."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field that differs; ``path`` is dotted, ``None`` stands for a field that is not there."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object: ``body`` is what will be written (None for delete), ``index`` what compare-and-set must find (0: nothing)."""
+
+    kind: str
+    name: str
+    action: Action
+    fields: tuple[FieldChange, ...]
+    body: Mapping[str, Any] | None
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a deploy of one service would do.
+
+    ``changes`` stand in the order of applying: Consul defaults, resolver, router, intentions, then the job.
+    ``release_before`` is the release that runs now (None: nothing runs). ``unfinished`` says that the job equals the
+    desired one although its last deployment failed.
+    """
+
+    service: str
+    release_before: str | None
+    release_after: str
+    digest: str
+    changes: tuple[Change, ...]
+    unfinished: bool = False
+
+    @property
+    def effective(self) -> tuple[Change, ...]:
+        """The changes that change anything."""
+        return tuple(change for change in self.changes if change.action is not Action.KEEP)
+
+    @property
+    def empty(self) -> bool:
+        """True when a deploy would do nothing at all."""
+        return not self.effective and not self.unfinished
+
+    @property
+    def new_release(self) -> bool:
+        """True when running instances will be replaced by others."""
+        return self.release_before is not None and self.release_before != self.release_after
+
+
+class ForeignObjectError(Exception):
+    """An object of that name exists and carries no mark of ours; it is never changed or deleted."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(
+            f"{kind} {name!r} exists and was not made by hms-nomad; remove it or choose another name for the service"
+        )
+        self.kind = kind
+        self.name = name

@@ -1,0 +1,120 @@
+"""Desired against observed -> Plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Desired
+from hms_nomad.compile.job import with_count
+from hms_nomad.plan.change import Action, Change, FieldChange, ForeignObjectError, Plan
+from hms_nomad.plan.intentions import KIND as INTENTIONS
+from hms_nomad.plan.intentions import merged_intentions
+from hms_nomad.plan.normal import entry_differences, job_differences
+from hms_nomad.plan.observed import Observed, ObservedEntry, ObservedJob
+
+OWN_KINDS = ("service-defaults", "service-resolver", "service-splitter", "service-router")
+"""Kinds of config entries that belong to a service by its name, in the order in which Consul accepts them."""
+
+
+def make_plan(desired: Desired, observed: Observed) -> Plan:
+    """What must change so that the servers hold what the spec stands for.
+
+    Raises ForeignObjectError when the job or an entry of that name exists without our mark.
+    """
+    _refuse_foreign(desired, observed)
+    job = _job_change(desired, observed.job)
+    running = observed.job is not None and not observed.job.stopped
+    return Plan(
+        service=desired.service,
+        release_before=observed.job.service_meta.get("release") if observed.job and running else None,
+        release_after=desired.release,
+        digest=desired.digest,
+        changes=(*_entry_changes(desired, observed), *_intention_changes(desired, observed), job),
+        unfinished=job.action is Action.KEEP and observed.job is not None and not observed.job.settled,
+    )
+
+
+def _refuse_foreign(desired: Desired, observed: Observed) -> None:
+    if observed.job and not observed.job.stopped and observed.job.meta.get(OWNER_KEY) != OWNER:
+        raise ForeignObjectError("job", desired.service)
+    for entry in desired.entries:
+        stored = observed.entries.get((entry.kind, entry.name))
+        if stored and (stored.body.get("Meta") or {}).get(OWNER_KEY) != OWNER:
+            raise ForeignObjectError(entry.kind, entry.name)
+
+
+def _entry_changes(desired: Desired, observed: Observed) -> list[Change]:
+    wanted = {entry.kind: entry for entry in desired.entries}
+    changes = []
+    for kind in OWN_KINDS:
+        stored = observed.entries.get((kind, desired.service))
+        if kind in wanted:
+            changes.append(_entry_change(wanted[kind], stored))
+        elif stored and (stored.body.get("Meta") or {}).get(OWNER_KEY) == OWNER:
+            changes.append(_deletion(kind, desired.service, stored))
+    return changes
+
+
+def _entry_change(entry: ConfigEntry, stored: ObservedEntry | None) -> Change:
+    fields = entry_differences(stored.body if stored else None, entry.body)
+    return _change(entry.kind, entry.name, fields, entry.body, stored)
+
+
+def _intention_changes(desired: Desired, observed: Observed) -> list[Change]:
+    stored = observed.intentions
+    routers = {name: entry.body for (kind, name), entry in observed.entries.items() if kind == "service-router"}
+    merged = merged_intentions(desired, {name: entry.body for name, entry in stored.items()}, routers)
+    changes = []
+    for destination in sorted(merged):
+        body, before = merged[destination], stored.get(destination)
+        if body is not None:
+            fields = entry_differences(before.body if before else None, body)
+            changes.append(_change(INTENTIONS, destination, fields, body, before))
+        elif before is not None:
+            changes.append(_deletion(INTENTIONS, destination, before))
+    return changes
+
+
+def _change(
+    kind: str,
+    name: str,
+    fields: tuple[FieldChange, ...],
+    body: Mapping[str, Any],
+    stored: ObservedEntry | None,
+) -> Change:
+    action = Action.CREATE if stored is None else Action.UPDATE if fields else Action.KEEP
+    return Change(kind, name, action, fields, body, stored.modify_index if stored else 0)
+
+
+def _deletion(kind: str, name: str, stored: ObservedEntry) -> Change:
+    return Change(kind, name, Action.DELETE, entry_differences(stored.body, {}), None, stored.modify_index)
+
+
+def _job_change(desired: Desired, stored: ObservedJob | None) -> Change:
+    body = job_to_register(desired, stored)
+    if stored is None:
+        return Change("job", desired.service, Action.CREATE, (), body, 0)
+    fields = job_differences(stored.body, body)
+    if stored.stopped:
+        return Change("job", desired.service, Action.CREATE, fields, body, stored.modify_index)
+    same = stored.service_meta.get("digest") == desired.digest and not fields
+    bounds_hold = _clamped(desired, stored.count) == stored.count
+    action = Action.KEEP if same and bounds_hold else Action.UPDATE
+    return Change("job", desired.service, action, fields, body, stored.modify_index)
+
+
+def job_to_register(desired: Desired, stored: ObservedJob | None) -> dict[str, Any]:
+    """The desired job with the count that runs now, brought within the spec's bounds.
+
+    A plain register would reset the count that the autoscaler chose. The canaries equal the count, so that capacity
+    never falls below what it was; Nomad makes none where nothing is replaced.
+    """
+    group = desired.job["TaskGroups"][0]
+    count = group["Count"] if stored is None or stored.stopped else _clamped(desired, stored.count)
+    return with_count(desired.job, count, count if group["Update"]["Canary"] else 0)
+
+
+def _clamped(desired: Desired, count: int) -> int:
+    scaling = desired.job["TaskGroups"][0]["Scaling"]
+    return max(int(scaling["Min"]), min(int(scaling["Max"]), count))

@@ -1,0 +1,121 @@
+"""Who may call whom: our sources laid into service-intentions entries that several specs, and operators, share.
+
+Consul keeps one entry per destination, so a caller's ``uses`` and the owner's ``allow`` meet in it. The description
+of a source says which of our specs declared it; sources without such a description belong to operators and are kept
+as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired, Intention
+
+KIND = "service-intentions"
+_MARK = "hms-nomad: "
+
+
+def merged_intentions(
+    desired: Desired,
+    stored: Mapping[str, Mapping[str, Any]],
+    routers: Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, Any] | None]:
+    """The service-intentions entries that a spec touches, by destination; None where the entry is to be deleted.
+
+    ``stored`` are the bodies of existing entries by destination, ``routers`` the bodies of existing service-router
+    entries: a caller learns from its dependency's router which paths and methods it may be allowed.
+    """
+    service = desired.service
+    wanted: dict[str, list[Intention]] = {service: []}
+    for intention in desired.intentions:
+        wanted.setdefault(intention.destination, []).append(intention)
+    for destination, body in stored.items():
+        if any(_is_declared(source, "uses") and source["Name"] == service for source in _sources(body)):
+            wanted.setdefault(destination, [])
+    result: dict[str, dict[str, Any] | None] = {}
+    for destination, intentions in wanted.items():
+        own = destination == service
+        permissions = desired.permissions if own else permissions_of_router(routers.get(destination))
+        sources = _merge(service, own, intentions, _sources(stored.get(destination)), permissions)
+        result[destination] = _entry(destination, sources, stored.get(destination)) if sources else None
+    return result
+
+
+def permissions_of_router(router: Mapping[str, Any] | None) -> tuple[dict[str, Any], ...]:
+    """L7 permissions for exactly what a stored service-router answers; empty (everything) without one."""
+    if router is None:
+        return ()
+    matches = [(route.get("Match") or {}).get("HTTP") or {} for route in router.get("Routes") or ()]
+    paths = [
+        {
+            key: value
+            for key, value in match.items()
+            if key in ("PathExact", "PathPrefix", "PathRegex", "Methods") and value
+        }
+        for match in matches
+        if not match.get("Header") and not match.get("QueryParam")
+    ]
+    if not paths or {"PathPrefix": "/"} in paths:
+        return ()
+    return tuple({"Action": "allow", "HTTP": path} for path in paths)
+
+
+def _merge(
+    service: str,
+    own: bool,
+    intentions: Iterable[Intention],
+    stored: Sequence[Mapping[str, Any]],
+    permissions: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    declared: dict[str, set[str]] = {}
+    actions: dict[str, str] = {}
+    kept: list[dict[str, Any]] = []
+    for source in stored:
+        words = _declarations(source)
+        if not words:
+            kept.append(dict(source))
+            continue
+        # What this spec declares is rebuilt from the spec; what others declared stays.
+        mine = {"allow", "default"} if own else ({"uses"} if source["Name"] == service else set())
+        if remaining := words - mine:
+            declared[source["Name"]] = remaining
+            actions[source["Name"]] = source.get("Action") or "allow"
+    for intention in intentions:
+        declared.setdefault(intention.source, set()).add(intention.declared_by)
+        actions[intention.source] = intention.action
+    taken = {source["Name"] for source in kept}
+    ours = [_source(name, declared[name], actions[name], permissions) for name in sorted(declared) if name not in taken]
+    return kept + ours
+
+
+def _source(name: str, declarations: set[str], action: str, permissions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    source: dict[str, Any] = {"Name": name, "Description": _MARK + ",".join(sorted(declarations))}
+    if action == "allow" and permissions:
+        source["Permissions"] = [dict(permission) for permission in permissions]
+    else:
+        source["Action"] = action
+    return source
+
+
+def _entry(destination: str, sources: list[dict[str, Any]], stored: Mapping[str, Any] | None) -> dict[str, Any]:
+    meta = (stored or {}).get("Meta") if stored else {OWNER_KEY: OWNER}
+    entry: dict[str, Any] = {"Kind": KIND, "Name": destination, "Sources": sources}
+    if meta:
+        entry["Meta"] = dict(meta)
+    if stored and stored.get("JWT"):
+        entry["JWT"] = stored["JWT"]
+    return entry
+
+
+def _sources(body: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
+    return (body or {}).get("Sources") or ()
+
+
+def _declarations(source: Mapping[str, Any]) -> set[str]:
+    description = source.get("Description") or ""
+    return set(description.removeprefix(_MARK).split(",")) if description.startswith(_MARK) else set()
+
+
+def _is_declared(source: Mapping[str, Any], word: str) -> bool:
+    return word in _declarations(source)

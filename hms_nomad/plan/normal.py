@@ -1,0 +1,118 @@
+"""Normal forms: what the servers add, reorder or rewrite by themselves is no difference."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hms_nomad.plan.change import FieldChange
+
+_SERVER_KEYS = frozenset({"CreateIndex", "ModifyIndex", "Hash", "Status", "Namespace", "Partition", "Precedence"})
+_GO_DURATION = re.compile(r"^(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+$")
+_GO_UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+_UNITS = {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "m": 6e10, "h": 3.6e12}
+_DURATION_KEYS = frozenset({"ConnectTimeout", "RequestTimeout", "IdleTimeout", "Interval", "BaseEjectionTime"})
+_EXACT_MAPS = frozenset({"Env", "Meta", "Config", "Policy"})
+_EXACT_LISTS = frozenset({"Checks", "Upstreams", "Paths"})
+_ELEMENT_NAMES = ("Name", "Label", "DestinationName", "Path", "ID")
+_COUNTS = frozenset({"TaskGroups.app.Count", "TaskGroups.app.Update.Canary"})
+_SECRET_WORD = re.compile(r"pass|secret|token|credential|private|api_?key", re.IGNORECASE)
+_HIDDEN = "(hidden)"
+
+
+def normal_entry(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A config entry without what Consul adds: bookkeeping keys and empty values go, durations become nanoseconds,
+    methods upper case.
+
+    Sources of service-intentions become a mapping by name, because Consul sorts them by precedence.
+    """
+    cleaned: dict[str, Any] = _clean(body)
+    if isinstance(cleaned.get("Sources"), list):
+        cleaned["Sources"] = {
+            source["Name"]: {k: v for k, v in source.items() if k != "Type"} for source in cleaned["Sources"]
+        }
+    return cleaned
+
+
+def entry_differences(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> tuple[FieldChange, ...]:
+    """Field by field what writing ``after`` over ``before`` would change in a config entry; empty when they mean the same."""
+    return tuple(_exact("", normal_entry(before) if before else {}, normal_entry(after)))
+
+
+def job_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[FieldChange, ...]:
+    """Field by field what registering ``after`` over the stored job ``before`` would change.
+
+    Only what we send is compared, since Nomad fills in defaults, ports and the sidecar task; maps that belong to the
+    user (environment, meta, driver configuration) are compared whole. The count is left out: it belongs to the
+    autoscaler. Values of secret-looking variables are hidden.
+    """
+    return tuple(_hide(change) for change in _subset("", before, after) if change.path not in _COUNTS)
+
+
+def _clean(value: Any, key: str = "") -> Any:
+    if isinstance(value, Mapping):
+        cleaned = {k: _clean(v, k) for k, v in value.items() if k not in _SERVER_KEYS}
+        return {k: v for k, v in cleaned.items() if not _is_empty(v)}
+    if isinstance(value, list | tuple):
+        items = [_clean(item) for item in value]
+        return [item.upper() for item in items] if key == "Methods" else items
+    if key in _DURATION_KEYS and isinstance(value, str) and _GO_DURATION.match(value):
+        return int(sum(float(n) * _UNITS[unit] for n, unit in _GO_UNIT.findall(value)))
+    return value
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value is False or value in ("", 0) or value in ({}, [])
+
+
+def _exact(path: str, before: Any, after: Any) -> list[FieldChange]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        keys = sorted(set(before) | set(after))
+        return [c for key in keys for c in _exact(_join(path, key), before.get(key), after.get(key))]
+    return [] if before == after else [FieldChange(path, before, after)]
+
+
+def _subset(path: str, before: Any, after: Any) -> list[FieldChange]:
+    last = path.rsplit(".", 1)[-1]
+    if isinstance(after, Mapping):
+        stored = before if isinstance(before, Mapping) else {}
+        if last in _EXACT_MAPS:
+            return _exact(path, stored, after)
+        changes = [c for key, value in after.items() for c in _subset(_join(path, key), stored.get(key), value)]
+        missing = [key for key in _EXACT_LISTS if stored.get(key) and key not in after]
+        return changes + [FieldChange(_join(path, key), stored[key], None) for key in missing]
+    if isinstance(after, list | tuple):
+        return _lists(path, before or [], after, exact=last in _EXACT_LISTS)
+    if before == after or (_is_empty(before) and _is_empty(after)):
+        return []
+    return [FieldChange(path, before, after)]
+
+
+def _lists(path: str, before: Sequence[Any], after: Sequence[Any], *, exact: bool) -> list[FieldChange]:
+    if not after or not isinstance(after[0], Mapping):
+        if exact or not isinstance(next(iter(before), None), Mapping):
+            return [] if list(before) == list(after) else [FieldChange(path, list(before) or None, list(after))]
+        return []
+    stored = {_element_name(item, number): item for number, item in enumerate(before)}
+    wanted = {_element_name(item, number): item for number, item in enumerate(after)}
+    changes = [c for name, item in wanted.items() for c in _subset(_join(path, name), stored.get(name), item)]
+    if exact:
+        changes += [FieldChange(_join(path, name), stored[name], None) for name in stored if name not in wanted]
+    return changes
+
+
+def _element_name(item: Mapping[str, Any], number: int) -> str:
+    return str(next((item[key] for key in _ELEMENT_NAMES if item.get(key)), number))
+
+
+def _hide(change: FieldChange) -> FieldChange:
+    holder, _, name = change.path.rpartition(".")
+    if not holder.endswith("Env") or not _SECRET_WORD.search(name):
+        return change
+    before = None if change.before is None else _HIDDEN
+    return FieldChange(change.path, before, None if change.after is None else _HIDDEN)
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key

@@ -1,0 +1,67 @@
+"""What the servers hold for one service at one moment, as plain values with the indexes that were read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedEntry:
+    """A Consul config entry as stored; ``modify_index`` is what compare-and-set asks for."""
+
+    body: Mapping[str, Any]
+    modify_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedJob:
+    """A Nomad job as stored, with what its latest version came to.
+
+    ``modify_index`` is the job's JobModifyIndex. ``settled`` says that the latest deployment of this version
+    succeeded: a job can equal the desired one and still not run.
+    """
+
+    body: Mapping[str, Any]
+    version: int
+    modify_index: int
+    stopped: bool
+    settled: bool
+
+    @property
+    def group(self) -> Mapping[str, Any]:
+        """The job's first group; an empty mapping for a job without groups."""
+        groups = self.body.get("TaskGroups") or [{}]
+        first: Mapping[str, Any] = groups[0]
+        return first
+
+    @property
+    def count(self) -> int:
+        """How many instances the job asks for now, as the autoscaler or an operator left it."""
+        return int(self.group.get("Count") or 0)
+
+    @property
+    def service_meta(self) -> Mapping[str, str]:
+        """Meta of the group's service: release, digest, version."""
+        services = self.group.get("Services") or [{}]
+        return services[0].get("Meta") or {}
+
+    @property
+    def meta(self) -> Mapping[str, str]:
+        """The job's own meta: the owner mark."""
+        return self.body.get("Meta") or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything that the plan of one service looks at.
+
+    ``entries`` are keyed by (kind, name): the service's own ones and the routers of the services that it uses.
+    ``intentions`` are the service-intentions entries by destination: the service's own one, those of its
+    dependencies, and all that name it as a source.
+    """
+
+    job: ObservedJob | None
+    entries: Mapping[tuple[str, str], ObservedEntry]
+    intentions: Mapping[str, ObservedEntry]
