@@ -1,0 +1,22 @@
+"""What happens while something is applied, as values; who shows them and how is decided in ``hms_nomad.output``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact of a running command: ``kind`` for machines ("apply", "image", "step"),
+    ``message`` for people, ``data`` for both.
+    """
+
+    kind: str
+    message: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+Report = Callable[[Event], None]
+"""Receives each event as it happens; must not block for long."""
