@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Desired
@@ -10,7 +11,7 @@ from hms_nomad.compile.job import with_count
 from hms_nomad.plan.change import Action, Change, FieldChange, ForeignObjectError, Plan
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.intentions import merged_intentions
-from hms_nomad.plan.normal import entry_differences, job_differences
+from hms_nomad.plan.normal import ATTEMPT_KEY, entry_differences, job_differences
 from hms_nomad.plan.observed import Observed, ObservedEntry, ObservedJob
 
 OWN_KINDS = ("service-defaults", "service-resolver", "service-splitter", "service-router")
@@ -113,6 +114,17 @@ def job_to_register(desired: Desired, stored: ObservedJob | None) -> dict[str, A
     group = desired.job["TaskGroups"][0]
     count = group["Count"] if stored is None or stored.stopped else _clamped(desired, stored.count)
     return with_count(desired.job, count, count if group["Update"]["Canary"] else 0)
+
+
+def with_attempt(change: Change, stored: ObservedJob | None) -> Change:
+    """The same registration as one more attempt: Nomad would not deploy an equal job again after its deployment failed."""
+    if change.body is None or stored is None:
+        return change
+    group = change.body["TaskGroups"][0]
+    task = group["Tasks"][0]
+    again = {**task, "Meta": {**task["Meta"], ATTEMPT_KEY: str(stored.version + 1)}}
+    body = {**change.body, "TaskGroups": [{**group, "Tasks": [again, *group["Tasks"][1:]]}]}
+    return replace(change, action=Action.UPDATE, body=body)
 
 
 def _clamped(desired: Desired, count: int) -> int:

@@ -16,7 +16,12 @@ _DURATION_KEYS = frozenset({"ConnectTimeout", "RequestTimeout", "IdleTimeout", "
 _EXACT_MAPS = frozenset({"Env", "Meta", "Config", "Policy"})
 _EXACT_LISTS = frozenset({"Checks", "Upstreams", "Paths"})
 _ELEMENT_NAMES = ("Name", "Label", "DestinationName", "Path", "ID")
-_COUNTS = frozenset({"TaskGroups.app.Count", "TaskGroups.app.Update.Canary"})
+ATTEMPT_KEY = "attempt"
+"""Key in the task's meta that makes Nomad deploy an equal job once more."""
+
+_NOT_OURS = frozenset(
+    {"TaskGroups.app.Count", "TaskGroups.app.Update.Canary", f"TaskGroups.app.Tasks.app.Meta.{ATTEMPT_KEY}"}
+)
 _SECRET_WORD = re.compile(r"pass|secret|token|credential|private|api_?key", re.IGNORECASE)
 _HIDDEN = "(hidden)"
 
@@ -47,7 +52,7 @@ def job_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tupl
     user (environment, meta, driver configuration) are compared whole. The count is left out: it belongs to the
     autoscaler. Values of secret-looking variables are hidden.
     """
-    return tuple(_hide(change) for change in _subset("", before, after) if change.path not in _COUNTS)
+    return tuple(_hide(change) for change in _subset("", before, after) if change.path not in _NOT_OURS)
 
 
 def _clean(value: Any, key: str = "") -> Any:

@@ -1,0 +1,90 @@
+"""Why did it fail: the failing task's last lines and events, and what the health check answered."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.errors import ServerError
+from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.clients.nomad_types import Allocation, TaskState
+
+_LAST_LINES = 10
+_LAST_EVENTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What an operator needs to see of a failed deployment, without another command.
+
+    ``events`` are the failing task's last events, ``lines`` its last lines of output (stderr, else stdout),
+    ``checks`` the answers of checks that do not pass.
+    """
+
+    reason: str
+    allocation: str | None
+    task: str | None
+    events: tuple[str, ...]
+    lines: tuple[str, ...]
+    checks: tuple[str, ...]
+
+
+def explain_failure(
+    nomad: NomadClient, consul: ConsulClient, service: str, job_version: int | None, reason: str
+) -> Failure:
+    """Collect the evidence of a failed deployment of ``service``; what cannot be read any more is left out."""
+    allocation, task = _culprit(nomad, service, job_version)
+    state = allocation.tasks.get(task) if allocation and task else None
+    return Failure(
+        reason=reason,
+        allocation=allocation.id if allocation else None,
+        task=task,
+        events=_last_events(state),
+        lines=_last_lines(nomad, allocation, task) if allocation and task else (),
+        checks=_failing_checks(consul, service, allocation),
+    )
+
+
+def _culprit(nomad: NomadClient, service: str, job_version: int | None) -> tuple[Allocation | None, str | None]:
+    allocations = [
+        a for a in nomad.job_allocations(service).value if job_version is None or a.job_version == job_version
+    ]
+    allocations.sort(key=lambda a: (a.client_status != "failed", a.healthy is not False, -a.create_index))
+    for allocation in allocations:
+        # A failed task of the service itself says more than a sidecar that was stopped with it.
+        tasks = sorted(allocation.tasks, key=lambda name: name.startswith("connect-proxy-"))
+        troubled = [name for name in tasks if _in_trouble(allocation.tasks[name])]
+        if troubled or allocation.healthy is not True:
+            return allocation, next(iter(troubled or tasks), None)
+    return None, None
+
+
+def _in_trouble(state: TaskState) -> bool:
+    return state.failed or state.restarts > 0
+
+
+def _last_events(state: TaskState | None) -> tuple[str, ...]:
+    events = state.events[-_LAST_EVENTS:] if state else ()
+    return tuple(f"{event.type}: {event.message}".rstrip(": ") for event in events)
+
+
+def _last_lines(nomad: NomadClient, allocation: Allocation, task: str) -> tuple[str, ...]:
+    for kind in ("stderr", "stdout"):
+        with contextlib.suppress(ServerError):
+            lines = tuple(nomad.logs(allocation.id, task, kind, tail_lines=_LAST_LINES, follow=False, stop=None))
+            if lines:
+                return lines
+    return ()
+
+
+def _failing_checks(consul: ConsulClient, service: str, allocation: Allocation | None) -> tuple[str, ...]:
+    answers = []
+    with contextlib.suppress(ServerError):
+        for instance in consul.instances(service).value:
+            if allocation is not None and allocation.id not in instance.id:
+                continue
+            answers += [
+                f"{check.name}: {check.output.strip()}" for check in instance.checks if check.status != "passing"
+            ]
+    return tuple(answers)

@@ -1,0 +1,165 @@
+"""A registration -> its verdict: follows the evaluation and then its own deployment on the event stream.
+
+"The latest deployment" is never the verdict: after an automatic revert that is the successful deployment of the old version.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hms_nomad.apply.progress import Event, Report
+from hms_nomad.clients.errors import DeadlineExceededError
+from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.clients.nomad_types import Allocation, Deployment, Evaluation, Registration
+
+_EVALUATION_WAIT_SECONDS = 10.0
+_FINAL_EVALUATION = frozenset({"complete", "failed", "canceled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a registration ended; ``reason`` is Nomad's or ours, in words; ``deployment`` is None when nothing was to be deployed."""
+
+    healthy: bool
+    reason: str
+    deployment: Deployment | None
+
+
+Reached = Callable[[Deployment], bool]
+"""Says of a deployment whether what the caller waits for has come."""
+
+
+def follow(
+    nomad: NomadClient,
+    job_id: str,
+    registration: Registration,
+    deadline: float,
+    report: Report,
+    reached: Reached = lambda deployment: deployment.done,
+) -> Verdict:
+    """Wait until a registered job is healthy, has failed, or ``reached`` says that enough has happened.
+
+    ``deadline`` is a value of ``time.monotonic()``. Raises DeadlineExceededError with what is missing when it
+    passes, and the errors of ``hms_nomad.clients.errors``. An instance that cannot be placed ends the waiting at
+    once, with the reason for each group.
+    """
+    evaluation = _finished_evaluation(nomad, registration.eval_id, deadline)
+    if evaluation.failed:
+        reasons = "; ".join(f"{group}: {failure.reason()}" for group, failure in evaluation.failed.items())
+        return Verdict(False, f"no node can take an instance ({reasons})", _own_deployment(nomad, job_id))
+    deployment = _own_deployment(nomad, job_id)
+    if deployment is None:
+        return Verdict(True, "nothing had to be deployed", None)
+    return _follow_deployment(nomad, deployment, deadline, report, reached)
+
+
+def follow_deployment(
+    nomad: NomadClient,
+    deployment: Deployment,
+    deadline: float,
+    report: Report,
+    reached: Reached = lambda deployment: deployment.done,
+) -> Verdict:
+    """As ``follow``, for a deployment that runs already."""
+    return _follow_deployment(nomad, deployment, deadline, report, reached)
+
+
+def _finished_evaluation(nomad: NomadClient, eval_id: str, deadline: float) -> Evaluation:
+    index = 0
+    while True:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise DeadlineExceededError(f"Nomad did not finish evaluation {eval_id[:8]} in time")
+        evaluation = nomad.read_evaluation(eval_id, index=index, wait=min(remaining, _EVALUATION_WAIT_SECONDS))
+        if evaluation.status in _FINAL_EVALUATION:
+            return evaluation
+        index = evaluation.index
+
+
+def _own_deployment(nomad: NomadClient, job_id: str) -> Deployment | None:
+    job = nomad.read_job(job_id)
+    if job is None:
+        return None
+    deployments = nomad.job_deployments(job_id)
+    return next((found for found in deployments if found.job_version == job.version), None)
+
+
+def _follow_deployment(
+    nomad: NomadClient, deployment: Deployment, deadline: float, report: Report, reached: Reached
+) -> Verdict:
+    watch = _Watch(nomad, deployment, report)
+    topics = {"Deployment": [deployment.job_id], "Allocation": [deployment.job_id]}
+    # The stream starts at the deployment's birth and the state is read once after that: nothing falls between the
+    # two.
+    events = nomad.events(topics, index=deployment.create_index, deadline=deadline)
+    try:
+        current = watch.look()
+        while not (current.done or reached(current)):
+            next(events)
+            current = watch.look()
+    except (DeadlineExceededError, StopIteration):
+        raise DeadlineExceededError(f"deployment {deployment.id[:8]} is {watch.summary()}") from None
+    if current.done:
+        return Verdict(current.status == "successful", current.status_description, current)
+    return Verdict(True, "", current)
+
+
+class _Watch:
+    """Reads a deployment and its allocations again and reports what is new in them."""
+
+    def __init__(self, nomad: NomadClient, deployment: Deployment, report: Report) -> None:
+        self._nomad = nomad
+        self._deployment = deployment
+        self._report = report
+        self._seen: set[tuple[str, str]] = set()
+
+    def look(self) -> Deployment:
+        self._deployment = self._nomad.read_deployment(self._deployment.id).value
+        for allocation in self._nomad.job_allocations(self._deployment.job_id).value:
+            if allocation.deployment_id == self._deployment.id:
+                self._report_allocation(allocation)
+        if self._is_new("deployment", self.summary()):
+            self._report(Event("deployment", f"deployment is {self.summary()}", self._facts()))
+        return self._deployment
+
+    def summary(self) -> str:
+        groups = self._deployment.groups.values()
+        healthy = sum(group.healthy for group in groups)
+        wanted = sum(group.desired_total for group in groups)
+        return f"{self._deployment.status}, {healthy} of {wanted} instances healthy"
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "deployment": self._deployment.id,
+            "status": self._deployment.status,
+            "groups": {
+                name: {"healthy": group.healthy, "unhealthy": group.unhealthy, "desired": group.desired_total}
+                for name, group in self._deployment.groups.items()
+            },
+        }
+
+    def _report_allocation(self, allocation: Allocation) -> None:
+        for task, state in allocation.tasks.items():
+            for event in state.events:
+                if self._is_new(f"{allocation.id}/{task}/{event.time_ns}", event.type):
+                    message = f"{allocation.id[:8]} {task}: {event.type}: {event.message}".rstrip(": ")
+                    facts = {
+                        "allocation": allocation.id,
+                        "task": task,
+                        "event": event.type,
+                        "node": allocation.node_name,
+                    }
+                    self._report(Event("allocation", message, facts))
+        if allocation.healthy is not None and self._is_new(allocation.id, str(allocation.healthy)):
+            word = "healthy" if allocation.healthy else "unhealthy"
+            self._report(
+                Event("allocation", f"{allocation.id[:8]} is {word}", {"allocation": allocation.id, "healthy": word})
+            )
+
+    def _is_new(self, subject: str, state: str) -> bool:
+        if (subject, state) in self._seen:
+            return False
+        self._seen.add((subject, state))
+        return True

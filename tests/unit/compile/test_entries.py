@@ -1,0 +1,58 @@
+"""A spec becomes the config entries by which the mesh treats its traffic."""
+
+from __future__ import annotations
+
+from hms_nomad.compile.entries import config_entries, intentions, permissions, resolver, splitter
+from tests.unit.specs import spec
+
+
+def bodies(**changes):
+    return {entry.kind: entry.body for entry in config_entries(spec(**changes), "r1")}
+
+
+def test_entries_come_in_the_order_in_which_consul_accepts_them():
+    assert [entry.kind for entry in config_entries(spec(), "r1")] == [
+        "service-defaults",
+        "service-resolver",
+        "service-router",
+    ]
+
+
+def test_a_try_that_times_out_at_one_instance_is_made_again_at_another():
+    entries = bodies(mesh={"timeout": "2s", "retries": 2})
+    assert entries["service-defaults"]["LocalRequestTimeoutMs"] == 2000
+    destination = entries["service-router"]["Routes"][0]["Destination"]
+    assert destination["NumRetries"] == 2
+    assert "gateway-error" in destination["RetryOn"]
+    assert destination["RequestTimeout"] == "6000ms"
+
+
+def test_only_declared_paths_and_methods_are_routed_and_permitted():
+    assert bodies()["service-router"]["Routes"][0]["Match"]["HTTP"] == {"PathPrefix": "/receipt", "Methods": ["POST"]}
+    assert permissions(spec().routes) == ({"Action": "allow", "HTTP": {"PathPrefix": "/receipt", "Methods": ["POST"]}},)
+
+
+def test_tcp_services_have_no_router():
+    assert "service-router" not in bodies(protocol="tcp", routes=[])
+
+
+def test_nobody_calls_a_service_unless_somebody_declares_it():
+    declared = intentions(spec(uses=["tax-svc"], allow=["portal"]))
+    assert [(i.source, i.destination, i.action, i.declared_by) for i in declared] == [
+        ("*", "receipt-svc", "deny", "default"),
+        ("portal", "receipt-svc", "allow", "allow"),
+        ("receipt-svc", "tax-svc", "allow", "uses"),
+    ]
+
+
+def test_during_a_rollout_an_empty_subset_falls_back_to_the_stable_release():
+    body = resolver(spec(), "r1", "r2").body
+    assert body["DefaultSubset"] == "r1"
+    assert set(body["Subsets"]) == {"r1", "r2"}
+    assert body["Failover"] == {"*": {"ServiceSubset": "r1"}}
+
+
+def test_weights_always_sum_to_one_hundred():
+    for weight in (0, 0.01, 1, 33.33, 99.99, 100):
+        splits = splitter(spec(), "r1", "r2", weight).body["Splits"]
+        assert round(sum(split["Weight"] for split in splits), 2) == 100
