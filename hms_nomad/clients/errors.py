@@ -10,9 +10,7 @@ class ServerError(Exception):
     ``address`` is the URL that was called; ``detail`` is the server's own text; ``status`` the HTTP status, if any.
     """
 
-    def __init__(
-        self, server: str, operation: str, address: str, detail: str, status: int | None = None
-    ) -> None:
+    def __init__(self, server: str, operation: str, address: str, detail: str, status: int | None = None) -> None:
         super().__init__(f"{server} at {address}: cannot {operation}: {detail}")
         self.server = server
         self.operation = operation
@@ -38,8 +36,31 @@ class NotFoundError(ServerError):
 
 
 class UnavailableError(ServerError):
-    """Nothing was changed: refused connection, no leader, 429, 502-504, or a timeout of a read."""
+    """Nothing was changed: refused connection, no leader, 429, 502-504, or a timeout of a read.
+
+    ``transient`` says that the same read may succeed in a moment (an election, a busy server); a refused connection
+    or a certificate that is not trusted is not transient. ``retry_after`` is the server's own wish in seconds.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        operation: str,
+        address: str,
+        detail: str,
+        status: int | None = None,
+        *,
+        transient: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(server, operation, address, detail, status)
+        self.transient = transient
+        self.retry_after = retry_after
 
 
 class UnknownOutcomeError(ServerError):
     """A write was sent and its answer was lost; read back before writing again."""
+
+
+class DeadlineExceededError(TimeoutError):
+    """What was waited for did not come in time; the text says what was missing."""

@@ -1,0 +1,167 @@
+"""An HTTP answer or a broken connection -> one of our errors. The only place that reads statuses and error texts.
+
+Status 500 is Nomad's and Consul's "no" as much as their "try again": a stale index, a bad job and a lost leader all
+answer it, so the text decides.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hms_nomad.clients.errors import (
+    ConflictError,
+    DeniedError,
+    InvalidRequestError,
+    NotFoundError,
+    ServerError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+
+_LONGEST_DETAIL = 2000
+
+_CONFLICT = re.compile(
+    r"enforcing job modify index|enforcing version \d+|can't revert to current version|cas error|check-and-set"
+    r"|path is already in use|already initialized|scaling blocked due to active deployment"
+    r"|can't (promote|fail|pause|resume) (a )?terminal deployment|deployment .* is terminal",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(r"permission denied|acl (token )?not found|acl token expired|acl not found", re.IGNORECASE)
+_ABSENT = re.compile(
+    r"unknown allocation|^(job|deployment|alloc|allocation|eval|evaluation)\b.* not found", re.IGNORECASE
+)
+# The server never took the request up, so a write changed nothing.
+_NOT_TAKEN_UP = re.compile(
+    r"no cluster leader|no path to (region|node|datacenter)|no (known )?(consul )?servers|not ready to serve"
+    r"|vault is sealed|too many (requests|connections)|rate limit|connection refused|no route to host"
+    r"|try again later|is initializing|not initialized",
+    re.IGNORECASE,
+)
+# The request was lost on its way between servers or while it was being committed.
+_LOST_ON_THE_WAY = re.compile(
+    r"leadership (lost|transfer)|node is not the leader|raft is (already )?shut|i/o timeout|context deadline exceeded"
+    r"|context canceled|connection reset|broken pipe|unexpected eof|\beof\b|session shutdown|stream closed"
+    r"|no space left on device|read-only file system|timed? ?out|transport is closing|apply timeout",
+    re.IGNORECASE,
+)
+_INVALID = re.compile(
+    r"must |invalid|not (a )?valid|not allowed|is required|\bmissing\b|unknown|unsupported|not supported|nonexistent"
+    r"|does not (exist|permit|match)|cannot |can't |could not parse|duplicate|exceeds?\b|too (long|large|many)"
+    r"|conflicts with|not permitted|errors? occurred|reserved|should (not )?|contains|has no |unlicensed|enterprise"
+    r"|not enabled|denied by|disallowed|failed validation|validation failed|malformed|expected|empty|references|"
+    r"protocol|already exists|no such|not found",
+    re.IGNORECASE,
+)
+_RPC_PREFIX = re.compile(r"^(rpc error( making call)?:\s*)+", re.IGNORECASE)
+_GENERIC = frozenset({"", "internal server error", "internal error", "error", "500 internal server error"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked: the server's name, the operation in words, the address, and whether it may change something."""
+
+    server: str
+    operation: str
+    address: str
+    write: bool
+
+
+def classify(request: Request, status: int, body: str, headers: Mapping[str, str]) -> ServerError:  # noqa: PLR0911
+    """The error that stands for a refusing answer of ``status`` with the text ``body``."""
+    detail = _detail(body, status)
+    where = (request.server, request.operation, request.address)
+    if status in (401, 403):
+        return DeniedError(*where, detail, status)
+    if status == 404:
+        return NotFoundError(*where, detail, status)
+    if status in (412, 429, 472, 473, 503):
+        return UnavailableError(*where, detail, status, transient=True, retry_after=_retry_after(headers))
+    if status in (502, 504):
+        return _lost(request, detail, status)
+    if 300 <= status < 400:
+        target = headers.get("Location", "another address")
+        return UnavailableError(*where, f"it sends callers on to {target}; give that address instead", status)
+    if status < 500:
+        if status == 409 or _CONFLICT.search(detail):
+            return ConflictError(*where, detail, status)
+        return InvalidRequestError(*where, detail, status)
+    return _classify_failure(request, status, detail, _is_page(body))
+
+
+def _classify_failure(request: Request, status: int, detail: str, page: bool) -> ServerError:  # noqa: PLR0911
+    where = (request.server, request.operation, request.address)
+    core = _RPC_PREFIX.sub("", detail)
+    if page or core.strip().lower() in _GENERIC:
+        return _lost(request, detail, status)
+    if _CONFLICT.search(core):
+        return ConflictError(*where, detail, status)
+    if _DENIED.search(core):
+        return DeniedError(*where, detail, status)
+    if _NOT_TAKEN_UP.search(core):
+        return UnavailableError(*where, detail, status, transient=True)
+    if _LOST_ON_THE_WAY.search(core):
+        return _lost(request, detail, status)
+    if _ABSENT.search(core):
+        return NotFoundError(*where, detail, status)
+    if _INVALID.search(core):
+        return InvalidRequestError(*where, detail, status)
+    return _lost(request, detail, status)
+
+
+def lost_answer(request: Request, detail: str) -> ServerError:
+    """The error for a request that was sent and got no whole answer: reset, timeout, or a body cut short."""
+    return _lost(request, detail, None)
+
+
+def not_sent(request: Request, detail: str) -> UnavailableError:
+    """The error for a request that never reached the server: refused, unknown host, or an untrusted certificate."""
+    return UnavailableError(request.server, request.operation, request.address, detail)
+
+
+def not_swapped(request: Request, detail: str) -> ConflictError:
+    """The error for Consul's ``200 false``: the index of a compare-and-set was not the stored one any more."""
+    return ConflictError(request.server, request.operation, request.address, detail, 200)
+
+
+def _lost(request: Request, detail: str, status: int | None) -> ServerError:
+    if request.write:
+        return UnknownOutcomeError(
+            request.server, request.operation, request.address, f"{detail}; it may have been done all the same", status
+        )
+    return UnavailableError(request.server, request.operation, request.address, detail, status, transient=True)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    try:
+        return max(0.0, float(headers["Retry-After"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _is_page(body: str) -> bool:
+    return body.lstrip()[:64].lower().startswith(("<!doctype", "<html", "<head", "<?xml"))
+
+
+def _detail(body: str, status: int) -> str:
+    """The server's text as one short line without control characters."""
+    if _is_page(body):
+        return f"the answer is a web page (HTTP {status}); is a proxy in between?"
+    text = " ".join(_unwrapped(body).split())
+    text = "".join(character for character in text if character.isprintable())
+    return text[:_LONGEST_DETAIL] or f"HTTP {status} without a reason"
+
+
+def _unwrapped(body: str) -> str:
+    """Vault wraps its reasons in ``{"errors": [...]}``; the others answer plain text."""
+    if not body.lstrip().startswith("{"):
+        return body
+    try:
+        errors = json.loads(body).get("errors")
+    except ValueError:
+        return body
+    if errors == []:
+        return ""
+    return "; ".join(map(str, errors)) if isinstance(errors, list) else body

@@ -1,0 +1,101 @@
+"""How one server is reached: address, certificates, token and time limits, checked before the first call."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from hms_nomad.clients.errors import InvalidRequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Address, trust and patience for one server. Times are in seconds.
+
+    ``address`` is a URL with scheme, host and port (a missing scheme means http). ``ca_file`` names the PEM file of the
+    authority that signed the server's certificate; without it the public authorities count. Certificates are always
+    verified. ``tls_server_name`` is the name expected in the certificate where it differs from the host.
+    ``retry_seconds`` bounds how long one read is tried again while the server is only briefly unable to answer.
+    A token is refused on plain http to another machine unless ``insecure_http`` says that the way is safe.
+    Raises InvalidRequestError when the address or one of the files cannot be used.
+    """
+
+    address: str
+    token: str = field(default="", repr=False)
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    tls_server_name: str | None = None
+    connect_timeout: float = 3.0
+    read_timeout: float = 15.0
+    insecure_http: bool = False
+    retry_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", _normal_address(self.address))
+        if self.token and not self.insecure_http and not self.secure and not self._loopback:
+            raise _unusable(
+                self.address, "a token would cross the network unencrypted; use https, or allow insecure_http"
+            )
+        if any(character in self.token for character in "\r\n"):
+            raise _unusable(self.address, "the token contains a line break")
+        for name in ("ca_file", "client_cert", "client_key"):
+            file = getattr(self, name)
+            if file is not None and not Path(file).is_file():
+                raise _unusable(self.address, f"{name} {file} is no file")
+        if self.client_key is not None and self.client_cert is None:
+            raise _unusable(self.address, "a client_key needs its client_cert")
+
+    @property
+    def secure(self) -> bool:
+        """True when the connection is encrypted and the server's certificate verified."""
+        return self.address.startswith("https://")
+
+    @property
+    def verify(self) -> bool | str:
+        """What requests checks certificates with: a PEM file, or True for the public authorities; never False."""
+        return self.ca_file or True
+
+    @property
+    def certificate(self) -> str | tuple[str, str] | None:
+        """The client's own certificate in the form that requests takes."""
+        if self.client_cert is None:
+            return None
+        return (self.client_cert, self.client_key) if self.client_key else self.client_cert
+
+    @property
+    def _loopback(self) -> bool:
+        host = urlsplit(self.address).hostname or ""
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+
+def _normal_address(address: str) -> str:
+    text = address.strip()
+    text = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise _unusable(address, str(error)) from None
+    if parts.username is not None or parts.password is not None:
+        raise _unusable(f"{parts.scheme}://{parts.hostname}", "an address carries no user name or password")
+    if parts.scheme not in ("http", "https"):
+        raise _unusable(address, f"{parts.scheme} is not http or https")
+    if not parts.hostname or any(character.isspace() for character in text):
+        raise _unusable(address, "it names no host")
+    if parts.query or parts.fragment:
+        raise _unusable(address, "an address has no query or fragment")
+    if port == 0:
+        raise _unusable(address, "port 0 cannot be called")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _unusable(address: str, detail: str) -> InvalidRequestError:
+    return InvalidRequestError("the server", "be called", address, detail)

@@ -1,0 +1,165 @@
+"""Keys and sessions of Consul: what locks and journals are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from hms_nomad.clients.consul_calls import ConsulCalls
+from hms_nomad.clients.consul_types import KvPair, SessionInfo
+from hms_nomad.clients.errors import NotFoundError
+
+T = TypeVar("T")
+
+
+class StoreCalls(ConsulCalls):
+    """Calls on keys and sessions. All raise the errors of ``hms_nomad.clients.errors``."""
+
+    def kv_get(self, key: str) -> KvPair | None:
+        """A key with its value, or None.
+
+        API: https://developer.hashicorp.com/consul/api-docs/kv#read-key
+        """
+        operation = f"read key {key}"
+        self._segment(operation, key)
+        return _absent(lambda: self._read(operation, lambda: self._kv.get(key)[1], _parse_optional_pair))
+
+    def kv_list(self, prefix: str) -> tuple[KvPair, ...]:
+        """All keys that start with ``prefix``, with their values.
+
+        API: https://developer.hashicorp.com/consul/api-docs/kv#read-key
+        """
+        operation = f"list keys {prefix}"
+        found = _absent(
+            lambda: self._read(
+                operation,
+                lambda: self._kv.get(prefix, recurse=True)[1],
+                lambda body: tuple(_parse_pair(pair) for pair in body or ()),
+            )
+        )
+        return found or ()
+
+    def kv_put(
+        self,
+        key: str,
+        value: bytes,
+        modify_index: int | None = None,
+        acquire: str | None = None,
+        release: str | None = None,
+    ) -> bool:
+        """Write a key; False when it was not written.
+
+        ``modify_index`` is that of a compare-and-set (0: the key must not exist, None: write in any case); ``acquire``
+        and ``release`` are ids of sessions that take or give back the key's lock.
+        API: https://developer.hashicorp.com/consul/api-docs/kv#create-update-key
+        """
+        operation = f"write key {key}"
+        self._segment(operation, key)
+        return self._write(
+            operation,
+            lambda: self._kv.put(key, value, cas=modify_index, acquire=acquire, release=release),
+            _truth,
+        )
+
+    def kv_delete(self, key: str, modify_index: int) -> bool:
+        """Delete a key if its index still is ``modify_index`` (above 0); False when it is not.
+
+        API: https://developer.hashicorp.com/consul/api-docs/kv#delete-key
+        """
+        operation = f"delete key {key}"
+        self._segment(operation, key)
+        return self._write(operation, lambda: self._kv.delete(key, cas=modify_index), _truth)
+
+    def create_session(self, name: str, ttl_seconds: int, lock_delay_seconds: int, behavior: str = "release") -> str:
+        """Make a session on the agent's node and answer its id.
+
+        It ends when it is not renewed within ``ttl_seconds`` (10 to 86400, at the latest after twice the time); its
+        locks are then released or, with ``behavior`` "delete", their keys deleted, and stay barred for
+        ``lock_delay_seconds``.
+        API: https://developer.hashicorp.com/consul/api-docs/session#create-session
+        """
+        # python-consul2 leaves a delay of 15 s out, which is Consul's own default, and sends the others.
+        return self._write(
+            f"create session {name}",
+            lambda: self._put(
+                "/v1/session/create",
+                {
+                    "Name": name,
+                    "TTL": f"{ttl_seconds}s",
+                    "LockDelay": f"{lock_delay_seconds}s",
+                    "Behavior": behavior,
+                },
+            ),
+            lambda body: str(body["ID"]),
+        )
+
+    def renew_session(self, session_id: str) -> SessionInfo:
+        """Restart a session's time to live. Raises NotFoundError when it has ended.
+
+        API: https://developer.hashicorp.com/consul/api-docs/session#renew-session
+        """
+        operation = f"renew session {session_id[:8]}"
+        self._segment(operation, session_id)
+        return self._write(
+            operation, lambda: self._put(f"/v1/session/renew/{session_id}", {}), lambda body: _parse_session(body[0])
+        )
+
+    def destroy_session(self, session_id: str) -> None:
+        """End a session, known or not.
+
+        API: https://developer.hashicorp.com/consul/api-docs/session#delete-session
+        """
+        operation = f"end session {session_id[:8]}"
+        self._segment(operation, session_id)
+        self._write(operation, lambda: self._session.destroy(session_id), bool)
+
+    def session_info(self, session_id: str) -> SessionInfo | None:
+        """A session, or None when it has ended.
+
+        API: https://developer.hashicorp.com/consul/api-docs/session#read-session
+        """
+        operation = f"read session {session_id[:8]}"
+        self._segment(operation, session_id)
+        return self._read(
+            operation,
+            lambda: self._get(f"/v1/session/info/{session_id}"),
+            lambda body: _parse_session(body[0]) if body else None,
+        )
+
+
+def _absent(read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except NotFoundError:
+        return None
+
+
+def _truth(body: Any) -> bool:
+    if not isinstance(body, bool):
+        raise TypeError("true or false was expected")
+    return body
+
+
+def _parse_optional_pair(body: Any) -> KvPair | None:
+    return _parse_pair(body) if body else None
+
+
+def _parse_pair(body: Any) -> KvPair:
+    return KvPair(
+        key=body["Key"],
+        value=body.get("Value") or b"",
+        modify_index=int(body["ModifyIndex"]),
+        session=body.get("Session") or "",
+    )
+
+
+def _parse_session(body: Any) -> SessionInfo:
+    ttl = str(body.get("TTL") or "0s")
+    return SessionInfo(
+        id=body["ID"],
+        name=body.get("Name") or "",
+        node=body.get("Node") or "",
+        behavior=body.get("Behavior") or "",
+        ttl_seconds=float(ttl.removesuffix("s") or 0),
+        lock_delay_seconds=float(body.get("LockDelay") or 0) / 1e9,
+    )

@@ -1,0 +1,99 @@
+"""What Consul answers, as plain values: only the fields that we read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hms_nomad.clients.snapshot import Snapshot as Snapshot  # noqa: PLC0414 - offered here too
+
+
+@dataclass(frozen=True, slots=True)
+class ConsulAgent:
+    """The agent that answers. ``supported_envoy`` are the Envoy versions it knows; a port is 0 when it is closed."""
+
+    version: str
+    datacenter: str
+    node: str
+    supported_envoy: tuple[str, ...]
+    grpc_port: int
+    grpc_tls_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """A config entry as stored; ``body`` has no indexes, hash or status, which are the server's own."""
+
+    kind: str
+    name: str
+    body: Mapping[str, Any]
+    modify_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One health check of an instance or of its node; ``status`` is passing, warning or critical."""
+
+    id: str
+    name: str
+    status: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A registered instance of a service; ``status`` is the worst of its checks."""
+
+    id: str
+    service: str
+    node: str
+    address: str
+    port: int
+    meta: Mapping[str, str]
+    tags: tuple[str, ...]
+    status: str
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CaRoot:
+    """A root certificate of the mesh, in PEM; sidecars trust all, leaves are signed by the ``active`` one."""
+
+    id: str
+    name: str
+    active: bool
+    pem: str
+    trust_domain: str
+    not_after: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaConfiguration:
+    """The mesh's certificate authority: ``provider`` is consul, vault or aws-pca."""
+
+    provider: str
+    config: Mapping[str, Any] = field(repr=False)
+    modify_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class KvPair:
+    """A key of the store; ``session`` holds its lock ("" when nobody does)."""
+
+    key: str
+    value: bytes
+    modify_index: int
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session, which locks live on; times are in seconds."""
+
+    id: str
+    name: str
+    node: str
+    behavior: str
+    ttl_seconds: float
+    lock_delay_seconds: float

@@ -1,0 +1,106 @@
+"""The client for one Nomad cluster and namespace."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hms_nomad.clients.errors import UnavailableError
+from hms_nomad.clients.nomad_calls import rows
+from hms_nomad.clients.nomad_events import EventReader
+from hms_nomad.clients.nomad_jobs import JobCalls
+from hms_nomad.clients.nomad_logs import LogReader
+from hms_nomad.clients.nomad_parse import parse_node
+from hms_nomad.clients.nomad_rollouts import RolloutCalls
+from hms_nomad.clients.nomad_types import Event, Node
+
+
+class NomadClient(JobCalls, RolloutCalls):
+    """Typed calls on one namespace of a Nomad cluster over python-nomad. Threads may share a client."""
+
+    def leader(self) -> str | None:
+        """Address of the cluster's leader, or None when the servers answer that there is none.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/status#read-leader
+        """
+        try:
+            return self._read("find the leader", self._status.leader.get_leader, _text, retry=False) or None
+        except UnavailableError as error:
+            if error.status == 500:
+                return None
+            raise
+
+    def version(self) -> str:
+        """Version of the agent that answers, such as "2.0.5".
+
+        API: https://developer.hashicorp.com/nomad/api-docs/agent#query-self
+        """
+        return self._read("read the agent's version", self._agent.get_agent, _agent_version)
+
+    def ready_nodes(self) -> tuple[Node, ...]:
+        """The nodes whose status is ready, each with all its attributes (one call a node).
+
+        API: https://developer.hashicorp.com/nomad/api-docs/nodes#list-nodes
+        """
+        nodes = self._read("list nodes", self._nodes.get_nodes, rows(parse_node))
+        return tuple(self.read_node(node.id) for node in nodes if node.status == "ready")
+
+    def read_node(self, node_id: str) -> Node:
+        """One node with all its attributes. Raises NotFoundError.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/nodes#read-node
+        """
+        operation = f"read node {node_id[:8]}"
+        segment = self._segment(operation, node_id)
+        return self._read(operation, lambda: self._node.get_node(segment), parse_node)
+
+    def events(
+        self, topics: Mapping[str, Sequence[str]], index: int = 0, deadline: float | None = None
+    ) -> Iterator[Event]:
+        """Events of ``topics`` (topic to keys, "*" for all) from raft index ``index`` on, each once, without end.
+
+        A broken stream is taken up again after the last index. Nomad keeps few old events, so read the state again
+        after each. ``deadline`` is a value of ``time.monotonic()``: when it passes, DeadlineExceededError is raised.
+        Without one, UnavailableError is raised when the servers stay away for ``Connection.retry_seconds``.
+        API: https://developer.hashicorp.com/nomad/api-docs/events
+        """
+        return EventReader(self._transport, self._event.stream, topics, index=index, deadline=deadline).read()
+
+    def logs(
+        self,
+        alloc_id: str,
+        task: str,
+        kind: str = "stdout",
+        tail_lines: int | None = None,
+        *,
+        follow: bool = False,
+        stop: threading.Event | None = None,
+    ) -> Iterator[str]:
+        """Lines of a task's output, without their line ends and with control characters as they were written.
+
+        ``kind`` is stdout or stderr; ``tail_lines`` starts that many lines before the end (None: at the beginning).
+        With ``follow`` new lines come until the task is dead or ``stop`` is set. Raises NotFoundError for an unknown
+        allocation or a task that has not started, UnavailableError when the stream breaks.
+        API: https://developer.hashicorp.com/nomad/api-docs/client#stream-logs
+        """
+        reader = LogReader(self._transport, self._client.stream_logs, self._segment("read logs", alloc_id), task, kind)
+        if follow:
+            return reader.follow(tail_lines, stop or threading.Event(), lambda: self._task_is_dead(alloc_id, task))
+        return reader.read(tail_lines)
+
+    def _task_is_dead(self, alloc_id: str, task: str) -> bool:
+        allocation = self.read_allocation(alloc_id)
+        state = allocation.tasks.get(task)
+        return allocation.done or (state is not None and state.state == "dead")
+
+
+def _text(body: Any) -> str:
+    if not isinstance(body, str):
+        raise TypeError("a text was expected")
+    return body
+
+
+def _agent_version(body: Any) -> str:
+    version = body["config"]["Version"]
+    return str(version["Version"] if isinstance(version, dict) else version)

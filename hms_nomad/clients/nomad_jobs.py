@@ -1,0 +1,164 @@
+"""Jobs of Nomad: read, judge, register, scale, revert and stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hms_nomad.clients.errors import InvalidRequestError
+from hms_nomad.clients.nomad_calls import NomadCalls, absent, rows
+from hms_nomad.clients.nomad_parse import (
+    parse_deployment,
+    parse_evaluation,
+    parse_job,
+    parse_job_summary,
+    parse_plan,
+    parse_registration,
+    parse_validation,
+)
+from hms_nomad.clients.nomad_types import (
+    Deployment,
+    Evaluation,
+    Job,
+    JobPlan,
+    JobSummary,
+    JobValidation,
+    Registration,
+)
+
+
+class JobCalls(NomadCalls):
+    """Calls on jobs, their evaluations and their versions. All raise the errors of ``hms_nomad.clients.errors``."""
+
+    def read_job(self, job_id: str) -> Job | None:
+        """The job as stored, stopped ones included; None when there is none.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#read-job
+        """
+        operation = f"read job {job_id}"
+        segment = self._segment(operation, job_id)
+        return absent(lambda: self._read(operation, lambda: self._job.get_job(segment), parse_job))
+
+    def list_jobs(self, prefix: str = "") -> tuple[JobSummary, ...]:
+        """The namespace's jobs whose id starts with ``prefix``, with their meta.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#list-jobs
+        """
+        params = {"meta": "true"} | ({"prefix": prefix} if prefix else {})
+        return self._read(
+            "list jobs",
+            lambda: self._jobs.request(method="get", params=dict(params)).json(),
+            rows(parse_job_summary),
+        )
+
+    def validate_job(self, job: Mapping[str, Any]) -> JobValidation:
+        """Nomad's verdict on a job struct, without registering it; what an admission hook refuses is an error too.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/validate
+        """
+        operation = f"validate job {job.get('ID', '')}"
+        body = {"Job": dict(job)}
+        try:
+            return self._read(operation, lambda: self._validate.validate_job(body).json(), parse_validation)
+        except InvalidRequestError as refusal:
+            return JobValidation(errors=(refusal.detail,), warnings="")
+
+    def plan_job(self, job: Mapping[str, Any]) -> JobPlan:
+        """What registering ``job`` would change and where it would run; nothing is changed.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#create-job-plan
+        """
+        operation = f"plan job {job.get('ID', '')}"
+        segment = self._segment(operation, str(job.get("ID") or ""))
+        return self._read(operation, lambda: self._job.plan_job(segment, {"Job": dict(job)}, diff=True), parse_plan)
+
+    def register_job(self, job: Mapping[str, Any], modify_index: int) -> Registration:
+        """Store ``job`` if its JobModifyIndex still is ``modify_index`` (0: it must not exist); never its source text.
+
+        Raises ConflictError when somebody registered another version meanwhile, InvalidRequestError when Nomad refuses
+        the content, UnknownOutcomeError when the answer was lost.
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#create-job
+        """
+        body = {"Job": dict(job), "EnforceIndex": True, "JobModifyIndex": modify_index}
+        return self._write(
+            f"register job {job.get('ID', '')}", lambda: self._jobs.register_job(body), parse_registration
+        )
+
+    def stop_job(self, job_id: str, purge: bool = False) -> str:
+        """Stop a job and answer the evaluation's id; ``purge`` also forgets its versions.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#stop-a-job
+        """
+        operation = f"stop job {job_id}"
+        segment = self._segment(operation, job_id)
+        return self._write(
+            operation,
+            lambda: self._job.deregister_job(segment, purge="true" if purge else None),
+            lambda body: parse_registration(body).eval_id,
+        )
+
+    def scale_job(self, job_id: str, group: str, count: int, message: str) -> Registration:
+        """Set a group's count; ``message`` is kept in the job's scaling history.
+
+        Raises ConflictError while a deployment of the job runs, InvalidRequestError outside the group's bounds.
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#scale-task-group
+        """
+        operation = f"scale job {job_id}"
+        segment = self._segment(operation, job_id)
+        body = {"Count": count, "Target": {"Group": group}, "Message": message}
+        return self._write(
+            operation,
+            lambda: self._job.request(segment, "scale", method="post", json=body).json(),
+            parse_registration,
+        )
+
+    def job_versions(self, job_id: str) -> tuple[Job, ...]:
+        """The versions of a job that Nomad remembers, newest first; empty when there is no such job.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#list-job-versions
+        """
+        operation = f"list versions of job {job_id}"
+        segment = self._segment(operation, job_id)
+        parse = rows(parse_job)
+        found = absent(
+            lambda: self._read(operation, lambda: self._job.get_versions(segment), lambda body: parse(body["Versions"]))
+        )
+        return tuple(sorted(found or (), key=lambda job: -job.version))
+
+    def revert_job(self, job_id: str, version: int, prior_version: int) -> Registration:
+        """Register an older version again if the current one still is ``prior_version``.
+
+        Raises ConflictError when it is not, or when ``version`` is the current one.
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#revert-to-older-job-version
+        """
+        operation = f"revert job {job_id} to version {version}"
+        segment = self._segment(operation, job_id)
+        # Nomad takes the id from the body, so there it stands unquoted.
+        body = {"JobID": job_id, "JobVersion": version, "EnforcePriorVersion": prior_version}
+        return self._write(
+            operation,
+            lambda: self._job.request(segment, "revert", method="post", json=body).json(),
+            parse_registration,
+        )
+
+    def job_deployments(self, job_id: str) -> tuple[Deployment, ...]:
+        """The deployments of a job, newest first; empty when there is no such job.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#list-job-deployments
+        """
+        operation = f"list deployments of job {job_id}"
+        segment = self._segment(operation, job_id)
+        found = absent(
+            lambda: self._read(operation, lambda: self._job.get_deployments(segment), rows(parse_deployment))
+        )
+        return tuple(sorted(found or (), key=lambda deployment: -deployment.create_index))
+
+    def read_evaluation(self, eval_id: str, index: int = 0, wait: float = 0.0) -> Evaluation:
+        """An evaluation; with ``index`` not 0 waits up to ``wait`` seconds for a newer one.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/evaluations#read-evaluation
+        """
+        operation = f"read evaluation {eval_id[:8]}"
+        path = (self._segment(operation, eval_id),)
+        found = self._snapshot(operation, self._evaluation, path, lambda body: body, index=index, wait=wait)
+        return parse_evaluation(found.value, found.index)

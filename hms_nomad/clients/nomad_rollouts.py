@@ -1,0 +1,104 @@
+"""Allocations and deployments of Nomad: what runs, how it is, and how a rollout goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hms_nomad.clients.nomad_calls import NomadCalls, rows
+from hms_nomad.clients.nomad_parse import parse_allocation, parse_checks, parse_deployment, parse_stats
+from hms_nomad.clients.nomad_types import Allocation, AllocationCheck, AllocationStats, Deployment, Snapshot
+
+
+class RolloutCalls(NomadCalls):
+    """Calls on allocations and deployments. All raise the errors of ``hms_nomad.clients.errors``."""
+
+    def job_allocations(self, job_id: str, index: int = 0, wait: float = 0.0) -> Snapshot[tuple[Allocation, ...]]:
+        """The allocations of a job, of older versions too; with ``index`` not 0 waits up to ``wait`` seconds for news.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#list-job-allocations
+        """
+        operation = f"list allocations of job {job_id}"
+        path = (self._segment(operation, job_id), "allocations")
+        return self._snapshot(operation, self._job, path, rows(parse_allocation), index=index, wait=wait)
+
+    def read_allocation(self, alloc_id: str) -> Allocation:
+        """One allocation with its ports. Raises NotFoundError when Nomad has forgotten it.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/allocations#read-allocation
+        """
+        operation = f"read allocation {alloc_id[:8]}"
+        segment = self._segment(operation, alloc_id)
+        return self._read(operation, lambda: self._allocation.get_allocation(segment), parse_allocation)
+
+    def stop_allocation(self, alloc_id: str) -> str:
+        """Stop an allocation, which Nomad then replaces; answers the evaluation's id.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/allocations#stop-allocation
+        """
+        operation = f"stop allocation {alloc_id[:8]}"
+        segment = self._segment(operation, alloc_id)
+        return self._write(operation, lambda: self._allocation.stop_allocation(segment), _eval_id)
+
+    def allocation_checks(self, alloc_id: str) -> tuple[AllocationCheck, ...]:
+        """The answers of the checks that Nomad itself runs for an allocation (services of provider "nomad").
+
+        API: https://developer.hashicorp.com/nomad/api-docs/client#allocation-checks
+        """
+        operation = f"read checks of allocation {alloc_id[:8]}"
+        segment = self._segment(operation, alloc_id)
+        return self._read(
+            operation,
+            lambda: self._client.allocation.request(segment, "checks", method="get").json(),
+            parse_checks,
+        )
+
+    def allocation_stats(self, alloc_id: str) -> AllocationStats:
+        """What an allocation uses now; zeros where its node does not publish allocation metrics.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/client#read-allocation-statistics
+        """
+        operation = f"read use of allocation {alloc_id[:8]}"
+        segment = self._segment(operation, alloc_id)
+        return self._read(
+            operation, lambda: self._client.allocation.request(segment, "stats", method="get").json(), parse_stats
+        )
+
+    def read_deployment(self, deployment_id: str, index: int = 0, wait: float = 0.0) -> Snapshot[Deployment]:
+        """A deployment; with ``index`` not 0 waits up to ``wait`` seconds for a newer one.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/deployments#read-deployment
+        """
+        operation = f"read deployment {deployment_id[:8]}"
+        path = (self._segment(operation, deployment_id),)
+        return self._snapshot(operation, self._deployment, path, parse_deployment, index=index, wait=wait)
+
+    def promote_deployment(self, deployment_id: str) -> str:
+        """Promote the canaries of all groups; answers the evaluation's id.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/deployments#promote-deployment
+        """
+        operation = f"promote deployment {deployment_id[:8]}"
+        segment = self._segment(operation, deployment_id)
+        return self._write(operation, lambda: self._deployment.promote_deployment_all(segment), _eval_id)
+
+    def fail_deployment(self, deployment_id: str) -> str:
+        """Mark a deployment failed, which reverts the job where it says so; answers the evaluation's id.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/deployments#fail-deployment
+        """
+        operation = f"fail deployment {deployment_id[:8]}"
+        segment = self._segment(operation, deployment_id)
+        return self._write(operation, lambda: self._deployment.fail_deployment(segment), _eval_id)
+
+    def pause_deployment(self, deployment_id: str, paused: bool) -> str:
+        """Pause or resume a deployment; answers the evaluation's id.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/deployments#pause-deployment
+        """
+        operation = f"{'pause' if paused else 'resume'} deployment {deployment_id[:8]}"
+        segment = self._segment(operation, deployment_id)
+        return self._write(operation, lambda: self._deployment.pause_deployment(segment, paused), _eval_id)
+
+
+def _eval_id(body: Any) -> str:
+    return str(body.get("EvalID") or "")

@@ -1,0 +1,260 @@
+"""What Nomad answers, as plain values: only the fields that we read, under the names that operators know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hms_nomad.clients.snapshot import Snapshot as Snapshot  # noqa: PLC0414 - offered here too
+
+_DONE_DEPLOYMENT = frozenset({"failed", "successful", "cancelled"})
+_DONE_ALLOCATION = frozenset({"complete", "failed", "lost"})
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A client node. ``status`` is initializing, ready, down or disconnected; ``eligible`` says that it takes work."""
+
+    id: str
+    name: str
+    datacenter: str
+    status: str
+    eligible: bool
+    drivers: frozenset[str]
+    attributes: Mapping[str, str]
+    node_pool: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as stored. ``modify_index`` is its JobModifyIndex, ``body`` the whole struct as Nomad changed it."""
+
+    id: str
+    name: str
+    namespace: str
+    type: str
+    status: str
+    stop: bool
+    version: int
+    modify_index: int
+    stable: bool | None
+    meta: Mapping[str, str]
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """One row of the list of jobs."""
+
+    id: str
+    name: str
+    status: str
+    type: str
+    modify_index: int
+    stop: bool
+    meta: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class JobValidation:
+    """Nomad's verdict on a job that was not registered; no ``errors`` means that it would be taken."""
+
+    errors: tuple[str, ...]
+    warnings: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementFailure:
+    """Why a group found no node. The mappings name a constraint, dimension or class and count the nodes."""
+
+    nodes_evaluated: int
+    nodes_filtered: int
+    nodes_exhausted: int
+    constraint_filtered: Mapping[str, int]
+    dimension_exhausted: Mapping[str, int]
+    class_filtered: Mapping[str, int]
+    class_exhausted: Mapping[str, int]
+    quota_exhausted: tuple[str, ...]
+
+    def reason(self) -> str:
+        """The failure in words, the most telling cause first."""
+        if self.nodes_evaluated == 0 and not self.nodes_filtered and not self.nodes_exhausted:
+            return "no node in these datacenters and this node pool is ready for work"
+        causes = [f"{name} is exhausted on {_nodes(count)}" for name, count in _ranked(self.dimension_exhausted)]
+        causes += [f"{_nodes(count)} fail constraint: {name}" for name, count in _ranked(self.constraint_filtered)]
+        causes += [f"quota {name} is exhausted" for name in self.quota_exhausted]
+        causes += [f"class {name} is filtered on {_nodes(count)}" for name, count in _ranked(self.class_filtered)]
+        causes += [f"class {name} is exhausted on {_nodes(count)}" for name, count in _ranked(self.class_exhausted)]
+        if not causes:
+            causes = [f"{self.nodes_filtered} filtered and {self.nodes_exhausted} exhausted"]
+        return f"{'; '.join(causes)} (of {_nodes(self.nodes_evaluated)} looked at)"
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """What registering a job would do. ``updates`` counts Place, Stop, Canary and so on for each group."""
+
+    diff: Mapping[str, Any] | None
+    updates: Mapping[str, Mapping[str, int]]
+    failed: Mapping[str, PlacementFailure]
+    modify_index: int
+    warnings: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A job was stored. ``modify_index`` is no base for the next compare-and-set where nothing changed: read again."""
+
+    eval_id: str
+    modify_index: int
+    warnings: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One round of the scheduler; ``failed`` holds the groups that found no node."""
+
+    id: str
+    status: str
+    status_description: str
+    type: str
+    triggered_by: str
+    job_id: str
+    deployment_id: str
+    next_eval: str
+    blocked_eval: str
+    failed: Mapping[str, PlacementFailure]
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvent:
+    """Something that happened to a task; ``time_ns`` is nanoseconds since 1970."""
+
+    type: str
+    message: str
+    time_ns: int
+    details: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """A task of an allocation; ``state`` is pending, running or dead."""
+
+    state: str
+    failed: bool
+    restarts: int
+    events: tuple[TaskEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port of an allocation: ``value`` on the node at ``host_ip``, ``to`` inside (0: the same)."""
+
+    host_ip: str
+    value: int
+    to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """An instance on a node. ``ports`` by label are filled by reading one allocation; lists leave them out."""
+
+    id: str
+    name: str
+    job_id: str
+    job_version: int
+    node_id: str
+    node_name: str
+    group: str
+    client_status: str
+    desired_status: str
+    deployment_id: str
+    healthy: bool | None
+    canary: bool
+    create_index: int
+    modify_index: int
+    tasks: Mapping[str, TaskState]
+    previous_allocation: str
+    ports: Mapping[str, Port]
+
+    @property
+    def done(self) -> bool:
+        """True when no task of it runs or will run again."""
+        return self.client_status in _DONE_ALLOCATION
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationCheck:
+    """The answer of a health check that Nomad itself runs; ``status`` is success, failure or pending."""
+
+    name: str
+    group: str
+    task: str
+    service: str
+    status: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationStats:
+    """What an allocation uses now: percent of one core, MHz, bytes. All zero where the node does not measure."""
+
+    cpu_percent: float
+    cpu_ticks: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentGroup:
+    """How far a deployment is with one group; ``placed_canaries`` are ids of allocations."""
+
+    desired_total: int
+    desired_canaries: int
+    placed: int
+    placed_canaries: tuple[str, ...]
+    healthy: int
+    unhealthy: int
+    promoted: bool
+    auto_revert: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The rollout of one job version; ``job_modify_index`` is its JobSpecModifyIndex."""
+
+    id: str
+    job_id: str
+    job_version: int
+    job_modify_index: int
+    status: str
+    status_description: str
+    create_index: int
+    modify_index: int
+    groups: Mapping[str, DeploymentGroup]
+
+    @property
+    def done(self) -> bool:
+        """True when its status cannot change any more."""
+        return self.status in _DONE_DEPLOYMENT
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of the stream: ``type`` like DeploymentStatusUpdate, ``payload`` the object after the event."""
+
+    topic: str
+    type: str
+    key: str
+    index: int
+    payload: Mapping[str, Any]
+
+
+def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _nodes(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"

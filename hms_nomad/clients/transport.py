@@ -1,0 +1,217 @@
+"""One guarded HTTP session per server, which python-nomad, python-consul2 and hvac all send through.
+
+The libraries disagree on time limits, certificate checks, redirects and errors; here every call gets the same ones,
+whatever a library passes. Nothing is read from the environment: no proxies, no other authorities, no netrc.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import requests
+import tenacity
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NameResolutionError, NewConnectionError
+
+from hms_nomad.clients.classify import Request, classify, lost_answer, not_sent
+from hms_nomad.clients.connection import Connection
+from hms_nomad.clients.errors import ServerError, UnavailableError
+
+T = TypeVar("T")
+
+_FIRST_BACKOFF_SECONDS = 0.2
+_LONGEST_BACKOFF_SECONDS = 5.0
+_LONGEST_ERROR_BODY = 65536
+_CONNECTIONS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    request: Request
+    read_timeout: float
+    accepted: frozenset[int]
+
+
+_CURRENT: ContextVar[_Call] = ContextVar("hms_nomad_current_call")
+
+
+def blocking_timeout(read_timeout: float, wait: float) -> float:
+    """Seconds to wait for the answer of a blocking query: servers add up to 1/16 to ``wait`` so as to spread load."""
+    return max(read_timeout, wait * 17 / 16 + 5)
+
+
+def backoff(attempt: int) -> float:
+    """Seconds before try number ``attempt`` (from 1): full jitter below a ceiling that doubles from 0.2 to 5."""
+    ceiling = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0 ** min(attempt, 10))
+    return random.uniform(_FIRST_BACKOFF_SECONDS / 2, ceiling)  # noqa: S311 - spreads load, guards nothing
+
+
+class Transport:
+    """Sends for one server: names the operation, sets the limits, classifies what comes back, and retries reads."""
+
+    def __init__(self, server: str, connection: Connection, token_header: str, params: Mapping[str, str]) -> None:
+        """``params`` are sent with every request; the token travels in ``token_header`` and nowhere else."""
+        self.server = server
+        self.connection = connection
+        self.session = _GuardedSession(connection)
+        self.session.params = dict(params)
+        if connection.token:
+            self.session.headers[token_header] = connection.token
+
+    def __repr__(self) -> str:
+        return f"Transport({self.server} at {self.connection.address})"
+
+    def read(self, operation: str, send: Callable[[], T], *, wait: float = 0.0, retry: bool = True) -> T:
+        """Run ``send``, which asks through the session and changes nothing; try again while the fault is transient.
+
+        ``wait`` is that of a blocking query in seconds. Raises the errors of ``hms_nomad.clients.errors``.
+        """
+        if not retry or self.connection.retry_seconds <= 0:
+            return self._once(operation, send, write=False, wait=wait)
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_transient),
+            wait=_pause,
+            stop=tenacity.stop_before_delay(self.connection.retry_seconds),
+            reraise=True,
+        ):
+            with attempt:
+                return self._once(operation, send, write=False, wait=wait)
+        raise AssertionError("tenacity ends with a result or an error")
+
+    def write(self, operation: str, send: Callable[[], T]) -> T:
+        """Run ``send`` exactly once; UnknownOutcomeError when its answer was lost."""
+        return self._once(operation, send, write=True)
+
+    def request(self, operation: str, *, write: bool) -> Request:
+        """The description of an operation, for errors that are made outside a call."""
+        return Request(self.server, operation, self.connection.address, write)
+
+    @contextmanager
+    def calling(
+        self, operation: str, *, write: bool, read_timeout: float | None = None, accepted: frozenset[int] = frozenset()
+    ) -> Iterator[None]:
+        """Everything sent inside belongs to ``operation``; statuses in ``accepted`` are answers, not errors."""
+        request = self.request(operation, write=write)
+        mark = _CURRENT.set(_Call(request, read_timeout or self.connection.read_timeout, accepted))
+        try:
+            yield
+        except ServerError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, requests.RequestException) as error:
+            # The answer was no JSON, or JSON of another shape: a proxy's page, or a body that was cut.
+            raise lost_answer(request, f"the answer cannot be read ({type(error).__name__})") from None
+        finally:
+            _CURRENT.reset(mark)
+
+    def _once(self, operation: str, send: Callable[[], T], *, write: bool, wait: float = 0.0) -> T:
+        timeout = blocking_timeout(self.connection.read_timeout, wait)
+        with self.calling(operation, write=write, read_timeout=timeout):
+            return send()
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, UnavailableError) and error.transient
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    wished = error.retry_after if isinstance(error, UnavailableError) else None
+    return max(wished or 0.0, backoff(state.attempt_number))
+
+
+class _GuardedSession(requests.Session):
+    """Overrules what the libraries pass for certificates, time limits and redirects, and raises only our errors."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.trust_env = False
+        self._connection = connection
+        self.headers["User-Agent"] = "hms-nomad"
+        adapter = _Adapter(connection.tls_server_name)
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
+
+    def __repr__(self) -> str:
+        return f"_GuardedSession({self._connection.address})"
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send one request of the current operation (requests calls this for every method)."""
+        call = _CURRENT.get()
+        kwargs |= {
+            "timeout": (self._connection.connect_timeout, call.read_timeout),
+            "verify": self._connection.verify,
+            "cert": self._connection.certificate,
+            # A redirect would carry the token to a host that nobody configured.
+            "allow_redirects": False,
+            "proxies": {},
+        }
+        try:
+            response = super().send(request, **kwargs)
+            if response.status_code < 300 or response.status_code in call.accepted:
+                return response
+            body = _error_body(response, streamed=bool(kwargs.get("stream")))
+        except requests.RequestException as error:
+            raise broken(call.request, error, self._connection) from None
+        raise classify(call.request, response.status_code, self._redacted(body), response.headers)
+
+    def _redacted(self, text: str) -> str:
+        token = self._connection.token
+        return text.replace(token, "(token)") if token else text
+
+
+class _Adapter(HTTPAdapter):
+    """Checks the certificate against the configured name where the address is not the certificate's."""
+
+    def __init__(self, server_name: str | None) -> None:
+        self._names: dict[str, Any] = (
+            {"server_hostname": server_name, "assert_hostname": server_name} if server_name else {}
+        )
+        super().__init__(pool_connections=1, pool_maxsize=_CONNECTIONS)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **(kwargs | self._names))
+
+
+def broken(request: Request, error: Exception, connection: Connection) -> ServerError:  # noqa: PLR0911
+    """The error for a connection that failed or broke, told apart by whether the request can have arrived."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return not_sent(request, f"its certificate is not trusted: {_innermost(error)}")
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return not_sent(request, f"no connection within {connection.connect_timeout:g} s")
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    if isinstance(reason, NameResolutionError):
+        return not_sent(request, "the host name cannot be resolved")
+    if isinstance(reason, NewConnectionError):
+        return not_sent(request, f"no connection: {_innermost(reason)}")
+    if isinstance(error, requests.exceptions.ReadTimeout):
+        return lost_answer(request, "connected, but no answer in time")
+    if isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.ChunkedEncodingError):
+        return lost_answer(request, f"the connection broke: {_innermost(error)}")
+    return not_sent(request, f"the request cannot be made ({type(error).__name__})")
+
+
+def _innermost(error: BaseException) -> str:
+    """The operating system's or OpenSSL's own words, without the layers of library names around them."""
+    seen: BaseException = error
+    for _ in range(10):
+        inner = getattr(seen, "reason", None)
+        nested = [inner, *seen.args, seen.__cause__, seen.__context__]
+        below = next((found for found in nested if isinstance(found, BaseException) and found is not seen), None)
+        if below is None:
+            break
+        seen = below
+    if isinstance(seen, OSError) and seen.strerror:
+        return seen.strerror
+    return str(seen).rsplit(": ", 1)[-1] if str(seen) else type(seen).__name__
+
+
+def _error_body(response: requests.Response, *, streamed: bool) -> str:
+    if not streamed:
+        return response.text[:_LONGEST_ERROR_BODY]
+    with response:
+        return next(response.iter_content(_LONGEST_ERROR_BODY), b"").decode("utf-8", "replace")
