@@ -1,6 +1,7 @@
 """A registration -> its verdict: follows the evaluation and then its own deployment on the event stream.
 
-"The latest deployment" is never the verdict: after an automatic revert that is the successful deployment of the old version.
+"The latest deployment" is never the verdict: after an automatic revert that is the successful deployment of the old
+version.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _FINAL_EVALUATION = frozenset({"complete", "failed", "canceled"})
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a registration ended; ``reason`` is Nomad's or ours, in words; ``deployment`` is None when nothing was to be deployed."""
+    """How a registration ended, ``reason`` in words; ``deployment`` is None when nothing was to be deployed."""
 
     healthy: bool
     reason: str

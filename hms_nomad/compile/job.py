@@ -195,7 +195,7 @@ def _without_counts(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merge_escape_hatch(job: dict[str, Any], extra: Mapping[str, Any]) -> None:
-    """Lay the spec's ``nomad`` section over the job: keys ``job``, ``group`` and ``task`` in the API's own field names."""
+    """Lay the spec's ``nomad`` section over the job: keys job, group and task, in the API's own field names."""
     group = job["TaskGroups"][0]
     _merge(group["Tasks"][0], extra.get("task", {}))
     _merge(group, extra.get("group", {}))

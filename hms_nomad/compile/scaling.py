@@ -11,7 +11,8 @@ def scaling_block(spec: Spec) -> dict[str, Any]:
     """The group's horizontal scaling policy (Nomad API, job JSON, ``Scaling``).
 
     ``within_bounds_trigger`` must be 1: Nomad's metric source answers with one data point, while the strategy waits
-    for five. Both checks carry one group: ungrouped, "nothing to do" of the high check outweighs "one fewer" of the low one.
+    for five. Both checks carry one group: ungrouped, "nothing to do" of the high check outweighs "one fewer" of the low
+    one.
     """
     scaling = spec.scaling
     return {

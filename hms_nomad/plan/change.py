@@ -1,4 +1,4 @@
-"""A plan is an ordered list of changes; each says of one object what it is, what it becomes, and which index was read."""
+"""A plan is an ordered list of changes: what an object is, what it becomes, and which index was read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One object: ``body`` is what will be written (None for delete), ``index`` what compare-and-set must find (0: nothing)."""
+    """One object: ``body`` is what will be written (None for delete), ``index`` what must be found (0: nothing)."""
 
     kind: str
     name: str

@@ -117,7 +117,7 @@ def job_to_register(desired: Desired, stored: ObservedJob | None) -> dict[str, A
 
 
 def with_attempt(change: Change, stored: ObservedJob | None) -> Change:
-    """The same registration as one more attempt: Nomad would not deploy an equal job again after its deployment failed."""
+    """The same registration as one more attempt: Nomad deploys no equal job again after its deployment failed."""
     if change.body is None or stored is None:
         return change
     group = change.body["TaskGroups"][0]

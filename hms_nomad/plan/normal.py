@@ -41,7 +41,7 @@ def normal_entry(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def entry_differences(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> tuple[FieldChange, ...]:
-    """Field by field what writing ``after`` over ``before`` would change in a config entry; empty when they mean the same."""
+    """Field by field what writing ``after`` over a config entry changes; empty when both mean the same."""
     return tuple(_exact("", normal_entry(before) if before else {}, normal_entry(after)))
 
 

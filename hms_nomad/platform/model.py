@@ -14,7 +14,9 @@ class ServerAddress(_Section):
 
     address: str = Field(description="URL with scheme and port, for example https://nomad.agency.gov:4646.")
     ca_file: str | None = Field(None, description="PEM file of the authority that signed the server's certificate.")
-    client_cert: str | None = Field(None, description="PEM file of the client certificate, where the server asks for one.")
+    client_cert: str | None = Field(
+        None, description="PEM file of the client certificate, where the server asks for one."
+    )
     client_key: str | None = Field(None, description="PEM file of the client certificate's key.")
     tls_server_name: str | None = Field(None, description="Name expected in the server's certificate.")
     token_file: str | None = Field(None, description="File (mode 0600) whose only line is the token.")

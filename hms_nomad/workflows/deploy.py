@@ -41,7 +41,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeployOptions:
-    """``timeout`` in seconds bounds the whole command (None: the spec's own deadlines); ``detach`` returns once the job is registered."""
+    """``timeout`` bounds the command in seconds (None: the spec's deadlines); ``detach`` ends it at the registration."""
 
     timeout: float | None = None
     detach: bool = False
@@ -100,7 +100,7 @@ def _plan(session: Session, desired: Desired) -> tuple[Plan, Observed]:
 
 
 def _write_entries(session: Session, desired: Desired, plan: Plan, report: Report) -> Plan:
-    """Write the plan's entries; service-intentions are shared by many specs, so losing a race for one only means planning it again."""
+    """Write the plan's entries; many specs share service-intentions, so losing a race for one means planning again."""
     for remaining in reversed(range(_SHARED_ENTRY_TRIES)):
         try:
             write_entries(plan.changes, session.consul, report)
@@ -200,7 +200,7 @@ def _job_change(plan: Plan) -> Change:
 
 
 def _patience(desired: Desired) -> float:
-    """Seconds that a deploy may take: Nomad's own progress deadline for each instance in turn, and half a minute for the servers."""
+    """Seconds a deploy may take: Nomad's progress deadline for each instance, and half a minute for the servers."""
     group = desired.job["TaskGroups"][0]
     waves = max(1, int(group["Count"]))
     return float(group["Update"]["ProgressDeadline"]) / 1e9 * waves + 30

@@ -1,4 +1,4 @@
-"""Servers -> Observed: what Nomad and Consul hold for a service, read with as few calls as there are kinds of objects."""
+"""Servers -> Observed: what Nomad and Consul hold for a service, read with one call for each kind of object."""
 
 from __future__ import annotations
 
