@@ -1,0 +1,191 @@
+"""Names -> Platform: which cluster a command talks to, from named contexts, the environment and nothing hidden.
+
+A context is a YAML file with the fields of ``hms_nomad.platform.model.Platform``. The servers' own environment
+variables (NOMAD_ADDR, CONSUL_HTTP_ADDR, VAULT_ADDR and their kin) win over it, as operators expect of every tool.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import yaml
+from pydantic import ValidationError
+
+from hms_nomad.platform.model import Platform
+
+CONTEXT_VARIABLE = "HMS_NOMAD_CONTEXT"
+"""Environment variable that names the context; the flag ``--context`` wins over it."""
+
+DIRECTORY_VARIABLE = "HMS_NOMAD_CONFIG_DIR"
+"""Environment variable that moves the directory of the contexts."""
+
+_CURRENT = "current-context"
+_SUFFIX = ".yml"
+_FALSE_WORDS = frozenset({"", "0", "f", "false", "no"})
+_SERVERS: Mapping[str, Mapping[str, str]] = {
+    "nomad": {
+        "address": "NOMAD_ADDR",
+        "ca_file": "NOMAD_CACERT",
+        "client_cert": "NOMAD_CLIENT_CERT",
+        "client_key": "NOMAD_CLIENT_KEY",
+        "tls_server_name": "NOMAD_TLS_SERVER_NAME",
+    },
+    "consul": {
+        "address": "CONSUL_HTTP_ADDR",
+        "ca_file": "CONSUL_CACERT",
+        "client_cert": "CONSUL_CLIENT_CERT",
+        "client_key": "CONSUL_CLIENT_KEY",
+        "tls_server_name": "CONSUL_TLS_SERVER_NAME",
+    },
+    "vault": {
+        "address": "VAULT_ADDR",
+        "ca_file": "VAULT_CACERT",
+        "client_cert": "VAULT_CLIENT_CERT",
+        "client_key": "VAULT_CLIENT_KEY",
+        "tls_server_name": "VAULT_TLS_SERVER_NAME",
+    },
+}
+_PLAIN: Mapping[str, str] = {"namespace": "NOMAD_NAMESPACE", "region": "NOMAD_REGION"}
+
+
+class ContextError(Exception):
+    """A context cannot be used; the text names the file and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """The named contexts of this user, and which one commands take when nothing else is said."""
+
+    names: tuple[str, ...]
+    current: str | None
+
+
+def contexts_directory() -> Path:
+    """Directory of the contexts: ``HMS_NOMAD_CONFIG_DIR``, else the user's configuration directory."""
+    return Path(os.environ.get(DIRECTORY_VARIABLE) or platformdirs.user_config_dir("hms-nomad"))
+
+
+def list_contexts() -> Contexts:
+    """All contexts by name, sorted."""
+    names = tuple(sorted(path.name.removesuffix(_SUFFIX) for path in _folder().glob(f"*{_SUFFIX}")))
+    return Contexts(names=names, current=_current())
+
+
+def load_platform(name: str | None = None) -> Platform:
+    """The platform a command talks to.
+
+    ``name`` is that of ``--context``; without it ``HMS_NOMAD_CONTEXT`` counts, then the current context, then the
+    servers' default addresses on this machine. Raises ContextError for an unknown or broken context.
+    """
+    chosen = name or os.environ.get(CONTEXT_VARIABLE) or _current()
+    fields = _read(chosen) if chosen else {}
+    return _validated(_with_environment(fields), chosen)
+
+
+def save_context(platform: Platform) -> Path:
+    """Write a platform as the context of its name (mode 0600) and answer the file."""
+    file = _file(platform.name)
+    body = platform.model_dump(mode="json", exclude_defaults=True) | {"name": platform.name}
+    _write(file, yaml.safe_dump(body, sort_keys=True, allow_unicode=True))
+    return file
+
+
+def use_context(name: str) -> None:
+    """Make a context the current one. Raises ContextError when there is none of that name."""
+    _read(name)
+    _write(contexts_directory() / _CURRENT, f"{name}\n")
+
+
+def remove_context(name: str) -> None:
+    """Remove a context, and the choice of it; one that is not there is no error."""
+    _file(name).unlink(missing_ok=True)
+    if _current() == name:
+        (contexts_directory() / _CURRENT).unlink(missing_ok=True)
+
+
+def _folder() -> Path:
+    return contexts_directory() / "contexts"
+
+
+def _file(name: str) -> Path:
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise ContextError(f"{name!r} cannot name a context; use letters, digits and dashes")
+    return _folder() / f"{name}{_SUFFIX}"
+
+
+def _current() -> str | None:
+    try:
+        return (contexts_directory() / _CURRENT).read_text(encoding="utf-8").strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def _read(name: str) -> dict[str, Any]:
+    file = _file(name)
+    try:
+        body = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(list_contexts().names) or "none"
+        raise ContextError(f"there is no context {name!r} (known: {known}); see hms-nomad context list") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ContextError(f"{file}: this is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(body, dict):
+        raise ContextError(f"{file}: a context is a mapping of fields such as nomad and consul")
+    return body | {"name": name}
+
+
+def _with_environment(fields: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(fields)
+    for server, variables in _SERVERS.items():
+        found = {field: os.environ[variable] for field, variable in variables.items() if os.environ.get(variable)}
+        if server == "consul" and "address" in found:
+            found["address"] = _consul_address(found["address"])
+        if found and ("address" in found or server in merged or server != "vault"):
+            stored = merged.get(server)
+            merged[server] = _defaults(server) | (stored if isinstance(stored, dict) else {}) | found
+    for field, variable in _PLAIN.items():
+        if os.environ.get(variable):
+            merged[field] = os.environ[variable]
+    return merged
+
+
+def _defaults(server: str) -> dict[str, Any]:
+    address = getattr(Platform(), server)
+    return {"address": address.address} if address else {}
+
+
+def _consul_address(address: str) -> str:
+    """Consul's own variable may lack the scheme; CONSUL_HTTP_SSL then says which one is meant."""
+    if "://" in address:
+        return address
+    secure = os.environ.get("CONSUL_HTTP_SSL", "").lower() not in _FALSE_WORDS
+    return f"{'https' if secure else 'http'}://{address}"
+
+
+def _validated(fields: dict[str, Any], name: str | None) -> Platform:
+    try:
+        return Platform.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        source = _file(name) if name else "environment"
+        raise ContextError(f"{source}: {place}: {first['msg']}") from None
+
+
+def _write(file: Path, text: str) -> None:
+    """Write beside and rename, so that nobody ever reads half a file."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
