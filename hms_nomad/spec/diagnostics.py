@@ -16,14 +16,14 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a file; line and column count from 1."""
+    """A place in a file; line and column count from 1. Line 0 stands for the file as a whole."""
 
     file: str
     line: int
     column: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,11 @@ class Diagnostic:
     position: Position
     message: str
     fix: str = ""
+
+    @property
+    def link(self) -> str:
+        """Where the documentation explains this code, relative to the project's root."""
+        return f"docs/diagnostics.md#{self.code.lower()}"
 
     def __str__(self) -> str:
         tail = f"; {self.fix}" if self.fix else ""

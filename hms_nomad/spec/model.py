@@ -29,9 +29,13 @@ class Route(_Section):
 
     path: str = Field(description="Path that is answered; starts with a slash.", examples=["/receipt"], pattern=r"^/")
     match: Literal["exact", "prefix", "regex"] = Field("prefix", description="How the path is compared.")
-    methods: tuple[Method, ...] = Field((), description="Methods that are answered; all of them when empty.", examples=[["POST"]])
+    methods: tuple[Method, ...] = Field(
+        (), description="Methods that are answered; all of them when empty.", examples=[["POST"]]
+    )
     public: bool = Field(False, description="True: also reachable from outside through the gateway.")
-    timeout: Duration | None = Field(None, description="Longest time for one try of a request; `mesh.timeout` when absent.")
+    timeout: Duration | None = Field(
+        None, description="Longest time for one try of a request; `mesh.timeout` when absent."
+    )
 
 
 class CpuBounds(_Section):
@@ -56,7 +60,9 @@ class Health(_Section):
 
     kind: Literal["http", "grpc", "command"] = Field("http", description="How the instance is asked.")
     path: str = Field("/health", description="Path of an http check.", pattern=r"^/")
-    command: tuple[str, ...] = Field((), description="Program and arguments of a command check; exit code 0 is healthy.")
+    command: tuple[str, ...] = Field(
+        (), description="Program and arguments of a command check; exit code 0 is healthy."
+    )
     interval: Duration = Field("2s", description="Time between two checks.")
     timeout: Duration = Field("1s", description="Longest time for an answer; shorter than the interval.")
 
@@ -74,7 +80,9 @@ class Resources(_Section):
 
     cpu: int = Field(100, ge=1, description="MHz.")
     memory: int = Field(128, ge=10, description="MiB.")
-    memory_max: int | None = Field(None, ge=10, description="MiB up to which the instance may grow where the node allows it.")
+    memory_max: int | None = Field(
+        None, ge=10, description="MiB up to which the instance may grow where the node allows it."
+    )
 
 
 class MeshPolicy(_Section):
@@ -93,7 +101,9 @@ class Rollout(_Section):
     """How traffic moves from one release to the next."""
 
     strategy: Literal["canary", "blue-green", "rolling"] = Field("canary", description="Way of moving.")
-    steps: tuple[Percent, ...] = Field((1, 10, 50, 100), description="Shares of traffic for the new release, in percent.")
+    steps: tuple[Percent, ...] = Field(
+        (1, 10, 50, 100), description="Shares of traffic for the new release, in percent."
+    )
     every: Duration = Field("30s", description="Shortest time at one step.")
     success: Percent = Field(99, description="Lowest share of successful requests, in percent.")
     p99: Duration | None = Field(None, description="Highest p99 latency of the new release.")
@@ -112,9 +122,13 @@ class Spec(_Section):
     name: ServiceName = Field(description="Name of the service: a DNS label.", examples=["receipt-svc"])
     version: str = Field(description="Version as people say it.", examples=["1.0.0"], min_length=1, max_length=128)
     image: str | None = Field(None, description="Container image.", examples=["ghcr.io/gov/receipt:1.0"])
-    command: tuple[str, ...] = Field((), description="Program and arguments, instead of an image.", examples=[["python3", "app.py"]])
+    command: tuple[str, ...] = Field(
+        (), description="Program and arguments, instead of an image.", examples=[["python3", "app.py"]]
+    )
     args: tuple[str, ...] = Field((), description="Arguments for the image's entrypoint.")
-    port: int = Field(description="Port on which the instance listens; also in the variable PORT.", ge=1, le=65535, examples=[3000])
+    port: int = Field(
+        description="Port on which the instance listens; also in the variable PORT.", ge=1, le=65535, examples=[3000]
+    )
     protocol: Protocol = Field("http", description="What the port speaks.")
     routes: tuple[Route, ...] = Field((), description="What the service answers; everything when empty.")
     scaling: Scaling = Field(Scaling(), description="How many instances run.")
@@ -129,4 +143,6 @@ class Spec(_Section):
     owner: str | None = Field(None, description="Team that answers for the service; shown in the Nomad UI.")
     description: str | None = Field(None, description="What the service does; shown in the Nomad UI.", max_length=1000)
     links: dict[str, str] = Field({}, description="Label and URL of pages for operators; shown in the Nomad UI.")
-    nomad: dict[str, Any] = Field({}, description="Escape hatch: merged into the Nomad job last, and shown in the diff.")
+    nomad: dict[str, Any] = Field(
+        {}, description="Escape hatch: merged into the Nomad job last, and shown in the diff."
+    )

@@ -1,0 +1,144 @@
+"""Text of a ``.hms.yml`` or JSON file -> Spec, or every finding with its place.
+
+Three passes: the text becomes data with positions, the data becomes a Spec, the Spec is checked for contradictions. A
+pass that finds errors does not hide the findings of the next one: what is broken is cut out, the rest is checked.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from hms_nomad.spec.checks import check_spec
+from hms_nomad.spec.diagnostics import Diagnostic, Level, Position, SpecError
+from hms_nomad.spec.document import MAX_FINDINGS, Document, Path, Problem, UnreadableError
+from hms_nomad.spec.json_source import read_json
+from hms_nomad.spec.model import Spec
+from hms_nomad.spec.source import readable
+from hms_nomad.spec.wording import worded
+from hms_nomad.spec.yaml_source import read_yaml
+
+_HINTED = 20
+_STAND_INS: dict[str, Any] = {"name": "unknown", "version": "0", "port": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A file after all passes: its spec where there is no error, and every finding in the order of the file."""
+
+    spec: Spec | None
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def load_spec(text: bytes | str, file: str) -> Spec:
+    """The spec that a file holds; ``file`` is its name for messages (a ``.json`` name means JSON).
+
+    Raises SpecError with every error, in the order of the file. Warnings are left to ``examine``.
+    """
+    examined = examine(text, file)
+    if examined.spec is None:
+        raise SpecError(tuple(found for found in examined.diagnostics if found.level is Level.ERROR))
+    return examined.spec
+
+
+def examine(text: bytes | str, file: str) -> Examined:
+    """Load a file and report errors, warnings and notes; never raises for the content of a file."""
+    document = read_document(text, file)
+    problems = list(document.problems)
+    spec: Spec | None = None
+    found: list[Diagnostic] = []
+    if document.complete:
+        spec, errors, broken = _validated(document)
+        problems += errors
+        for finding in check_spec(spec, broken) if spec is not None else ():
+            mark = document.mark(finding.path, key=finding.at_key)
+            place = Position(file, mark.line, mark.column)
+            found.append(Diagnostic(finding.rule.code, finding.rule.level, place, finding.message, finding.fix))
+    found += [_diagnostic(problem, file) for problem in problems]
+    found = sorted(dict.fromkeys(found), key=lambda one: (one.position.line, one.position.column, one.code))
+    usable = spec if not any(one.level is Level.ERROR for one in found) else None
+    return Examined(usable, tuple(found[:MAX_FINDINGS]))
+
+
+def read_document(text: bytes | str, file: str) -> Document:
+    """The data of a file with positions; what cannot be read is listed in its ``problems``."""
+    try:
+        content = readable(text)
+    except UnreadableError as error:
+        return Document(problems=[error.problem], complete=False)
+    if file.endswith(".json"):
+        return read_json(content)
+    if content.lstrip().startswith("{"):
+        document = read_json(content)
+        if document.complete:
+            return document
+    return read_yaml(content)
+
+
+def _validated(document: Document) -> tuple[Spec | None, list[Problem], set[Path]]:
+    """The spec, what is wrong with it, and the paths that were cut out or stood in for to get a spec all the same."""
+    try:
+        spec = _spec_of(document.data)
+    except ValidationError as error:
+        errors: list[Any] = error.errors(include_url=False, include_input=False)[: 2 * MAX_FINDINGS]
+    else:
+        if not document.broken:
+            return spec, [], set()
+        errors = []
+    unknown = [error for error in errors if not _within(tuple(error["loc"]), document.broken)]
+    problems = [worded(error, document, hints=number < _HINTED) for number, error in enumerate(unknown)]
+    broken = {_unit(path) for path in document.broken} | {_unit(_cut(error)) for error in errors}
+    return _remainder(document.data, broken), problems, broken
+
+
+def _remainder(data: Any, broken: set[Path]) -> Spec | None:
+    """A spec of what is not broken; what it needs besides is stood in for and counts as broken from now on."""
+    if not isinstance(data, dict):
+        return None
+    rest = _without(data, broken)
+    for name, value in _STAND_INS.items():
+        if name not in rest:
+            rest[name] = value
+            broken.add((name,))
+    try:
+        return _spec_of(rest)
+    except ValidationError:
+        return None
+
+
+def _spec_of(data: Any) -> Spec:
+    return Spec.model_validate_json(json.dumps(data, ensure_ascii=False))
+
+
+def _cut(error: Any) -> Path:
+    """The part of the data that an error makes useless: a section that misses a field goes as a whole."""
+    path: Path = tuple(error["loc"])
+    return path[:-1] if path[-1:] == ("[key]",) or (error["type"] == "missing" and len(path) > 1) else path
+
+
+def _unit(path: Path) -> Path:
+    """Lists go as a whole, so that the places of their other entries still stand."""
+    return next((path[:index] for index, step in enumerate(path) if isinstance(step, int)), path)
+
+
+def _within(path: Path, broken: set[Path]) -> bool:
+    return any(path[:length] in broken for length in range(len(path) + 1))
+
+
+def _without(data: Any, broken: set[Path], path: Path = ()) -> Any:
+    if not isinstance(data, dict):
+        return data
+    return {key: _without(value, broken, (*path, key)) for key, value in data.items() if (*path, key) not in broken}
+
+
+def _diagnostic(problem: Problem, file: str) -> Diagnostic:
+    return Diagnostic(
+        problem.code,
+        Level.ERROR,
+        Position(file, problem.mark.line, problem.mark.column),
+        problem.message,
+        problem.fix,
+    )

@@ -1,0 +1,244 @@
+"""Rules about fields that contradict each other, all of them errors (HMS2xx)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hms_nomad.spec.diagnostics import Level
+from hms_nomad.spec.document import Path, spoken
+from hms_nomad.spec.duration import nanoseconds
+from hms_nomad.spec.model import Method, Route, Spec
+from hms_nomad.spec.registry import Hit, check
+
+_ALL_METHODS: frozenset[Method] = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")
+)
+_MOST_DEPENDENCIES = 254
+
+
+@check(
+    "HMS201",
+    Level.ERROR,
+    "The smallest number of instances is above the largest",
+    reads=("scaling.min", "scaling.max"),
+    fix="raise scaling.max or lower scaling.min",
+)
+def min_above_max(spec: Spec) -> Iterator[Hit]:
+    """The scheduler cannot keep a count between bounds that exclude each other."""
+    low, high = spec.scaling.min, spec.scaling.max
+    if low > high:
+        place = "min" if "min" in spec.scaling.model_fields_set else "max"
+        default = "" if {"min", "max"} <= spec.scaling.model_fields_set else " (the default)"
+        shown = f"{low} is above scaling.max {high}{default}" if place == "min" else f"{low}{default} is above {high}"
+        yield Hit(("scaling", place), f"scaling.min {shown}")
+
+
+@check(
+    "HMS202",
+    Level.ERROR,
+    "A service runs either an image or a command",
+    reads=("image", "command"),
+    fix="keep one of image and command",
+)
+def image_xor_command(spec: Spec) -> Iterator[Hit]:
+    """An image runs in a container, a command as a process; with both it is not clear what runs."""
+    if spec.image is not None and spec.command:
+        yield Hit(
+            ("command",),
+            "image and command are both given",
+            "keep one of them; arguments for the image go to args",
+            at_key=True,
+        )
+    elif spec.image is None and not spec.command:
+        yield Hit(
+            (), "neither image nor command is given", "add image: registry/name:tag or command: [program, argument]"
+        )
+
+
+@check(
+    "HMS203",
+    Level.ERROR,
+    "A health check may take longer than the time between two checks",
+    reads=("health",),
+    fix="make health.timeout shorter than health.interval",
+)
+def slow_health_check(spec: Spec) -> Iterator[Hit]:
+    """A check that has not ended when the next one is due says nothing about the instance at that moment."""
+    health = spec.health
+    if health and nanoseconds(health.timeout) >= nanoseconds(health.interval):
+        place = "timeout" if "timeout" in health.model_fields_set else "interval"
+        yield Hit(
+            ("health", place),
+            f"health.timeout {health.timeout} is not shorter than health.interval {health.interval}",
+        )
+
+
+@check(
+    "HMS204",
+    Level.ERROR,
+    "The CPU rule would add and remove instances at once",
+    reads=("scaling.cpu",),
+    fix="keep a distance between the two, for example low: 30 and high: 70",
+)
+def cpu_bounds_crossed(spec: Spec) -> Iterator[Hit]:
+    """Between the two bounds the count rests; without that room every evaluation changes it."""
+    cpu = spec.scaling.cpu
+    if cpu.low >= cpu.high:
+        place = "low" if "low" in cpu.model_fields_set else "high"
+        yield Hit(("scaling", "cpu", place), f"scaling.cpu.low {cpu.low:g} is not below scaling.cpu.high {cpu.high:g}")
+
+
+@check(
+    "HMS205",
+    Level.ERROR,
+    "The steps of a rollout do not lead to all of the traffic",
+    reads=("rollout.steps",),
+    fix="write shares that grow and end with 100, for example [1, 10, 50, 100]",
+)
+def steps_not_ascending(spec: Spec) -> Iterator[Hit]:
+    """A rollout moves traffic one way, in shares of at least 0.01 percent, until the new release has all of it."""
+    steps = spec.rollout.steps
+    path: Path = ("rollout", "steps")
+    if not steps:
+        yield Hit(path, "rollout.steps is empty")
+        return
+    for index, (before, step) in enumerate(zip((0.0, *steps), steps, strict=False)):
+        if step <= before:
+            yield Hit((*path, index), f"the step {step:g} does not grow from {before:g}")
+        elif abs(step * 100 - round(step * 100)) > 1e-6 or step < 0.01:
+            yield Hit((*path, index), f"the step {step:g} is finer than 0.01 percent")
+    if steps[-1] != 100:
+        yield Hit((*path, len(steps) - 1), f"the last step is {steps[-1]:g}, not 100")
+
+
+@check(
+    "HMS206",
+    Level.ERROR,
+    "A route is declared twice",
+    reads=("routes",),
+    fix="keep one of them",
+)
+def duplicate_routes(spec: Spec) -> Iterator[Hit]:
+    """The first route that fits a request decides, so the second one would never be used."""
+    seen: dict[tuple[str, str], list[tuple[int, frozenset[Method]]]] = {}
+    for index, route in enumerate(spec.routes):
+        methods = _methods(route)
+        earlier = seen.setdefault((route.match, route.path), [])
+        for number, others in earlier:
+            if shared := methods & others:
+                which = "" if methods == others else f" for {', '.join(sorted(shared))}"
+                yield Hit(("routes", index), f"this route repeats routes[{number}]{which}")
+                break
+        earlier.append((index, methods))
+
+
+@check(
+    "HMS207",
+    Level.ERROR,
+    "A service calls itself through the mesh",
+    reads=("name", "uses", "allow"),
+    fix="remove it",
+)
+def uses_itself(spec: Spec) -> Iterator[Hit]:
+    """A dependency on oneself can never be healthy first, and calls within an instance need no mesh."""
+    for section, names in (("uses", spec.uses), ("allow", spec.allow)):
+        for index, name in enumerate(names):
+            if name == spec.name:
+                yield Hit((section, index), f"{section} contains {name}, the service itself")
+
+
+@check(
+    "HMS208",
+    Level.ERROR,
+    "A list names the same thing twice",
+    reads=("uses", "allow", "routes", "mesh.retry_on"),
+    fix="remove the second one",
+)
+def listed_twice(spec: Spec) -> Iterator[Hit]:
+    """A repeated entry is mostly a slip: something else was meant."""
+    lists: list[tuple[Path, tuple[str, ...]]] = [
+        (("uses",), spec.uses),
+        (("allow",), spec.allow),
+        (("mesh", "retry_on"), spec.mesh.retry_on),
+    ]
+    lists += [(("routes", index, "methods"), route.methods) for index, route in enumerate(spec.routes)]
+    for path, entries in lists:
+        seen: set[str] = set()
+        for index, entry in enumerate(entries):
+            if entry in seen:
+                yield Hit((*path, index), f"{spoken(path)} names {entry} twice")
+            seen.add(entry)
+
+
+@check(
+    "HMS209",
+    Level.ERROR,
+    "A health check is described by fields of another kind",
+    reads=("health",),
+    fix="use the fields of this kind only",
+)
+def health_of_another_kind(spec: Spec) -> Iterator[Hit]:
+    """An http check asks a path, a command check runs a program, a grpc check needs neither."""
+    health = spec.health
+    if health is None:
+        return
+    if health.kind == "command" and not health.command:
+        yield Hit(("health", "kind"), "health.kind is command, but health.command is missing", "add command: [program]")
+    if health.kind != "command" and "command" in health.model_fields_set:
+        fix = "write kind: command, or remove command"
+        yield Hit(("health", "command"), f"health.command has no meaning for kind {health.kind}", fix, at_key=True)
+    if health.kind != "http" and "path" in health.model_fields_set:
+        fix = "write kind: http, or remove path"
+        yield Hit(("health", "path"), f"health.path has no meaning for kind {health.kind}", fix, at_key=True)
+
+
+@check(
+    "HMS210",
+    Level.ERROR,
+    "HTTP settings of a service that does not speak HTTP",
+    reads=("protocol", "routes", "probes"),
+    fix="write protocol: http (or http2, grpc), or remove the setting",
+)
+def http_over_tcp(spec: Spec) -> Iterator[Hit]:
+    """For protocol tcp the mesh forwards bytes: it sees no path, so it cannot route by one or ask one."""
+    if spec.protocol != "tcp":
+        return
+    for section, present in (("routes", spec.routes), ("probes", spec.probes)):
+        if present:
+            yield Hit((section,), f"{section} need HTTP, but protocol is tcp", at_key=True)
+    if spec.health is not None and spec.health.kind == "grpc":
+        yield Hit(("health", "kind"), "health.kind grpc needs HTTP/2, but protocol is tcp")
+
+
+@check(
+    "HMS211",
+    Level.ERROR,
+    "An instance may grow to less than it reserves",
+    reads=("resources",),
+    fix="raise resources.memory_max or remove it",
+)
+def memory_max_below_memory(spec: Spec) -> Iterator[Hit]:
+    """``memory_max`` is the upper bound of growth, so it cannot be below what is reserved from the start."""
+    most = spec.resources.memory_max
+    if most is not None and most < spec.resources.memory:
+        yield Hit(
+            ("resources", "memory_max"),
+            f"resources.memory_max {most} is below resources.memory {spec.resources.memory}",
+        )
+
+
+@check(
+    "HMS212",
+    Level.ERROR,
+    "A service calls more others than there are addresses for",
+    reads=("uses",),
+    fix="put a service in between that calls some of them",
+)
+def too_many_dependencies(spec: Spec) -> Iterator[Hit]:
+    """Each dependency gets one of 254 loopback addresses inside the caller."""
+    if len(set(spec.uses)) > _MOST_DEPENDENCIES:
+        yield Hit(("uses",), f"uses names {len(set(spec.uses))} services; at most {_MOST_DEPENDENCIES} are possible")
+
+
+def _methods(route: Route) -> frozenset[Method]:
+    return frozenset(route.methods) or _ALL_METHODS

@@ -1,0 +1,240 @@
+"""Pydantic's findings -> problems in our own plain words: what is wrong, and what would be right."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import Any
+
+from hms_nomad.spec.document import Document, Path, Problem, quoted, spoken
+from hms_nomad.spec.shape import Shape, field_at, field_names, sections_with, shape_at
+
+_OTHER_TOOLS = {
+    "replicas": "scaling.min",
+    "count": "scaling.min",
+    "instances": "scaling.min",
+    "environment": "env",
+    "healthcheck": "health",
+    "health_check": "health",
+    "check": "health",
+    "ports": "port",
+    "depends_on": "uses",
+    "dependencies": "uses",
+    "upstreams": "uses",
+    "tag": "version",
+    "cmd": "command",
+    "entrypoint": "command",
+    "autoscaling": "scaling",
+    "paths": "routes",
+    "team": "owner",
+    "deploy": "rollout",
+    "canary": "rollout",
+    "limits": "resources",
+    "ram": "resources.memory",
+}
+"""Names of other tools for what a field of ours says."""
+
+_TYPES = {
+    "string_type",
+    "int_type",
+    "int_from_float",
+    "int_parsing",
+    "float_type",
+    "float_parsing",
+    "bool_type",
+    "bool_parsing",
+    "tuple_type",
+    "list_type",
+    "dict_type",
+    "model_type",
+    "model_attributes_type",
+}
+
+
+def worded(error: Any, document: Document, *, hints: bool = True) -> Problem:
+    """One finding of pydantic (an entry of ``ValidationError.errors()``) as a problem with its place.
+
+    ``hints`` False leaves out the search for the nearest name, which costs time.
+    """
+    path: Path = tuple(error["loc"])
+    if error["type"] == "missing":
+        return _missing(path, document)
+    if error["type"] == "extra_forbidden":
+        return _unknown(path, document, hints=hints)
+    return _bad_key(path[:-1], document) if path[-1:] == ("[key]",) else _bad_value(error, path, document)
+
+
+def _bad_value(error: Any, path: Path, document: Document) -> Problem:
+    value = _lookup(document.data, path)
+    shape = shape_at(path) or Shape("anything")
+    if error["type"] in _TYPES:
+        return _wrong_type(path, value, shape, document)
+    if error["type"] == "literal_error":
+        return _no_choice(path, value, shape, document)
+    if error["type"] == "string_pattern_mismatch":
+        return Problem("HMS106", document.mark(path), *_wrong_form(spoken(path), str(value), shape, path))
+    return _out_of_bounds(error, path, value, document)
+
+
+def _missing(path: Path, document: Document) -> Problem:
+    field = field_at(path)
+    example = _example(field.examples[0]) if field and field.examples else "..."
+    where = f" in {spoken(path[:-1])}" if len(path) > 1 else ""
+    return Problem(
+        "HMS102",
+        document.mark(path[:-1]),
+        f"{path[-1]} is missing{where}",
+        f"add {path[-1]}: {example}",
+    )
+
+
+def _example(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(str(item) for item in value) + "]"
+    return str(value)
+
+
+def _unknown(path: Path, document: Document, *, hints: bool) -> Problem:
+    name = str(path[-1])
+    where = f" in {spoken(path[:-1])}" if len(path) > 1 else ""
+    fix = _nearest_name(name, path) if hints else "remove it"
+    return Problem("HMS101", document.mark(path, key=True), f"unknown key {quoted(name)}{where}", fix)
+
+
+def _nearest_name(name: str, path: Path) -> str:
+    names = field_names(path[:-1])
+    near = get_close_matches(name.lower(), names, 1, 0.6)
+    if near:
+        return f"did you mean {near[0]}?"
+    if (ours := _OTHER_TOOLS.get(name.lower())) and ours != spoken(path[:-1]):
+        return f"did you mean {ours}?"
+    if elsewhere := [section for section in sections_with(name) if section != spoken(path[:-1])]:
+        return "it belongs to " + " or ".join(section or "the top level" for section in elsewhere[:3])
+    return "known here: " + ", ".join(names)
+
+
+def _bad_key(path: Path, document: Document) -> Problem:
+    section, name = spoken(path[:-1]), str(path[-1])
+    message, fix = _wrong_form(f"the name in {section}", name, Shape("name"), path)
+    return Problem("HMS106", document.mark(path, key=True), message, fix)
+
+
+def _wrong_type(path: Path, value: Any, shape: Shape, document: Document) -> Problem:
+    written = document.written.get(path, "")
+    subject = spoken(path)
+    mark = document.mark(path)
+    if not path:
+        return Problem("HMS103", mark, f"a spec is a mapping of fields, not {_kind(value)}", "start with name: my-svc")
+    if value is None:
+        return Problem("HMS103", mark, f"{subject} is empty", f"give it a value ({shape.words}) or remove the key")
+    return Problem(
+        "HMS103",
+        mark,
+        f"{subject} must be {_article(shape)}, not {_kind(value)}",
+        _type_fix(value, written, shape, path),
+    )
+
+
+def _no_choice(path: Path, value: Any, shape: Shape, document: Document) -> Problem:
+    choices = {choice.lower(): choice for choice in shape.choices}
+    near = get_close_matches(str(value)[:60].lower(), choices, 1, 0.5)
+    fix = f"did you mean {choices[near[0]]}?" if near else f"write {shape.words}"
+    return Problem("HMS104", document.mark(path), f"{spoken(path)} cannot be {_shown(value, path)}", fix)
+
+
+def _type_fix(value: Any, written: str, shape: Shape, path: Path) -> str:
+    short = not isinstance(value, dict | list) and len(written) <= 60 and written.isprintable() and not _secret(path)
+    digits = re.fullmatch(r"\s*(-?[0-9]+(?:\.[0-9]+)?)\s*", written) if short else None
+    whole = digits.group(1).partition(".")[0] if digits else ""
+    fixes = {
+        "text": f'write "{written}"' if short else "put it in quotes",
+        "name": f'write "{written}"' if short else "write the name of a service",
+        "duration": f"write {digits.group(1)}s" if digits else "write for example 30s",
+        "integer": f"write {whole}" + (" without quotes" if isinstance(value, str) else "")
+        if digits
+        else "write digits",
+        "number": f"write {digits.group(1)} without quotes" if digits else "write digits",
+        "boolean": "write true or false, without quotes",
+        "list": f"write [{written}]" if short else "start each entry with -",
+        "section": "its keys are " + ", ".join(shape.model.model_fields if shape.model else ()),
+    }
+    return fixes.get(shape.kind, "write key: value")
+
+
+def _article(shape: Shape) -> str:
+    words = shape.words
+    if shape.kind in {"text", "boolean", "choice", "anything"}:
+        return words
+    return f"a {words}"
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, float) and not value.is_integer():
+        return f"the fraction {value:g}"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+def _wrong_form(subject: str, value: str, shape: Shape, path: Path) -> tuple[str, str]:
+    shown = _shown(value, path)
+    if shape.kind == "name":
+        fix = "use lower-case letters, digits and hyphens, a letter first, at most 63 characters"
+        tame = re.sub(r"[^a-z0-9]+", "-", value[:200].lower()).strip("-0123456789")[:63].rstrip("-")
+        near = f", for example {tame}" if tame else ""
+        return f"{subject} {shown} is no DNS label", fix + near
+    if shape.kind == "duration":
+        return (
+            f"{subject} {shown} is no duration",
+            "write a number with ms, s, m or h, for example 500ms, 30s, 5m or 2h",
+        )
+    return f"{subject} {shown} must start with a slash", f"write {quoted('/' + value)}"
+
+
+def _out_of_bounds(error: Any, path: Path, value: Any, document: Document) -> Problem:
+    limits = error.get("ctx", {})
+    subject = spoken(path)
+    bound = {
+        "greater_than_equal": f"must be at least {limits.get('ge')}",
+        "greater_than": f"must be more than {limits.get('gt')}",
+        "less_than_equal": f"must be at most {limits.get('le')}",
+        "less_than": f"must be less than {limits.get('lt')}",
+        "string_too_long": f"must have at most {limits.get('max_length')} characters",
+        "string_too_short": "must not be empty",
+        "too_long": f"must have at most {limits.get('max_length')} entries",
+        "too_short": f"must have at least {limits.get('min_length')} entries",
+    }.get(error["type"], "is not allowed")
+    what = (
+        f"{subject} is {len(value)} characters long"
+        if isinstance(value, str)
+        else f"{subject} is {_shown(value, path)}"
+    )
+    if error["type"] == "string_too_short":
+        return Problem("HMS105", document.mark(path), f"{subject} is empty", "give it a value or remove the key")
+    return Problem("HMS105", document.mark(path), what, f"it {bound}")
+
+
+def _shown(value: Any, path: Path) -> str:
+    if _secret(path):
+        return "(not shown)"
+    return quoted(value) if isinstance(value, str) else str(value)[:60]
+
+
+def _secret(path: Path) -> bool:
+    """Values of environment variables are not repeated: a message may end in a log."""
+    return bool(path) and path[0] == "env"
+
+
+def _lookup(data: Any, path: Path) -> Any:
+    for step in path:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
