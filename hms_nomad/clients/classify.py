@@ -47,6 +47,8 @@ _LOST_ON_THE_WAY = re.compile(
     r"|no space left on device|read-only file system|timed? ?out|transport is closing|apply timeout",
     re.IGNORECASE,
 )
+# A proxy such as Envoy says 503 too when the server took the request and broke the connection.
+_PROXY_LOST_IT = re.compile(r"reset before headers|connection termination|upstream (reset|timeout)", re.IGNORECASE)
 _INVALID = re.compile(
     r"must |invalid|not (a )?valid|not allowed|is required|\bmissing\b|unknown|unsupported|not supported|nonexistent"
     r"|does not (exist|permit|match)|cannot |can't |could not parse|duplicate|exceeds?\b|too (long|large|many)"
@@ -77,6 +79,8 @@ def classify(request: Request, status: int, body: str, headers: Mapping[str, str
         return DeniedError(*where, detail, status)
     if status == 404:
         return NotFoundError(*where, detail, status)
+    if status == 503 and _PROXY_LOST_IT.search(detail):
+        return _lost(request, detail, status)
     if status in (412, 429, 472, 473, 503):
         return UnavailableError(*where, detail, status, transient=True, retry_after=_retry_after(headers))
     if status in (502, 504):
@@ -116,9 +120,9 @@ def lost_answer(request: Request, detail: str) -> ServerError:
     return _lost(request, detail, None)
 
 
-def not_sent(request: Request, detail: str) -> UnavailableError:
+def not_sent(request: Request, detail: str, *, transient: bool = False) -> UnavailableError:
     """The error for a request that never reached the server: refused, unknown host, or an untrusted certificate."""
-    return UnavailableError(request.server, request.operation, request.address, detail)
+    return UnavailableError(request.server, request.operation, request.address, detail, transient=transient)
 
 
 def not_swapped(request: Request, detail: str) -> ConflictError:

@@ -38,8 +38,9 @@ class NotFoundError(ServerError):
 class UnavailableError(ServerError):
     """Nothing was changed: refused connection, no leader, 429, 502-504, or a timeout of a read.
 
-    ``transient`` says that the same read may succeed in a moment (an election, a busy server); a refused connection
-    or a certificate that is not trusted is not transient. ``retry_after`` is the server's own wish in seconds.
+    ``transient`` says that the same read may succeed in a moment (an election, a busy server, the restart of a server
+    that this client reached before); a server that was never reached or a certificate that is not trusted is not
+    transient. ``retry_after`` is the server's own wish in seconds.
     """
 
     def __init__(

@@ -17,7 +17,8 @@ from hms_nomad.clients.classify import lost_answer
 from hms_nomad.clients.errors import DeadlineExceededError, UnavailableError
 from hms_nomad.clients.nomad_parse import parse_event
 from hms_nomad.clients.nomad_types import Event
-from hms_nomad.clients.transport import Transport, backoff, broken
+from hms_nomad.clients.stream import UNCOMPRESSED, arriving
+from hms_nomad.clients.transport import Transport, backoff
 
 # Three heartbeats: a server that is silent for longer is gone, whatever its socket says.
 _SILENCE_SECONDS = 30.0
@@ -73,9 +74,10 @@ class EventReader:
 
     def _open(self) -> requests.Response:
         params = {"topic": self._topics, "index": self._next_index}
-        limit = min(_SILENCE_SECONDS, self._remaining())
-        with self._transport.calling("follow events", write=False, read_timeout=limit):
-            response: requests.Response = self._endpoint.request(method="get", params=params, stream=True)
+        with self._transport.calling("follow events", write=False, read_timeout=self._silence()):
+            response: requests.Response = self._endpoint.request(
+                method="get", params=params, headers=dict(UNCOMPRESSED), stream=True
+            )
         self._connected = True
         return response
 
@@ -92,19 +94,13 @@ class EventReader:
     def _lines(self, response: requests.Response) -> Iterator[bytes]:
         """Whole lines; what a broken connection cut off is dropped, the next connection brings it again."""
         rest = b""
-        chunks = response.iter_content(None)
-        while True:
-            _limit_silence(response, min(_SILENCE_SECONDS, self._remaining()))
-            try:
-                chunk = next(chunks, None)
-            except requests.RequestException as error:
-                self._remaining()
-                request = self._transport.request("follow events", write=False)
-                raise broken(request, error, self._transport.connection) from None
-            if chunk is None:
-                return
-            *lines, rest = (rest + chunk).split(b"\n")
+        request = self._transport.request("follow events", write=False)
+        for data in arriving(response, request, self._transport.connection, self._silence):
+            *lines, rest = (rest + data).split(b"\n")
             yield from (line for line in lines if line.strip())
+
+    def _silence(self) -> float:
+        return min(_SILENCE_SECONDS, self._remaining())
 
     def _remaining(self) -> float:
         """Seconds until the deadline. Raises DeadlineExceededError when there are none."""
@@ -130,11 +126,3 @@ class EventReader:
             if self._deadline is None and now - self._first_failure >= patience:
                 raise error
         self._sleep(min(backoff(self._failures), self._remaining()))
-
-
-def _limit_silence(response: requests.Response, seconds: float) -> None:
-    """Let the next read of the socket end at a near deadline instead of at the limit the connection began with."""
-    connection = getattr(response.raw, "connection", None)
-    sock = getattr(connection, "sock", None)
-    if sock is not None:
-        sock.settimeout(max(seconds, 0.001))

@@ -17,7 +17,8 @@ from typing import Any
 import requests
 
 from hms_nomad.clients.classify import lost_answer
-from hms_nomad.clients.transport import Transport, broken
+from hms_nomad.clients.stream import UNCOMPRESSED, arriving
+from hms_nomad.clients.transport import Transport
 
 # Heartbeats come each second; a node that is silent for longer than this is gone.
 _SILENCE_SECONDS = 15.0
@@ -112,14 +113,11 @@ class LogReader:
     def _chunks(self, params: dict[str, str]) -> Iterator[bytes]:
         with self._transport.calling(self._operation, write=False, read_timeout=_SILENCE_SECONDS):
             response: requests.Response = self._endpoint.request(
-                self._alloc_id, method="get", params=self._params | params, stream=True
+                self._alloc_id, method="get", params=self._params | params, headers=dict(UNCOMPRESSED), stream=True
             )
+        request = self._transport.request(self._operation, write=False)
         with response:
-            try:
-                yield from response.iter_content(None)
-            except requests.RequestException as error:
-                request = self._transport.request(self._operation, write=False)
-                raise broken(request, error, self._transport.connection) from None
+            yield from arriving(response, request, self._transport.connection, lambda: _SILENCE_SECONDS)
 
 
 class FrameDecoder:

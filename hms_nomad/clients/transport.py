@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import requests
 import tenacity
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import NameResolutionError, NewConnectionError
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, ReadTimeoutError
 
 from hms_nomad.clients.classify import Request, classify, lost_answer, not_sent
 from hms_nomad.clients.connection import Connection
@@ -28,6 +28,12 @@ _FIRST_BACKOFF_SECONDS = 0.2
 _LONGEST_BACKOFF_SECONDS = 5.0
 _LONGEST_ERROR_BODY = 65536
 _CONNECTIONS = 16
+_BROKEN = (
+    requests.exceptions.ConnectionError,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+    HTTPError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +72,22 @@ class Transport:
     def __repr__(self) -> str:
         return f"Transport({self.server} at {self.connection.address})"
 
-    def read(self, operation: str, send: Callable[[], T], *, wait: float = 0.0, retry: bool = True) -> T:
+    def read(
+        self,
+        operation: str,
+        send: Callable[[], T],
+        *,
+        wait: float = 0.0,
+        retry: bool = True,
+        accepted: frozenset[int] = frozenset(),
+    ) -> T:
         """Run ``send``, which asks through the session and changes nothing; try again while the fault is transient.
 
-        ``wait`` is that of a blocking query in seconds. Raises the errors of ``hms_nomad.clients.errors``.
+        ``wait`` is that of a blocking query in seconds; statuses in ``accepted`` are answers, not errors.
+        Raises the errors of ``hms_nomad.clients.errors``.
         """
         if not retry or self.connection.retry_seconds <= 0:
-            return self._once(operation, send, write=False, wait=wait)
+            return self._once(operation, send, write=False, wait=wait, accepted=accepted)
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_transient),
             wait=_pause,
@@ -80,7 +95,7 @@ class Transport:
             reraise=True,
         ):
             with attempt:
-                return self._once(operation, send, write=False, wait=wait)
+                return self._once(operation, send, write=False, wait=wait, accepted=accepted)
         raise AssertionError("tenacity ends with a result or an error")
 
     def write(self, operation: str, send: Callable[[], T]) -> T:
@@ -102,15 +117,23 @@ class Transport:
             yield
         except ServerError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, requests.RequestException) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, requests.RequestException) as error:
             # The answer was no JSON, or JSON of another shape: a proxy's page, or a body that was cut.
             raise lost_answer(request, f"the answer cannot be read ({type(error).__name__})") from None
         finally:
             _CURRENT.reset(mark)
 
-    def _once(self, operation: str, send: Callable[[], T], *, write: bool, wait: float = 0.0) -> T:
+    def _once(
+        self,
+        operation: str,
+        send: Callable[[], T],
+        *,
+        write: bool,
+        wait: float = 0.0,
+        accepted: frozenset[int] = frozenset(),
+    ) -> T:
         timeout = blocking_timeout(self.connection.read_timeout, wait)
-        with self.calling(operation, write=write, read_timeout=timeout):
+        with self.calling(operation, write=write, read_timeout=timeout, accepted=accepted):
             return send()
 
 
@@ -131,6 +154,8 @@ class _GuardedSession(requests.Session):
         super().__init__()
         self.trust_env = False
         self._connection = connection
+        # A server that answered once is there: when it refuses a connection later on, it is being restarted.
+        self.reached = False
         self.headers["User-Agent"] = "hms-nomad"
         adapter = _Adapter(connection.tls_server_name)
         self.mount("https://", adapter)
@@ -138,6 +163,16 @@ class _GuardedSession(requests.Session):
 
     def __repr__(self) -> str:
         return f"_GuardedSession({self._connection.address})"
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """What cannot be put into a request was never sent (requests' own texts repeat headers, so they are left out).
+
+        python-nomad and hvac would turn requests' error into one of theirs.
+        """
+        try:
+            return super().prepare_request(request)
+        except (requests.RequestException, UnicodeError) as error:
+            raise not_sent(_CURRENT.get().request, f"the request cannot be made ({type(error).__name__})") from None
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send one request of the current operation (requests calls this for every method)."""
@@ -152,11 +187,13 @@ class _GuardedSession(requests.Session):
         }
         try:
             response = super().send(request, **kwargs)
+            self.reached = True
             if response.status_code < 300 or response.status_code in call.accepted:
                 return response
             body = _error_body(response, streamed=bool(kwargs.get("stream")))
-        except requests.RequestException as error:
-            raise broken(call.request, error, self._connection) from None
+        except OSError as error:
+            # requests' errors are OSErrors; a plain one is a certificate's file that is gone by now.
+            raise broken(call.request, error, self._connection, reached=self.reached) from None
         raise classify(call.request, response.status_code, self._redacted(body), response.headers)
 
     def _redacted(self, text: str) -> str:
@@ -177,22 +214,41 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, **(kwargs | self._names))
 
 
-def broken(request: Request, error: Exception, connection: Connection) -> ServerError:  # noqa: PLR0911
-    """The error for a connection that failed or broke, told apart by whether the request can have arrived."""
+def broken(  # noqa: PLR0911
+    request: Request, error: Exception, connection: Connection, *, reached: bool = True
+) -> ServerError:
+    """The error for a connection that failed or broke, told apart by whether the request can have arrived.
+
+    ``reached`` says that the server answered an earlier request.
+    """
     if isinstance(error, requests.exceptions.SSLError):
-        return not_sent(request, f"its certificate is not trusted: {_innermost(error)}")
+        return _broken_tls(request, _innermost(error))
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        return not_sent(request, f"no connection within {connection.connect_timeout:g} s")
+        return not_sent(request, f"no connection within {connection.connect_timeout:g} s", transient=reached)
     reason = getattr(error.args[0] if error.args else None, "reason", None)
     if isinstance(reason, NameResolutionError):
         return not_sent(request, "the host name cannot be resolved")
     if isinstance(reason, NewConnectionError):
-        return not_sent(request, f"no connection: {_innermost(reason)}")
-    if isinstance(error, requests.exceptions.ReadTimeout):
+        return not_sent(request, f"no connection: {_innermost(reason)}", transient=reached)
+    if isinstance(error, requests.exceptions.ReadTimeout | ReadTimeoutError):
         return lost_answer(request, "connected, but no answer in time")
-    if isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, _BROKEN):
         return lost_answer(request, f"the connection broke: {_innermost(error)}")
     return not_sent(request, f"the request cannot be made ({type(error).__name__})")
+
+
+def _broken_tls(request: Request, words: str) -> ServerError:
+    """TLS fails before the request is sent, or the server refuses our certificate before it looks at the request."""
+    lower = words.lower()
+    if "alert" in lower and ("certificate" in lower or "unknown ca" in lower):
+        return not_sent(request, f"it refuses our client certificate, or wants one: {words}")
+    if "certificate" in lower or "hostname" in lower:
+        return not_sent(request, f"its certificate is not trusted: {words}")
+    if "wrong version number" in lower or "record layer failure" in lower or "http request" in lower:
+        return not_sent(request, "it does not speak https; is http meant?")
+    if "handshake" in lower or "protocol version" in lower or "no protocols" in lower:
+        return not_sent(request, f"no encryption could be agreed on: {words}")
+    return lost_answer(request, f"the encrypted connection broke: {words}")
 
 
 def _innermost(error: BaseException) -> str:
@@ -212,6 +268,6 @@ def _innermost(error: BaseException) -> str:
 
 def _error_body(response: requests.Response, *, streamed: bool) -> str:
     if not streamed:
-        return response.text[:_LONGEST_ERROR_BODY]
+        return response.content[:_LONGEST_ERROR_BODY].decode("utf-8", "replace")
     with response:
         return next(response.iter_content(_LONGEST_ERROR_BODY), b"").decode("utf-8", "replace")
