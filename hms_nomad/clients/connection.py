@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from hms_nomad.clients.errors import InvalidRequestError
+
+_TOKEN = re.compile(r"[\x21-\x7e]*")
+_NO_PASSWORD = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +44,15 @@ class Connection:
             raise _unusable(
                 self.address, "a token would cross the network unencrypted; use https, or allow insecure_http"
             )
-        if any(character in self.token for character in "\r\n"):
-            raise _unusable(self.address, "the token contains a line break")
+        if not _TOKEN.fullmatch(self.token):
+            raise _unusable(self.address, "the token holds a character that no token has (a space or a line end?)")
         for name in ("ca_file", "client_cert", "client_key"):
             file = getattr(self, name)
             if file is not None and not Path(file).is_file():
                 raise _unusable(self.address, f"{name} {file} is no file")
         if self.client_key is not None and self.client_cert is None:
             raise _unusable(self.address, "a client_key needs its client_cert")
+        self._check_certificates()
 
     @property
     def secure(self) -> bool:
@@ -65,6 +71,23 @@ class Connection:
             return None
         return (self.client_cert, self.client_key) if self.client_key else self.client_cert
 
+    def _check_certificates(self) -> None:
+        """Load the files once, because the libraries below blame the server for a file that cannot be used."""
+        if self.ca_file is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(self.ca_file)
+            except OSError:
+                raise _unusable(self.address, f"ca_file {self.ca_file} holds no certificate in PEM") from None
+        if self.client_cert is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
+                    self.client_cert, self.client_key, password=_NO_PASSWORD
+                )
+            except OSError:
+                key = self.client_key or self.client_cert
+                detail = f"client_cert {self.client_cert} and the key in {key} are no pair in PEM without a password"
+                raise _unusable(self.address, detail) from None
+
     @property
     def _loopback(self) -> bool:
         host = urlsplit(self.address).hostname or ""
@@ -82,8 +105,9 @@ def _normal_address(address: str) -> str:
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise _unusable(address, str(error)) from None
+    except ValueError:
+        # The text stays out of the error: it may hold a password.
+        raise _unusable("the given address", "it is no URL of the form http(s)://host:port") from None
     if parts.username is not None or parts.password is not None:
         raise _unusable(f"{parts.scheme}://{parts.hostname}", "an address carries no user name or password")
     if parts.scheme not in ("http", "https"):

@@ -87,15 +87,19 @@ class ConsulCalls:
         *,
         index: int,
         wait: float,
+        accepted: frozenset[int] = frozenset(),
     ) -> Snapshot[T]:
-        """A blocking query: waits up to ``wait`` seconds for something newer than ``index`` when that is not 0."""
+        """A blocking query: waits up to ``wait`` seconds for something newer than ``index`` when that is not 0.
+
+        With 404 in ``accepted``, ``parse`` gets None for what does not exist.
+        """
         waiting = [("index", index), ("wait", f"{int(wait * 1000)}ms")] if index > 0 else []
 
         def send() -> Snapshot[T]:
             answered, body = self._http.get(JSON(index=True), path, params=[*params.items(), *waiting])
             return Snapshot(next_index(index, answered), parse(body))
 
-        return self._transport.read(operation, send, wait=wait if index > 0 else 0.0)
+        return self._transport.read(operation, send, wait=wait if index > 0 else 0.0, accepted=accepted)
 
     def _segment(self, operation: str, name: str) -> str:
         """``name`` checked for use in a path, which python-consul2 quotes but for slashes and colons."""
@@ -104,6 +108,13 @@ class ConsulCalls:
         if name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
             raise InvalidRequestError("consul", operation, self.address, f"{quote(name)} cannot stand in a path")
         return name
+
+
+def truth(body: Any) -> bool:
+    """A JSON true or false. Raises TypeError for anything else, which is no answer of Consul's."""
+    if not isinstance(body, bool):
+        raise TypeError("true or false was expected")
+    return body
 
 
 def _optional(response: Any) -> Any:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hms_nomad.clients.classify import not_swapped
-from hms_nomad.clients.consul_calls import ConsulCalls
-from hms_nomad.clients.consul_types import CaConfiguration, CaRoot, StoredEntry
-from hms_nomad.clients.errors import NotFoundError
+from hms_nomad.clients.classify import lost_answer, not_swapped
+from hms_nomad.clients.consul_calls import ConsulCalls, truth
+from hms_nomad.clients.consul_types import CaConfiguration, CaRoot, Intention, StoredEntry
+from hms_nomad.clients.errors import NotFoundError, UnavailableError
+from hms_nomad.clients.snapshot import Snapshot
 
+_NOT_FOUND = frozenset({404})
 _SERVERS_OWN = frozenset({"CreateIndex", "ModifyIndex", "Hash", "Status"})
 
 
@@ -28,6 +30,22 @@ class MeshCalls(ConsulCalls):
         except NotFoundError:
             return None
 
+    def watch_entry(self, kind: str, name: str, index: int = 0, wait: float = 0.0) -> Snapshot[StoredEntry | None]:
+        """A config entry, or None; with ``index`` not 0 waits up to ``wait`` seconds until it is made, changed or gone.
+
+        API: https://developer.hashicorp.com/consul/api-docs/config#get-configuration
+        """
+        operation = f"watch {kind} {name}"
+        return self._snapshot(
+            operation,
+            f"/v1/config/{self._segment(operation, f'{kind}/{name}')}",
+            {},
+            lambda body: None if body is None else _parse_entry(body),
+            index=index,
+            wait=wait,
+            accepted=_NOT_FOUND,
+        )
+
     def list_entries(self, kind: str) -> tuple[StoredEntry, ...]:
         """All config entries of a kind that the token may read.
 
@@ -44,18 +62,21 @@ class MeshCalls(ConsulCalls):
     def write_entry(self, body: Mapping[str, Any], modify_index: int) -> StoredEntry:
         """Write a config entry if its index still is ``modify_index`` (0: it must not exist) and read it back.
 
-        Raises ConflictError when another writer won, InvalidRequestError when Consul refuses the content,
-        UnknownOutcomeError when the answer was lost.
+        Where the stored entry says the same already, any index is right. Raises ConflictError when another writer won,
+        InvalidRequestError when Consul refuses the content, UnknownOutcomeError when an answer was lost.
         API: https://developer.hashicorp.com/consul/api-docs/config#apply-configuration
         """
         kind, name = str(body["Kind"]), str(body["Name"])
         operation = f"write {kind} {name}"
         # python-consul2 drops an index of 0, which would turn "create only" into "overwrite".
-        taken = self._write(operation, lambda: self._put("/v1/config", body, {"cas": modify_index}), _truth)
+        taken = self._write(operation, lambda: self._put("/v1/config", body, {"cas": modify_index}), truth)
         request = self._transport.request(operation, write=True)
         if not taken:
             raise not_swapped(request, "it changed since it was read, or exists already")
-        stored = self.read_entry(kind, name)
+        try:
+            stored = self.read_entry(kind, name)
+        except UnavailableError as error:
+            raise lost_answer(request, f"written, but not read back: {error.detail}") from None
         # Consul answers true for a stale index when the content is the stored one; Meta is never normalised, so
         # another one there means that another writer came in between.
         if stored is None or (stored.body.get("Meta") or {}) != (body.get("Meta") or {}):
@@ -79,6 +100,21 @@ class MeshCalls(ConsulCalls):
         if not taken and self.read_entry(kind, name) is not None:
             raise not_swapped(self._transport.request(operation, write=True), "it changed since it was read")
 
+    def read_intention(self, source: str, destination: str) -> Intention | None:
+        """The intention between exactly these two, or None; wildcards that cover them are not looked at.
+
+        API: https://developer.hashicorp.com/consul/api-docs/connect/intentions#read-specific-intention-by-name
+        """
+        params = {"source": source, "destination": destination}
+        try:
+            return self._read(
+                f"read the intention from {source} to {destination}",
+                lambda: self._get("/v1/connect/intentions/exact", params),
+                _parse_intention,
+            )
+        except NotFoundError:
+            return None
+
     def check_intention(self, source: str, destination: str) -> bool:
         """May ``source`` connect to ``destination``? Permissions by path or method are not looked at.
 
@@ -88,7 +124,7 @@ class MeshCalls(ConsulCalls):
         return self._read(
             f"check the intention from {source} to {destination}",
             lambda: self._get("/v1/connect/intentions/check", params),
-            lambda body: _truth(body["Allowed"]),
+            lambda body: truth(body["Allowed"]),
         )
 
     def discovery_chain(self, service: str) -> Mapping[str, Any]:
@@ -134,18 +170,24 @@ def _json_or_none(response: Any) -> Any:
     return {"true": True, "false": False}.get(response.body.strip())
 
 
-def _truth(body: Any) -> bool:
-    if not isinstance(body, bool):
-        raise TypeError("true or false was expected")
-    return body
-
-
 def _parse_entry(body: Any) -> StoredEntry:
     return StoredEntry(
         kind=body["Kind"],
         name=body["Name"],
         body={key: value for key, value in body.items() if key not in _SERVERS_OWN},
         modify_index=int(body["ModifyIndex"]),
+    )
+
+
+def _parse_intention(body: Any) -> Intention:
+    return Intention(
+        source=body["SourceName"],
+        destination=body["DestinationName"],
+        action=body.get("Action") or "",
+        permissions=tuple(body.get("Permissions") or ()),
+        description=body.get("Description") or "",
+        precedence=int(body.get("Precedence") or 0),
+        modify_index=int(body.get("ModifyIndex") or 0),
     )
 
 

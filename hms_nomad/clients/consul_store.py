@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from hms_nomad.clients.consul_calls import ConsulCalls
+from hms_nomad.clients.consul_calls import ConsulCalls, truth
 from hms_nomad.clients.consul_types import KvPair, SessionInfo
 from hms_nomad.clients.errors import NotFoundError
 
 T = TypeVar("T")
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
 class StoreCalls(ConsulCalls):
@@ -30,6 +33,8 @@ class StoreCalls(ConsulCalls):
         API: https://developer.hashicorp.com/consul/api-docs/kv#read-key
         """
         operation = f"list keys {prefix}"
+        if prefix:
+            self._segment(operation, prefix.removesuffix("/"))
         found = _absent(
             lambda: self._read(
                 operation,
@@ -58,7 +63,7 @@ class StoreCalls(ConsulCalls):
         return self._write(
             operation,
             lambda: self._kv.put(key, value, cas=modify_index, acquire=acquire, release=release),
-            _truth,
+            truth,
         )
 
     def kv_delete(self, key: str, modify_index: int) -> bool:
@@ -68,7 +73,7 @@ class StoreCalls(ConsulCalls):
         """
         operation = f"delete key {key}"
         self._segment(operation, key)
-        return self._write(operation, lambda: self._kv.delete(key, cas=modify_index), _truth)
+        return self._write(operation, lambda: self._kv.delete(key, cas=modify_index), truth)
 
     def create_session(self, name: str, ttl_seconds: int, lock_delay_seconds: int, behavior: str = "release") -> str:
         """Make a session on the agent's node and answer its id.
@@ -134,12 +139,6 @@ def _absent(read: Callable[[], T]) -> T | None:
         return None
 
 
-def _truth(body: Any) -> bool:
-    if not isinstance(body, bool):
-        raise TypeError("true or false was expected")
-    return body
-
-
 def _parse_optional_pair(body: Any) -> KvPair | None:
     return _parse_pair(body) if body else None
 
@@ -154,12 +153,16 @@ def _parse_pair(body: Any) -> KvPair:
 
 
 def _parse_session(body: Any) -> SessionInfo:
-    ttl = str(body.get("TTL") or "0s")
     return SessionInfo(
         id=body["ID"],
         name=body.get("Name") or "",
         node=body.get("Node") or "",
         behavior=body.get("Behavior") or "",
-        ttl_seconds=float(ttl.removesuffix("s") or 0),
+        ttl_seconds=_seconds(body.get("TTL") or ""),
         lock_delay_seconds=float(body.get("LockDelay") or 0) / 1e9,
     )
+
+
+def _seconds(duration: str) -> float:
+    """Seconds of a duration as Go writes it; other tools' sessions may say 1m30s. Raises KeyError for other units."""
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([^0-9.]+)", duration))

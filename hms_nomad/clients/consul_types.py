@@ -33,12 +33,17 @@ class StoredEntry:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One health check of an instance or of its node; ``status`` is passing, warning or critical."""
+    """One health check of an instance or of its node; ``status`` is passing, warning or critical.
+
+    ``service_id`` is the instance's id, empty for a check of the node.
+    """
 
     id: str
     name: str
     status: str
     output: str
+    service_id: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,59 @@ class Instance:
     tags: tuple[str, ...]
     status: str
     checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalService:
+    """An instance outside the mesh; ``node`` is a name for its place, which the catalog shows as a node of its own."""
+
+    node: str
+    address: str
+    id: str
+    service: str
+    port: int
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Intention:
+    """May ``source`` connect to ``destination``?
+
+    ``action`` is allow or deny, or empty where ``permissions`` decide by path, header and method, in Consul's own form.
+    """
+
+    source: str
+    destination: str
+    action: str
+    permissions: tuple[Mapping[str, Any], ...]
+    description: str
+    precedence: int
+    modify_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class AclToken:
+    """A token without its secret: the names of its policies and roles, and when it ends ("" when it does not)."""
+
+    accessor_id: str
+    description: str
+    policies: tuple[str, ...]
+    roles: tuple[str, ...]
+    expires: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeafCertificate:
+    """A service's certificate in the mesh, in PEM, with its key, which never shows in a ``repr``."""
+
+    service: str
+    spiffe_id: str
+    serial_number: str
+    certificate_pem: str
+    key_pem: str = field(repr=False)
+    valid_after: str
+    valid_before: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,8 @@ class NomadCalls:
         """``identifier`` as one segment of a path; an empty one would ask another endpoint."""
         if not identifier:
             raise InvalidRequestError("nomad", operation, self.address, "the id is empty")
+        if identifier in (".", ".."):
+            raise InvalidRequestError("nomad", operation, self.address, f"{identifier} cannot stand in a path")
         return quote(identifier, safe="")
 
 

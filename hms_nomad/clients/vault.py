@@ -86,24 +86,23 @@ class VaultClient:
         operation = f"read {path}"
         self._check(operation, path)
         try:
-            body = self._transport.read(operation, lambda: self._hvac.read(path))
+            return self._transport.read(operation, lambda: _data(self._hvac.read(path)))
         except NotFoundError:
             return None
-        return _data(body)
 
     def write(self, path: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """Write ``data`` to ``path``; answers what Vault answers, often nothing.
 
         API: https://developer.hashicorp.com/vault/api-docs
         """
-        return _data(self._send(f"write {path}", path, lambda: self._hvac.write_data(path, data=dict(data))))
+        return self._send(f"write {path}", (path,), lambda: _data(self._hvac.write_data(path, data=dict(data))))
 
     def delete(self, path: str) -> None:
         """Delete what is at ``path``; nothing there is no error.
 
         API: https://developer.hashicorp.com/vault/api-docs
         """
-        self._send(f"delete {path}", path, lambda: self._hvac.delete(path))
+        self._send(f"delete {path}", (path,), lambda: self._hvac.delete(path))
 
     def enable_secrets(self, path: str, type: str, config: Mapping[str, Any] | None = None) -> None:  # noqa: A002
         """Mount a secrets engine of ``type`` (such as pki, kv-v2) at ``path``. Raises ConflictError if one is there.
@@ -112,7 +111,7 @@ class VaultClient:
         """
         self._send(
             f"enable {type} secrets at {path}",
-            path,
+            (path,),
             lambda: self._hvac.sys.enable_secrets_engine(
                 backend_type=type, path=path, config=dict(config) if config else None
             ),
@@ -125,7 +124,7 @@ class VaultClient:
         """
         self._send(
             f"enable {type} auth at {path}",
-            path,
+            (path,),
             lambda: self._hvac.sys.enable_auth_method(method_type=type, path=path),
         )
 
@@ -148,7 +147,7 @@ class VaultClient:
         """
         self._send(
             f"write policy {name}",
-            name,
+            (name,),
             lambda: self._hvac.sys.create_or_update_acl_policy(name=name, policy=policy),
         )
 
@@ -157,7 +156,7 @@ class VaultClient:
 
         API: https://developer.hashicorp.com/vault/api-docs/system/policies#delete-acl-policy
         """
-        self._send(f"delete policy {name}", name, lambda: self._hvac.sys.delete_acl_policy(name))
+        self._send(f"delete policy {name}", (name,), lambda: self._hvac.sys.delete_acl_policy(name))
 
     def kv_read(self, mount: str, path: str) -> Secret | None:
         """The newest version of a KV 2 secret, or None when there is none or it was deleted.
@@ -165,17 +164,18 @@ class VaultClient:
         API: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#read-secret-version
         """
         operation = f"read secret {mount}/{path}"
-        self._check(operation, path)
+        self._check(operation, mount, path)
         try:
-            body = self._transport.read(
+            return self._transport.read(
                 operation,
-                lambda: self._hvac.secrets.kv.v2.read_secret_version(
-                    path=path, mount_point=mount, raise_on_deleted_version=True
+                lambda: _secret(
+                    self._hvac.secrets.kv.v2.read_secret_version(
+                        path=path, mount_point=mount, raise_on_deleted_version=True
+                    )
                 ),
             )
         except NotFoundError:
             return None
-        return Secret(body["data"]["data"], int(body["data"]["metadata"]["version"]))
 
     def kv_write(self, mount: str, path: str, data: Mapping[str, Any], version: int) -> int:
         """Write a KV 2 secret if its newest version still is ``version`` (0: it must not exist); answers the new one.
@@ -183,27 +183,39 @@ class VaultClient:
         Raises ConflictError when it is not.
         API: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#create-update-secret
         """
-        body = self._send(
+        return self._send(
             f"write secret {mount}/{path}",
-            path,
-            lambda: self._hvac.secrets.kv.v2.create_or_update_secret(
-                path=path, secret=dict(data), cas=version, mount_point=mount
+            (mount, path),
+            lambda: int(
+                self._hvac.secrets.kv.v2.create_or_update_secret(
+                    path=path, secret=dict(data), cas=version, mount_point=mount
+                )["data"]["version"]
             ),
         )
-        return int(body["data"]["version"])
 
-    def _send(self, operation: str, path: str, send: Callable[[], T]) -> T:
-        self._check(operation, path)
+    def _send(self, operation: str, paths: tuple[str, ...], send: Callable[[], T]) -> T:
+        self._check(operation, *paths)
         return self._transport.write(operation, send)
 
-    def _check(self, operation: str, path: str) -> None:
+    def _check(self, operation: str, *paths: str) -> None:
         """hvac does not quote paths, so what would end one is refused."""
-        parts = path.split("/")
-        if not path or any(part in ("", ".", "..") for part in parts) or any(sign in path for sign in "?#%\r\n"):
-            raise InvalidRequestError("vault", operation, self.address, "this path cannot be asked for")
+        for path in paths:
+            parts = path.split("/")
+            if any(part in ("", ".", "..") for part in parts) or any(sign in path for sign in "?#%\r\n"):
+                raise InvalidRequestError("vault", operation, self.address, f"{path!r} cannot stand in a path")
 
 
 def _data(body: Any) -> Mapping[str, Any]:
-    """``data`` of an answer; hvac hands out the bare response where Vault answers nothing."""
-    found = body.get("data") if isinstance(body, dict) else None
-    return found or {}
+    """``data`` of an answer; hvac hands out the bare response where Vault answers nothing, but also where a page came.
+
+    Raises ValueError for the page.
+    """
+    if isinstance(body, dict):
+        return body.get("data") or {}
+    if body is not None and body.content.strip():
+        raise ValueError("an answer in JSON was expected")
+    return {}
+
+
+def _secret(body: Any) -> Secret:
+    return Secret(body["data"]["data"], int(body["data"]["metadata"]["version"]))
