@@ -109,14 +109,15 @@ class Builder:
         path = self._place(value, mark)
         self.document.written[path] = written
 
-    def open(self, container: dict[str, Any] | list[Any], mark: Mark) -> None:
-        """Start a mapping or a list."""
+    def open(self, container: dict[str, Any] | list[Any], mark: Mark) -> Path:
+        """Start a mapping or a list; returns where it stands."""
         if len(self._stack) >= MAX_DEPTH:
             raise UnreadableError(
                 "HMS010", mark, f"values are nested more than {MAX_DEPTH} deep", "a spec needs far less"
             )
         path = self._place(container, mark)
         self._stack.append((path, container))
+        return path
 
     def close(self) -> None:
         """End the innermost mapping or list."""

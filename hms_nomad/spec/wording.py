@@ -127,10 +127,12 @@ def _wrong_type(path: Path, value: Any, shape: Shape, document: Document) -> Pro
         return Problem("HMS103", mark, f"a spec is a mapping of fields, not {_kind(value)}", "start with name: my-svc")
     if value is None:
         return Problem("HMS103", mark, f"{subject} is empty", f"give it a value ({shape.words}) or remove the key")
+    fraction = shape.kind == "integer" and isinstance(value, float)
+    what = f"the fraction {written}" if fraction else _kind(value)
     return Problem(
         "HMS103",
         mark,
-        f"{subject} must be {_article(shape)}, not {_kind(value)}",
+        f"{subject} must be {_article(shape)}, not {what}",
         _type_fix(value, written, shape, path),
     )
 
@@ -173,8 +175,6 @@ def _kind(value: Any) -> str:
         return "nothing"
     if isinstance(value, bool):
         return f"the boolean {str(value).lower()}"
-    if isinstance(value, float) and not value.is_integer():
-        return f"the fraction {value:g}"
     if isinstance(value, int | float):
         return "a number"
     if isinstance(value, str):

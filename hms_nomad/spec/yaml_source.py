@@ -88,15 +88,16 @@ def _node(event: yaml.NodeEvent, builder: Builder) -> None:
     elif builder.wants_key:
         raise UnreadableError("HMS012", mark, "a key must be text, not a list or a mapping", "write key: value")
     else:
+        path = builder.open({} if isinstance(event, yaml.MappingStartEvent) else [], mark)
         if event.tag:
-            builder.problem("HMS013", mark, f"the tag {quoted(event.tag)} is not allowed", "remove it")
-        builder.open({} if isinstance(event, yaml.MappingStartEvent) else [], mark)
+            builder.problem("HMS013", mark, f"the tag {_tag(event)} is not allowed", "remove it")
+            builder.document.broken.add(path)
 
 
 def _scalar(event: yaml.ScalarEvent, mark: Mark, builder: Builder) -> None:
     plain = event.style in (None, "")
     if event.tag:
-        builder.problem("HMS013", mark, f"the tag {quoted(event.tag)} is not allowed", "put text in quotes instead")
+        builder.problem("HMS013", mark, f"the tag {_tag(event)} is not allowed", "put text in quotes instead")
     if builder.wants_key:
         if plain and event.value == "<<":
             builder.problem("HMS011", mark, "the merge key << is not allowed", "write the keys out")
@@ -126,6 +127,10 @@ def _plain(written: str) -> Any:
     return written if value is None else value
 
 
+def _tag(event: Any) -> str:
+    return quoted(event.tag.replace("tag:yaml.org,2002:", "!!"))
+
+
 def _mark(event: Any) -> Mark:
     return Mark(event.start_mark.line + 1, event.start_mark.column + 1)
 
@@ -137,10 +142,6 @@ _OPENED = {
 }
 
 _WORDS = {
-    "mapping values are not allowed in this context": (
-        "a second ': ' on this line, or a line indented too far",
-        "put the value in quotes, or align the line with its neighbours",
-    ),
     "did not find expected key": (
         "this line does not fit the lines above",
         "align it with the keys of the same section",
@@ -168,13 +169,31 @@ def _worded(error: yaml.MarkedYAMLError, text: str) -> UnreadableError:
     mark = _inside(error.problem_mark or error.context_mark, text)
     if problem == "found character that cannot start any token":
         return _bad_start(mark, text)
+    if problem == "mapping values are not allowed in this context":
+        return _second_colon(mark, text)
     message, fix = _WORDS.get(problem, (f"this is no YAML: {problem}", "see the YAML of the examples"))
     return UnreadableError("HMS010" if "nesting" in problem else "HMS002", mark, message, fix)
 
 
+def _second_colon(mark: Mark, text: str) -> UnreadableError:
+    before = _line(mark, text)[: mark.column - 1]
+    if ": " in before:
+        return UnreadableError("HMS002", mark, "a second ': ' stands on this line", "put the value in quotes")
+    indent = len(before) - len(before.lstrip()) + 1
+    return UnreadableError(
+        "HMS002",
+        Mark(mark.line, indent),
+        "this line is indented further than the lines above allow",
+        "align it with the keys of the same section",
+    )
+
+
+def _line(mark: Mark, text: str) -> str:
+    return re.split(r"\r\n|\r|\n", text)[mark.line - 1]
+
+
 def _bad_start(mark: Mark, text: str) -> UnreadableError:
-    line = re.split(r"\r\n|\r|\n", text)[mark.line - 1]
-    char = line[mark.column - 1 : mark.column]
+    char = _line(mark, text)[mark.column - 1 : mark.column]
     if char == "\t":
         return UnreadableError("HMS002", mark, "a tab cannot indent YAML", "use spaces")
     return UnreadableError("HMS002", mark, f"a value cannot start with {quoted(char)}", "put it in quotes")

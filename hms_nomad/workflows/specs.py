@@ -58,7 +58,7 @@ def examine_paths(paths: Iterable[str]) -> tuple[tuple[tuple[str, Examined], ...
             if finding is not None:
                 findings.append(finding)
                 continue
-            label = "<stdin>" if name == STDIN else name
+            label = _label(name)
             if label in examined:
                 continue
             content = _read(name, label)
@@ -117,6 +117,13 @@ def _read(path: str, label: str) -> bytes | Diagnostic:
         return _finding("HMS001", label, f"the file cannot be read: {reason}", "check the path and its permissions")
 
 
+def _label(path: str) -> str:
+    """The name of a file in messages, always on one line."""
+    if path == STDIN:
+        return "<stdin>"
+    return path if path.isprintable() else repr(path)[1:-1]
+
+
 def _is_directory(path: str) -> bool:
     try:
         return Path(path).is_dir()
@@ -135,4 +142,4 @@ def _declared_twice(examined: dict[str, Examined]) -> Iterator[Diagnostic]:
 
 
 def _finding(code: str, file: str, message: str, fix: str) -> Diagnostic:
-    return Diagnostic(code, Level.ERROR, Position(file, 0, 0), message, fix)
+    return Diagnostic(code, Level.ERROR, Position(_label(file), 0, 0), message, fix)
