@@ -1,0 +1,102 @@
+"""A command -> a running server of ours, ended by its process id together with everything that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+_TICK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server process; ``log`` is the file that holds its output."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait_until(self, ready: Callable[[], bool], what: str) -> None:
+        """Ask ``ready`` until it is true. Raises AssertionError when the server ends or 60 seconds pass."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not ready():
+            ended = self.process.poll() is not None
+            if ended or time.monotonic() > deadline:
+                state = f"ended with {self.process.returncode}" if ended else f"is not {what} in time"
+                tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-25:])
+                raise AssertionError(f"{self.process.args!r} {state}:\n{tail}")
+            time.sleep(_TICK_SECONDS)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Inside, the server neither answers nor closes a connection: SIGSTOP, then SIGCONT."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], directory: Path, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Run ``command`` in ``directory`` with nothing of our own environment but PATH and HOME; end it afterwards."""
+    log = directory / f"{Path(command[0]).name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            list(command),
+            cwd=directory,
+            env={"PATH": os.environ["PATH"], "HOME": str(directory), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield Server(process, log)
+    finally:
+        _end(process)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on right now.
+
+    It is neither one of the ports that the system gives to outgoing connections nor one that Nomad gives to tasks, so
+    that nobody takes it before the server does.
+    """
+    while True:
+        port = random.randint(10000, 19999)  # noqa: S311 - guards nothing
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def accepts(port: int) -> bool:
+    """True when something listens on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    children: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
