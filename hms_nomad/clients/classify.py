@@ -26,12 +26,15 @@ _LONGEST_DETAIL = 2000
 _CONFLICT = re.compile(
     r"enforcing job modify index|enforcing version \d+|can't revert to current version|cas error|check-and-set"
     r"|path is already in use|already initialized|scaling blocked due to active deployment"
+    r"|already exists on a different version"
     r"|can't (promote|fail|pause|resume) (a )?terminal deployment|deployment .* is terminal",
     re.IGNORECASE,
 )
 _DENIED = re.compile(r"permission denied|acl (token )?not found|acl token expired|acl not found", re.IGNORECASE)
 _ABSENT = re.compile(
-    r"unknown allocation|^(job|deployment|alloc|allocation|eval|evaluation)\b.* not found", re.IGNORECASE
+    r"unknown allocation|^(job|deployment|alloc|allocation|eval|evaluation|task|tag)\b.* not found"
+    r"|could not find task runner",
+    re.IGNORECASE,
 )
 # The server never took the request up, so a write changed nothing.
 _NOT_TAKEN_UP = re.compile(
@@ -54,7 +57,7 @@ _INVALID = re.compile(
     r"|does not (exist|permit|match)|cannot |can't |could not parse|duplicate|exceeds?\b|too (long|large|many)"
     r"|conflicts with|not permitted|errors? occurred|reserved|should (not )?|contains|has no |unlicensed|enterprise"
     r"|not enabled|denied by|disallowed|failed validation|validation failed|malformed|expected|empty|references|"
-    r"protocol|already exists|no such|not found",
+    r"protocol|already exists|no such|not found|is not a |unpermitted|did not provide|no canaries",
     re.IGNORECASE,
 )
 _RPC_PREFIX = re.compile(r"^(rpc error( making call)?:\s*)+", re.IGNORECASE)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from hms_nomad.clients.errors import UnavailableError
-from hms_nomad.clients.nomad_calls import rows
+from hms_nomad.clients.nomad_calls import absent, rows
 from hms_nomad.clients.nomad_events import EventReader
 from hms_nomad.clients.nomad_jobs import JobCalls
 from hms_nomad.clients.nomad_logs import LogReader
 from hms_nomad.clients.nomad_parse import parse_node
 from hms_nomad.clients.nomad_rollouts import RolloutCalls
-from hms_nomad.clients.nomad_types import Event, Node
+from hms_nomad.clients.nomad_scaling import ScalingCalls
+from hms_nomad.clients.nomad_types import Event, Namespace, Node
 
 
-class NomadClient(JobCalls, RolloutCalls):
+class NomadClient(JobCalls, ScalingCalls, RolloutCalls):
     """Typed calls on one namespace of a Nomad cluster over python-nomad. Threads may share a client."""
 
     def leader(self) -> str | None:
@@ -38,13 +40,26 @@ class NomadClient(JobCalls, RolloutCalls):
         """
         return self._read("read the agent's version", self._agent.get_agent, _agent_version)
 
+    def list_namespaces(self) -> tuple[Namespace, ...]:
+        """The namespaces that the token may read, of the whole cluster.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/namespaces#list-namespaces
+        """
+        return self._read(
+            "list namespaces",
+            self._namespaces.get_namespaces,
+            rows(lambda row: Namespace(row["Name"], row.get("Description") or "", row.get("Meta") or {})),
+        )
+
     def ready_nodes(self) -> tuple[Node, ...]:
         """The nodes whose status is ready, each with all its attributes (one call a node).
 
         API: https://developer.hashicorp.com/nomad/api-docs/nodes#list-nodes
         """
         nodes = self._read("list nodes", self._nodes.get_nodes, rows(parse_node))
-        return tuple(self.read_node(node.id) for node in nodes if node.status == "ready")
+        # One that was purged since the list was made is left out.
+        found = (absent(partial(self.read_node, node.id)) for node in nodes if node.status == "ready")
+        return tuple(node for node in found if node is not None)
 
     def read_node(self, node_id: str) -> Node:
         """One node with all its attributes. Raises NotFoundError.

@@ -46,6 +46,8 @@ class NomadCalls:
         self._allocation = api.Allocation(**settings)
         self._deployment = api.Deployment(**settings)
         self._client = api.Client(**settings)
+        self._scaling = api.Scaling(**settings)
+        self._namespaces = api.Namespaces(**settings)
         self._event = api.Event(**settings)
 
     def __repr__(self) -> str:

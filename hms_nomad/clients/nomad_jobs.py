@@ -1,11 +1,13 @@
-"""Jobs of Nomad: read, judge, register, scale, revert and stop."""
+"""Jobs of Nomad: read, judge, register, dispatch, revert, tag and stop."""
 
 from __future__ import annotations
 
+import base64
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from hms_nomad.clients.errors import InvalidRequestError
+from hms_nomad.clients.errors import InvalidRequestError, NotFoundError
 from hms_nomad.clients.nomad_calls import NomadCalls, absent, rows
 from hms_nomad.clients.nomad_parse import (
     parse_deployment,
@@ -18,6 +20,7 @@ from hms_nomad.clients.nomad_parse import (
 )
 from hms_nomad.clients.nomad_types import (
     Deployment,
+    Dispatch,
     Evaluation,
     Job,
     JobPlan,
@@ -97,21 +100,6 @@ class JobCalls(NomadCalls):
             lambda body: parse_registration(body).eval_id,
         )
 
-    def scale_job(self, job_id: str, group: str, count: int, message: str) -> Registration:
-        """Set a group's count; ``message`` is kept in the job's scaling history.
-
-        Raises ConflictError while a deployment of the job runs, InvalidRequestError outside the group's bounds.
-        API: https://developer.hashicorp.com/nomad/api-docs/jobs#scale-task-group
-        """
-        operation = f"scale job {job_id}"
-        segment = self._segment(operation, job_id)
-        body = {"Count": count, "Target": {"Group": group}, "Message": message}
-        return self._write(
-            operation,
-            lambda: self._job.request(segment, "scale", method="post", json=body).json(),
-            parse_registration,
-        )
-
     def job_versions(self, job_id: str) -> tuple[Job, ...]:
         """The versions of a job that Nomad remembers, newest first; empty when there is no such job.
 
@@ -139,6 +127,47 @@ class JobCalls(NomadCalls):
             operation,
             lambda: self._job.request(segment, "revert", method="post", json=body).json(),
             parse_registration,
+        )
+
+    def tag_version(self, job_id: str, version: int, tag: str, description: str = "") -> None:
+        """Give a version a name, which keeps Nomad from forgetting it; the same again changes the description.
+
+        Raises ConflictError when another version of the job has this tag, NotFoundError when there is no such version.
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#create-job-version-tag
+        """
+        operation = f"tag version {version} of job {job_id} as {tag}"
+        path = (self._segment(operation, job_id), "versions", self._segment(operation, tag), "tag")
+        body = {"Version": version, "Description": description}
+        self._write(operation, lambda: self._job.request(*path, method="put", json=body), lambda _: None)
+
+    def untag_version(self, job_id: str, tag: str) -> None:
+        """Take a tag away from whichever version has it; none having it is no error.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#delete-job-version-tag
+        """
+        operation = f"remove tag {tag} of job {job_id}"
+        path = (self._segment(operation, job_id), "versions", self._segment(operation, tag), "tag")
+        with contextlib.suppress(NotFoundError):
+            self._write(operation, lambda: self._job.request(*path, method="delete"), lambda _: None)
+
+    def dispatch_job(
+        self, job_id: str, meta: Mapping[str, str], payload: bytes = b"", idempotency_token: str = ""
+    ) -> Dispatch:
+        """Run a parameterized job once with ``meta`` and ``payload`` (16 KiB at most).
+
+        With the same ``idempotency_token`` again, nothing new is started as long as Nomad remembers the first run, so
+        that a dispatch with a lost answer can be repeated.
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#dispatch-job
+        """
+        operation = f"dispatch job {job_id}"
+        segment = self._segment(operation, job_id)
+        body = {"Meta": dict(meta), "Payload": base64.b64encode(payload).decode("ascii")}
+        # python-nomad puts the token into the body, where Nomad does not look.
+        params = {"idempotency_token": idempotency_token} if idempotency_token else {}
+        return self._write(
+            operation,
+            lambda: self._job.request(segment, "dispatch", method="post", json=body, params=dict(params)).json(),
+            lambda answer: Dispatch(answer["DispatchedJobID"], answer.get("EvalID") or ""),
         )
 
     def job_deployments(self, job_id: str) -> tuple[Deployment, ...]:

@@ -13,6 +13,7 @@ from hms_nomad.clients.nomad_types import (
     DeploymentGroup,
     Evaluation,
     Event,
+    GroupScale,
     Job,
     JobPlan,
     JobSummary,
@@ -21,6 +22,8 @@ from hms_nomad.clients.nomad_types import (
     PlacementFailure,
     Port,
     Registration,
+    ScalingEvent,
+    ScalingPolicy,
     TaskEvent,
     TaskState,
 )
@@ -58,6 +61,7 @@ def parse_job(body: Json) -> Job:
         stable=body.get("Stable"),
         meta=body.get("Meta") or {},
         body=body,
+        tag=(body.get("VersionTag") or {}).get("Name") or "",
     )
 
 
@@ -118,6 +122,47 @@ def parse_registration(body: Json) -> Registration:
         eval_id=body.get("EvalID") or "",
         modify_index=int(body.get("JobModifyIndex") or 0),
         warnings=body.get("Warnings") or "",
+    )
+
+
+def parse_scale_status(body: Json) -> dict[str, GroupScale]:
+    """The answer of ``GET /v1/job/:id/scale``."""
+    return {
+        group: GroupScale(
+            desired=int(state.get("Desired") or 0),
+            placed=int(state.get("Placed") or 0),
+            running=int(state.get("Running") or 0),
+            healthy=int(state.get("Healthy") or 0),
+            unhealthy=int(state.get("Unhealthy") or 0),
+            events=tuple(_parse_scaling_event(event) for event in state.get("Events") or ()),
+        )
+        for group, state in (body.get("TaskGroups") or {}).items()
+    }
+
+
+def _parse_scaling_event(event: Json) -> ScalingEvent:
+    count = event.get("Count")
+    return ScalingEvent(
+        time_ns=int(event.get("Time") or 0),
+        previous_count=int(event.get("PreviousCount") or 0),
+        count=None if count is None else int(count),
+        message=event.get("Message") or "",
+        error=bool(event.get("Error")),
+    )
+
+
+def parse_scaling_policy(body: Json) -> ScalingPolicy:
+    """A policy from ``GET /v1/scaling/policy/:id``."""
+    target = body.get("Target") or {}
+    return ScalingPolicy(
+        id=body["ID"],
+        job_id=target.get("Job") or "",
+        group=target.get("Group") or "",
+        type=body.get("Type") or "",
+        enabled=bool(body.get("Enabled")),
+        min=int(body.get("Min") or 0),
+        max=int(body.get("Max") or 0),
+        policy=body.get("Policy") or {},
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
+from hms_nomad.clients.errors import InvalidRequestError
 from hms_nomad.clients.nomad_calls import NomadCalls, rows
 from hms_nomad.clients.nomad_parse import parse_allocation, parse_checks, parse_deployment, parse_stats
 from hms_nomad.clients.nomad_types import Allocation, AllocationCheck, AllocationStats, Deployment, Snapshot
@@ -38,6 +40,37 @@ class RolloutCalls(NomadCalls):
         operation = f"stop allocation {alloc_id[:8]}"
         segment = self._segment(operation, alloc_id)
         return self._write(operation, lambda: self._allocation.stop_allocation(segment), _eval_id)
+
+    def restart_allocation(self, alloc_id: str, task: str = "") -> None:
+        """Restart a task of an allocation in its place, or all tasks that run; Nomad makes no new allocation.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/client#restart-allocation
+        """
+        operation = f"restart {f'task {task} of ' if task else ''}allocation {alloc_id[:8]}"
+        segment = self._segment(operation, alloc_id)
+        # python-nomad sends no body, so it cannot name a task.
+        self._write(
+            operation,
+            lambda: self._client.allocation.request(segment, "restart", method="post", json={"TaskName": task}),
+            lambda _: None,
+        )
+
+    def signal_allocation(self, alloc_id: str, name: str, task: str = "") -> None:
+        """Send the signal ``name`` (such as SIGHUP) to a task of an allocation, or to all.
+
+        Raises InvalidRequestError for a name that is no signal, for which Nomad would send SIGINT.
+        API: https://developer.hashicorp.com/nomad/api-docs/client#signal-allocation
+        """
+        operation = f"send {name} to {f'task {task} of ' if task else ''}allocation {alloc_id[:8]}"
+        segment = self._segment(operation, alloc_id)
+        if name not in signal.Signals.__members__:
+            raise InvalidRequestError("nomad", operation, self.address, f"{name} is no signal; one is SIGHUP")
+        body = {"Signal": name, "Task": task}
+        self._write(
+            operation,
+            lambda: self._client.allocation.request(segment, "signal", method="post", json=body),
+            lambda _: None,
+        )
 
     def allocation_checks(self, alloc_id: str) -> tuple[AllocationCheck, ...]:
         """The answers of the checks that Nomad itself runs for an allocation (services of provider "nomad").

@@ -29,7 +29,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as stored. ``modify_index`` is its JobModifyIndex, ``body`` the whole struct as Nomad changed it."""
+    """A job as stored. ``modify_index`` is its JobModifyIndex, ``body`` the whole struct as Nomad changed it.
+
+    ``tag`` is the name that somebody gave this version ("" when nobody did).
+    """
 
     id: str
     name: str
@@ -42,6 +45,16 @@ class Job:
     stable: bool | None
     meta: Mapping[str, str]
     body: Mapping[str, Any]
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A part of the cluster with jobs and rights of its own."""
+
+    name: str
+    description: str
+    meta: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +123,54 @@ class Registration:
     eval_id: str
     modify_index: int
     warnings: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """A parameterized job was started as the job ``job_id``; ``eval_id`` is empty when it had been started before."""
+
+    job_id: str
+    eval_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingEvent:
+    """Something that scaled a group, or failed to (``error``); ``count`` is None where it was not changed.
+
+    ``time_ns`` is nanoseconds since 1970.
+    """
+
+    time_ns: int
+    previous_count: int
+    count: int | None
+    message: str
+    error: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroupScale:
+    """How many allocations a group shall have and has; ``events`` are the last that scaled it, newest first."""
+
+    desired: int
+    placed: int
+    running: int
+    healthy: int
+    unhealthy: int
+    events: tuple[ScalingEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingPolicy:
+    """The bounds between which a group may be scaled; ``policy`` is what the autoscaler reads."""
+
+    id: str
+    job_id: str
+    group: str
+    type: str
+    enabled: bool
+    min: int
+    max: int
+    policy: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
