@@ -1,0 +1,106 @@
+"""A function -> a command: what all commands share is added here, so that a command's module says only its own part."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import typer
+
+from hms_nomad.cli.options import (
+    ColorOption,
+    ContextOption,
+    NamespaceOption,
+    OutputOption,
+    QuietOption,
+    TraceOption,
+)
+from hms_nomad.output.printer import Color, Format, Look, Printer
+
+if TYPE_CHECKING:
+    from hms_nomad.platform.model import Platform
+    from hms_nomad.workflows.session import Session
+
+_LOOK: dict[str, tuple[Any, Any]] = {
+    "output": (OutputOption, Format.TEXT),
+    "quiet": (QuietOption, False),
+    "color": (ColorOption, Color.AUTO),
+    "trace": (TraceOption, False),
+}
+_CLUSTER: dict[str, tuple[Any, Any]] = {"context": (ContextOption, None), "namespace": (NamespaceOption, None)}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a command: its printer, and the way to the cluster it was pointed at."""
+
+    printer: Printer
+    context: str | None = None
+    namespace: str | None = None
+
+    def platform(self) -> Platform:
+        """The platform of ``--context`` and ``--namespace``. Raises ContextError."""
+        from hms_nomad.platform.context import load_platform
+
+        platform = load_platform(self.context)
+        return platform.model_copy(update={"namespace": self.namespace}) if self.namespace else platform
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """The clients of that platform."""
+        from hms_nomad.workflows.session import open_session
+
+        with open_session(self.platform()) as session:
+            yield session
+
+
+def new_app(about: str = "") -> typer.Typer:
+    """The Typer app of one command module; ``about`` is the help of a group of commands."""
+    app = typer.Typer(add_completion=False, no_args_is_help=True, help=about, pretty_exceptions_enable=False)
+    if about:
+        app.callback()(lambda: None)
+    return app
+
+
+def command(
+    app: typer.Typer, name: str, *examples: str, cluster: bool = True
+) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+    """Register a function as a command of ``app``.
+
+    The function's docstring is the help and ``examples`` stand below it. Its first parameter is the Run; what it
+    returns is the exit code (None: 0). The options of every command are added behind its own; ``cluster`` adds those
+    that choose one.
+    """
+    added = (_CLUSTER if cluster else {}) | _LOOK
+
+    def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
+        hints = get_type_hints(function, include_extras=True)
+        own = list(inspect.signature(function).parameters.values())[1:]
+
+        @functools.wraps(function)
+        def run(**values: Any) -> int | None:
+            shared = {key: values.pop(key) for key in added}
+            look = Look(shared["output"], shared["quiet"], shared["color"])
+            return function(Run(Printer(look), shared.get("context"), shared.get("namespace")), **values)
+
+        parameters = [p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        parameters += [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+            for key, (option, default) in added.items()
+        ]
+        del run.__wrapped__  # Typer would look through to the function's own signature.
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        app.command(name, epilog=_shown(examples))(run)
+        return function
+
+    return register
+
+
+def _shown(examples: tuple[str, ...]) -> str:
+    """Examples as the help prints them: a line each, with rich and without."""
+    return "Examples:\n\n" + "\n\n".join(f"$ {example}" for example in examples)

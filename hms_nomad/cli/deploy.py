@@ -1,0 +1,83 @@
+"""``hms-nomad deploy``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hms_nomad.apply.progress import Event
+from hms_nomad.cli.command import Run, command, new_app
+from hms_nomad.cli.options import SpecsArgument, TimeoutOption
+from hms_nomad.output.deploys import deploy_document, deploy_lines, failure_lines, interrupted_line
+from hms_nomad.output.exit_codes import ExitCode
+from hms_nomad.output.progress import shown
+from hms_nomad.workflows import deploy as workflow
+from hms_nomad.workflows.session import Session
+from hms_nomad.workflows.specs import SpecFile, read_specs
+
+app = new_app()
+
+
+@command(
+    app,
+    "deploy",
+    "hms-nomad deploy receipt.hms.yml",
+    "hms-nomad deploy receipt.hms.yml --timeout 3m --output json",
+    "hms-nomad deploy services/ --detach",
+)
+def deploy(
+    run: Run,
+    specs: SpecsArgument,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait until the services are healthy.")] = False,
+    timeout: TimeoutOption = None,
+) -> int:
+    """Bring services up, and wait until they are healthy.
+
+    Only what differs is changed; the second time with the same file nothing is. Several services are deployed one
+    after the other, and the first that fails ends the command. It is safe to interrupt: the same command again
+    finishes the work.
+    """
+    files = read_specs(specs)
+    for file in files:
+        for finding in file.diagnostics:
+            run.printer.note(str(finding))
+    options = workflow.DeployOptions(timeout=timeout, detach=detach)
+    ended: list[workflow.DeployOutcome] = []
+    with run.session() as session:
+        for file in files:
+            ended.append(_deploy_one(run, session, file, options))
+            if not run.printer.json:
+                _print(run, ended[-1], file, len(files) > 1)
+            if ended[-1].failure is not None:
+                break
+    left = [file.spec.name for file in files[len(ended) :]]
+    body = {
+        "changed": any(one.changed for one in ended),
+        "services": [deploy_document(one, file.file) for one, file in zip(ended, files, strict=False)],
+        "not_tried": left,
+    }
+    run.printer.show("deploy", body, lambda: ())
+    if left:
+        run.printer.warn(f"not deployed: {', '.join(left)}")
+    return ExitCode.FAILED if ended[-1].failure is not None else ExitCode.OK
+
+
+def _deploy_one(run: Run, session: Session, file: SpecFile, options: workflow.DeployOptions) -> workflow.DeployOutcome:
+    events: list[Event] = []
+    name = file.spec.name
+    try:
+        with shown(run.printer, f"Deploying {name} {file.spec.version}", events) as report:
+            return workflow.deploy(session, file.spec, options, report)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(interrupted_line(name, events)) from None
+
+
+def _print(run: Run, outcome: workflow.DeployOutcome, file: SpecFile, headed: bool) -> None:
+    if outcome.failure is not None:
+        for line in failure_lines(run.printer, outcome):
+            run.printer.warn(line)
+        return
+    if headed:
+        run.printer.text([f"{outcome.service} {outcome.version}"])
+    run.printer.text(deploy_lines(run.printer, outcome, file.spec.image))

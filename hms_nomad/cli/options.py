@@ -1,0 +1,57 @@
+"""The options that commands share, each defined once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hms_nomad.cli.completion import complete_context, complete_service, complete_spec
+from hms_nomad.output.printer import Color, Format
+from hms_nomad.spec.duration import seconds
+
+_SHARED = "Shared options"
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of a duration as people type it: "90", "90s", "1.5m". Raises BadParameter."""
+    try:
+        value = float(text) if text.replace(".", "", 1).isdigit() else seconds(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if value <= 0:
+        raise typer.BadParameter("a time limit of nothing cannot be kept; write for example 90s or 5m")
+    return value
+
+
+ContextOption = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        help="Cluster to talk to, by the name of its context.",
+        autocompletion=complete_context,
+        rich_help_panel=_SHARED,
+    ),
+]
+NamespaceOption = Annotated[str | None, typer.Option("--namespace", help="Nomad namespace.", rich_help_panel=_SHARED)]
+OutputOption = Annotated[Format, typer.Option("--output", "-o", help="What stdout carries.", rich_help_panel=_SHARED)]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=_SHARED)]
+ColorOption = Annotated[Color, typer.Option("--color", help="When text is coloured.", rich_help_panel=_SHARED)]
+TraceOption = Annotated[bool, typer.Option("--trace", help="Show where an error comes from.", rich_help_panel=_SHARED)]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option("--timeout", parser=parse_seconds, metavar="TIME", help="Longest time to wait, like 90s or 5m."),
+]
+SpecArgument = Annotated[
+    str, typer.Argument(metavar="SPEC", help='File of the service, "-" for stdin.', autocompletion=complete_spec)
+]
+SpecsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="SPEC", help='Files or directories of specs, "-" for stdin.', autocompletion=complete_spec),
+]
+ServiceArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the service.", autocompletion=complete_service)
+]
+OptionalServiceArgument = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="Name of the service.", autocompletion=complete_service)
+]

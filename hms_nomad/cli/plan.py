@@ -1,0 +1,30 @@
+"""``hms-nomad plan``."""
+
+from __future__ import annotations
+
+from hms_nomad.cli.command import Run, command, new_app
+from hms_nomad.cli.options import SpecsArgument
+from hms_nomad.output.exit_codes import ExitCode
+from hms_nomad.output.plans import plan_document, plan_lines
+from hms_nomad.workflows import plan as workflow
+from hms_nomad.workflows.specs import read_specs
+
+app = new_app()
+
+
+@command(app, "plan", "hms-nomad plan receipt.hms.yml", "hms-nomad plan services/ --output json")
+def plan(run: Run, specs: SpecsArgument) -> int:
+    """Show what a deploy would change, field by field, and write nothing.
+
+    Ends with 0 when there is nothing to change and with 1 when there is, so that a pipeline can decide by it.
+    """
+    files = read_specs(specs)
+    with run.session() as session:
+        plans = workflow.plan(session, [file.spec for file in files])
+    changed = not all(one.empty for one in plans)
+    run.printer.show(
+        "plan",
+        {"changed": changed, "plans": [plan_document(one) for one in plans]},
+        lambda: plan_lines(run.printer, plans),
+    )
+    return ExitCode.CHANGES if changed else ExitCode.OK

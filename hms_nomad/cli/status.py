@@ -1,0 +1,95 @@
+"""``hms-nomad status``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hms_nomad.cli.command import Run, command, new_app
+from hms_nomad.cli.options import OptionalServiceArgument
+from hms_nomad.output.printer import Printer, inert
+from hms_nomad.output.table import table
+from hms_nomad.workflows import status as workflow
+
+app = new_app()
+
+_COLORS = {
+    "healthy": ("green",),
+    "passing": ("green",),
+    "deploying": ("cyan",),
+    "degraded": ("yellow",),
+    "warning": ("yellow",),
+    "failed": ("red",),
+    "critical": ("red",),
+    "unregistered": ("red",),
+    "stopped": ("dim",),
+}
+
+
+@command(app, "status", "hms-nomad status", "hms-nomad status receipt-svc", "hms-nomad status --output json")
+def status(run: Run, name: OptionalServiceArgument = None) -> None:
+    """Show what runs, and what is wrong with it.
+
+    Without a name: all our services of the namespace. With one: its instances, their health checks, and why one is
+    not healthy.
+    """
+    with run.session() as session:
+        if name is None:
+            services = workflow.list_status(session)
+            run.printer.show("status", {"services": services}, lambda: _overview(run.printer, services))
+        else:
+            detail = workflow.service_status(session, name)
+            run.printer.show("status", {"service": detail}, lambda: _detail(run.printer, detail))
+
+
+def _overview(printer: Printer, services: Sequence[workflow.ServiceState]) -> Iterator[str]:
+    if not services:
+        yield "no service of ours runs in this namespace; deploy one with: hms-nomad deploy SPEC"
+        return
+    columns = ("NAME", "VERSION", "RELEASE", "STATE", "HEALTHY", "SCALING", "DEPLOYMENT", "URL")
+    rows = [
+        (
+            one.service,
+            one.version,
+            one.release,
+            one.state,
+            f"{one.healthy}/{one.desired}",
+            f"{one.scaling['min']}-{one.scaling['max']}",
+            one.deployment.status if one.deployment else "",
+            one.url,
+        )
+        for one in services
+    ]
+    yield from table(printer, columns, rows, _COLORS)
+
+
+def _detail(printer: Printer, detail: workflow.ServiceDetail) -> Iterator[str]:
+    one = detail.summary
+    state = printer.style(one.state, *_COLORS.get(one.state, ()))
+    yield f"{printer.style(one.service, 'bold')} {one.version} (release {one.release}): {state}"
+    yield f"URL         {one.url}"
+    yield f"Instances   {one.healthy} of {one.desired} healthy, scaling {one.scaling['min']}-{one.scaling['max']}"
+    if one.deployment:
+        yield f"Deployment  {one.deployment.id[:8]} {one.deployment.status}: {inert(one.deployment.description)}"
+    if detail.unplaced:
+        yield f"Not placed  {inert(detail.unplaced)}"
+    if not detail.instances:
+        return
+    yield ""
+    columns = ("INSTANCE", "NODE", "STATUS", "HEALTH", "SIDECAR", "VERSION", "RELEASE", "ADDRESS")
+    rows = [
+        (
+            each.allocation[:8],
+            each.node,
+            each.status,
+            each.health,
+            each.sidecar,
+            f"{each.version} (canary)" if each.canary else each.version,
+            each.release,
+            each.address,
+        )
+        for each in detail.instances
+    ]
+    yield from table(printer, columns, rows, _COLORS)
+    for each in detail.instances:
+        if each.why:
+            yield f"{each.allocation[:8]}: {inert(each.why)}"

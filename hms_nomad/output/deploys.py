@@ -1,0 +1,123 @@
+"""How deploys ended -> the chapter's lines, the report of a failure, the word after an interruption, and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from hms_nomad.apply.failure import Failure
+from hms_nomad.apply.progress import Event
+from hms_nomad.output.plans import plan_document
+from hms_nomad.output.printer import Printer, inert
+from hms_nomad.plan.change import Plan
+
+
+class Deployed(Protocol):
+    """What is printed of a deploy: the fields of ``hms_nomad.workflows.deploy.DeployOutcome``."""
+
+    @property
+    def service(self) -> str: ...  # noqa: D102
+    @property
+    def status(self) -> str: ...  # noqa: D102
+    @property
+    def changed(self) -> bool: ...  # noqa: D102
+    @property
+    def version(self) -> str: ...  # noqa: D102
+    @property
+    def release(self) -> str: ...  # noqa: D102
+    @property
+    def url(self) -> str: ...  # noqa: D102
+    @property
+    def instances(self) -> int: ...  # noqa: D102
+    @property
+    def scaling(self) -> Mapping[str, int]: ...  # noqa: D102
+    @property
+    def plan(self) -> Plan: ...  # noqa: D102
+    @property
+    def failure(self) -> Failure | None: ...  # noqa: D102
+    @property
+    def deployment(self) -> str | None: ...  # noqa: D102
+    @property
+    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
+
+
+def deploy_lines(printer: Printer, ended: Deployed, image: str | None) -> Iterator[str]:
+    """What stdout says of a deploy that did not fail (chapter 12, section 3.2)."""
+    tick = printer.style("✓", "green")
+    if ended.status == "unchanged":
+        yield f"{tick} {ended.service} {ended.version} runs already: nothing to change"
+    elif ended.status == "detached":
+        yield f"{tick} {ended.service} {ended.version} registered; Nomad goes on with the deployment"
+        yield f"Follow it with: hms-nomad status {ended.service}"
+    else:
+        yield f"{tick} {_what_came(ended, image)}"
+        yield f"{tick} Registered in service mesh"
+        yield f"{tick} Auto-scaler set ({ended.scaling['min']}-{ended.scaling['max']})"
+    yield f"Service URL: {ended.url}"
+
+
+def failure_lines(printer: Printer, ended: Deployed) -> Iterator[str]:
+    """Why a deploy failed, so that no other command has to be asked."""
+    failure = ended.failure
+    reason = inert(failure.reason) if failure else "the deployment failed"
+    yield f"{printer.style_note('error:', 'red')} {ended.service} {ended.version} was not deployed: {reason}"
+    if failure is None:
+        return
+    if failure.allocation:
+        yield f"  instance {failure.allocation[:8]}, task {failure.task or 'unknown'}"
+    for title, lines in (("events", failure.events), ("last lines", failure.lines), ("checks", failure.checks)):
+        if lines:
+            yield f"  {title}:"
+            yield from (f"    {inert(line)}" for line in lines)
+    yield f"  next: {_next_command(ended, failure)}"
+
+
+def deploy_document(ended: Deployed, file: str) -> dict[str, Any]:
+    """A deploy for machines; the plan without its bodies."""
+    return {
+        "service": ended.service,
+        "file": file,
+        "status": ended.status,
+        "changed": ended.changed,
+        "version": ended.version,
+        "release": ended.release,
+        "url": ended.url,
+        "instances": ended.instances,
+        "scaling": dict(ended.scaling),
+        "deployment": ended.deployment,
+        "warnings": ended.warnings,
+        "plan": plan_document(ended.plan),
+        "failure": ended.failure,
+    }
+
+
+def interrupted_line(service: str, events: Sequence[Event]) -> str:
+    """What an interrupted deploy did and what it did not, from the events until then."""
+    applied = [event for event in events if event.kind == "apply"]
+    planned = next((int(event.data.get("changes") or 0) for event in events if event.kind == "plan"), None)
+    if planned is None:
+        return f"interrupted before anything of {service} was looked at; nothing was changed"
+    if not applied and not any(event.kind == "deployment" for event in events):
+        return f"interrupted; nothing of {service} was changed; {planned} changes are left for the same command"
+    done = ", ".join(event.message for event in applied) or "nothing was written"
+    if any(event.data.get("kind") == "job" for event in applied) or planned == 0 or len(applied) >= planned:
+        return (
+            f"interrupted; done: {done}; not done: waiting until {service} is healthy; Nomad goes on without this "
+            f"command, see hms-nomad status {service}"
+        )
+    return (
+        f"interrupted; done: {done}; not done: {planned - len(applied)} of {planned} changes, the job among them; "
+        "what ran before runs on, and the same command finishes the work"
+    )
+
+
+def _what_came(ended: Deployed, image: str | None) -> str:
+    if ended.plan.release_before == ended.release and not ended.plan.unfinished:
+        return "No instance replaced"
+    return "Image pulled" if image else "Command started"
+
+
+def _next_command(ended: Deployed, failure: Failure) -> str:
+    if failure.allocation:
+        return f"hms-nomad logs {ended.service} --alloc {failure.allocation[:8]}"
+    return f"hms-nomad status {ended.service}"

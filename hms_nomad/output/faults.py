@@ -1,0 +1,111 @@
+"""Exception -> Fault: its exit code, a name for machines, and one clear line for people."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hms_nomad.output.exit_codes import ExitCode
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a command ended: ``message`` for people, ``code`` and ``diagnostics`` for machines."""
+
+    exit_code: ExitCode
+    code: str
+    message: str
+    diagnostics: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def line(self) -> str:
+        """What stderr says: findings in files have their own form, all else is one line after "error:"."""
+        return self.message if self.diagnostics or self.exit_code is ExitCode.INTERRUPTED else f"error: {self.message}"
+
+    def as_document(self) -> dict[str, Any]:
+        """The body of an ``error`` in JSON."""
+        return {
+            "code": self.code,
+            "exit_code": int(self.exit_code),
+            "message": self.message,
+            "diagnostics": list(self.diagnostics),
+        }
+
+
+def classify(error: BaseException) -> Fault:
+    """The fault that an exception stands for; one that nobody foresaw is a bug of ours (code 70)."""
+    if isinstance(error, KeyboardInterrupt):
+        return Fault(ExitCode.INTERRUPTED, "interrupted", str(error) or "interrupted")
+    if diagnostics := getattr(error, "diagnostics", ()):
+        lines = "\n".join(str(found) for found in diagnostics)
+        return Fault(ExitCode.BAD_INPUT, "bad-spec", lines, tuple(_diagnostic(found) for found in diagnostics))
+    for kind, exit_code, code, mend in foreseen():
+        if isinstance(error, kind):
+            # One line whatever the server wrote: line breaks in its text would look like further messages.
+            text = " ".join(str(error).split())
+            return Fault(exit_code, code, f"{text}; {mend}" if mend else text)
+    return _bug(error)
+
+
+def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
+    """Exception, its exit code, its name for machines, and what would be right; the first that fits counts.
+
+    Imported only when something went wrong: most commands end without that.
+    """
+    from hms_nomad.clients import errors as servers
+    from hms_nomad.dev import errors as stack
+    from hms_nomad.plan.change import ForeignObjectError
+    from hms_nomad.platform.context import ContextError
+
+    again = "run the same command again: it looks at what is there first"
+    return (
+        (ContextError, ExitCode.BAD_INPUT, "bad-context", ""),
+        (ForeignObjectError, ExitCode.CONFLICT, "foreign-object", ""),
+        (servers.ConflictError, ExitCode.CONFLICT, "conflict", again),
+        (servers.InvalidRequestError, ExitCode.BAD_INPUT, "refused", ""),
+        (servers.NotFoundError, ExitCode.BAD_INPUT, "not-found", ""),
+        (servers.DeniedError, ExitCode.DENIED, "denied", ""),
+        (servers.UnavailableError, ExitCode.UNAVAILABLE, "unavailable", "addresses: hms-nomad context show"),
+        (servers.UnknownOutcomeError, ExitCode.UNKNOWN, "unknown", again),
+        (servers.DeadlineExceededError, ExitCode.DEADLINE, "deadline", ""),
+        (stack.StackLockedError, ExitCode.LOCKED, "locked", ""),
+        (stack.SettingsError, ExitCode.BAD_INPUT, "unsuitable", ""),
+        (stack.UnsuitableMachineError, ExitCode.BAD_INPUT, "unsuitable", ""),
+        (stack.ServerFailedError, ExitCode.FAILED, "server-failed", ""),
+        (stack.StackError, ExitCode.UNAVAILABLE, "unavailable", ""),
+    )
+
+
+def _bug(error: BaseException) -> Fault:
+    text = " ".join(str(error).split())
+    line = (
+        f"internal: {type(error).__name__}: {text}{_place(error)}; "
+        "this is a bug in hms-nomad: please report it with what the same command prints with --trace"
+    )
+    return Fault(ExitCode.BUG, "bug", line)
+
+
+def _place(error: BaseException) -> str:
+    """Where in our own code it happened."""
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(_PACKAGE) and "/cli/" not in frame.filename
+    ]
+    return f" at {Path(own[-1].filename).relative_to(_PACKAGE.parent)}:{own[-1].lineno}" if own else ""
+
+
+def _diagnostic(found: Any) -> dict[str, Any]:
+    return {
+        "code": found.code,
+        "level": str(found.level),
+        "file": found.position.file,
+        "line": found.position.line,
+        "column": found.position.column,
+        "message": found.message,
+        "fix": found.fix,
+    }

@@ -1,0 +1,155 @@
+"""Where a command's words go: data on stdout, everything else on stderr, and no broken pipe ever ends a command."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TextIO
+
+from hms_nomad.output.document import as_text, document
+
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_CONTROL = re.compile(r"(?!\x1b\[[0-9;]*m)[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_ANY_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Format(StrEnum):
+    """What stdout carries."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Color(StrEnum):
+    """When text is coloured."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a command was asked to print."""
+
+    format: Format = Format.TEXT
+    quiet: bool = False
+    color: Color = Color.AUTO
+
+
+class Printer:
+    """The two streams of one command."""
+
+    def __init__(self, look: Look, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self._look = look
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+        self.closed = False
+        """True when nobody reads stdout any more."""
+
+    @property
+    def json(self) -> bool:
+        """True when stdout carries JSON."""
+        return self._look.format is Format.JSON
+
+    @property
+    def quiet(self) -> bool:
+        """True when stderr shall carry errors and warnings only."""
+        return self._look.quiet
+
+    @property
+    def on_terminal(self) -> bool:
+        """True when data is read by a person."""
+        return is_terminal(self._out)
+
+    @property
+    def progress_stream(self) -> TextIO:
+        """Where progress goes."""
+        return self._err
+
+    def show(self, command: str, body: Mapping[str, Any], lines: Callable[[], Iterable[str]]) -> None:
+        """The result of a command: ``body`` as a JSON document, or ``lines`` as text."""
+        if self.json:
+            self._write(as_text(document(command, body)))
+        else:
+            self.text(lines())
+
+    def record(self, command: str, body: Mapping[str, Any]) -> None:
+        """One document of a stream, on a line of its own."""
+        self._write(as_text(document(command, body), indent=None))
+
+    def text(self, lines: Iterable[str]) -> None:
+        """Lines of data."""
+        for line in lines:
+            self._write(line)
+
+    def note(self, line: str) -> None:
+        """A line about what happens; not shown with ``--quiet``."""
+        if not self.quiet:
+            print(line, file=self._err)
+
+    def warn(self, line: str) -> None:
+        """A line that has to be seen."""
+        print(line, file=self._err)
+
+    def style(self, text: str, *styles: str) -> str:
+        """``text`` in colour where stdout shows colours."""
+        return painted(text, styles, self._out, self._look.color)
+
+    def style_note(self, text: str, *styles: str) -> str:
+        """``text`` in colour where stderr shows colours."""
+        return painted(text, styles, self._err, self._look.color)
+
+    def colors_notes(self) -> bool:
+        """True when stderr shows colours."""
+        return shows_color(self._err, self._look.color)
+
+    def foreign(self, text: str) -> str:
+        """A line that somebody else wrote: on a terminal only its colours are let through, elsewhere all of it."""
+        if not self.on_terminal:
+            return text
+        safe = _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+        return f"{safe}\x1b[0m" if "\x1b[" in safe else safe
+
+    def _write(self, line: str) -> None:
+        if self.closed:
+            return
+        try:
+            print(line, file=self._out, flush=self.on_terminal)
+        except BrokenPipeError:
+            self.closed = True
+            forget_stdout()
+
+
+def painted(text: str, styles: Iterable[str], stream: TextIO, color: Color) -> str:
+    """``text`` between the codes of ``styles`` where ``stream`` shows colours."""
+    codes = ";".join(_STYLES[style] for style in styles)
+    return f"\x1b[{codes}m{text}\x1b[0m" if codes and shows_color(stream, color) else text
+
+
+def shows_color(stream: TextIO, color: Color) -> bool:
+    """Whether ``stream`` shows colours: NO_COLOR and a dumb terminal turn ``auto`` off (no-color.org)."""
+    if color is not Color.AUTO:
+        return color is Color.ALWAYS
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and is_terminal(stream)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person reads ``stream``."""
+    return not stream.closed and stream.isatty()
+
+
+def inert(text: str) -> str:
+    """``text`` on one line and without control characters, as cells of tables need it."""
+    return _ANY_CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text.replace("\n", " ").replace("\t", " "))
+
+
+def forget_stdout() -> None:
+    """Let the rest of stdout vanish; otherwise the interpreter complains about the broken pipe at its exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

@@ -1,0 +1,84 @@
+"""Events -> stderr: a live view on a terminal, one plain line each elsewhere, and a record for what comes after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hms_nomad.apply.progress import Event, Report
+from hms_nomad.output.printer import Printer, inert, is_terminal
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_LASTING = frozenset({"apply", "warning"})
+_REDRAWS_PER_SECOND = 8
+
+
+@contextmanager
+def shown(printer: Printer, title: str, record: list[Event] | None = None) -> Iterator[Report]:
+    """A Report that shows each event while the block runs, and appends it to ``record``.
+
+    The live view vanishes at the end of the block, but for what was changed and what was warned of.
+    """
+    kept = record if record is not None else []
+    if printer.quiet or not is_terminal(printer.progress_stream):
+        yield _lines(printer, kept)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(
+        file=printer.progress_stream, no_color=not printer.colors_notes(), highlight=False, markup=False, emoji=False
+    )
+    view = _View(title)
+    with Live(
+        get_renderable=view.render, console=console, transient=True, refresh_per_second=_REDRAWS_PER_SECOND
+    ) as live:
+
+        def report(event: Event) -> None:
+            kept.append(event)
+            if event.kind in _LASTING:
+                live.console.print(_line(printer, event))
+            else:
+                view.take(event)
+
+        yield report
+
+
+def _lines(printer: Printer, kept: list[Event]) -> Report:
+    def report(event: Event) -> None:
+        kept.append(event)
+        if event.kind == "warning":
+            printer.warn(_line(printer, event))
+        else:
+            printer.note(_line(printer, event))
+
+    return report
+
+
+def _line(printer: Printer, event: Event) -> str:
+    message = inert(event.message)
+    return f"{printer.style_note('warning:', 'yellow')} {message}" if event.kind == "warning" else message
+
+
+class _View:
+    """The latest word on each instance, below a spinner with the title."""
+
+    def __init__(self, title: str) -> None:
+        from rich.spinner import Spinner
+
+        self._spinner = Spinner("dots", text=inert(title))
+        self._rows: dict[str, str] = {}
+
+    def take(self, event: Event) -> None:
+        subject = str(event.data.get("allocation") or event.kind)
+        self._rows[subject] = inert(event.message)
+
+    def render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        rows = [Text(f"  {row}", no_wrap=True, overflow="ellipsis") for row in list(self._rows.values())]
+        return Group(self._spinner, *rows)

@@ -1,0 +1,238 @@
+"""``status``: what runs of our services, how healthy it is, and why an instance is not."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hms_nomad.clients.consul_types import Check, Instance
+from hms_nomad.clients.errors import NotFoundError, ServerError
+from hms_nomad.clients.nomad_types import Allocation, Deployment, Job, TaskState
+from hms_nomad.compile.desired import OWNER, OWNER_KEY
+from hms_nomad.plan.change import ForeignObjectError
+from hms_nomad.workflows.fleet import our_jobs, side_by_side
+from hms_nomad.workflows.session import Session
+
+_PASSING = "passing"
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentState:
+    """The latest deployment; ``healthy`` of ``desired`` instances."""
+
+    id: str
+    status: str
+    description: str
+    healthy: int
+    desired: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """One service. ``state`` is healthy, degraded, deploying, failed or stopped; ``healthy`` counts the instances that
+    callers in the mesh are sent to, ``desired`` what Nomad is asked to run now.
+    """
+
+    service: str
+    state: str
+    version: str
+    release: str
+    healthy: int
+    desired: int
+    scaling: Mapping[str, int]
+    url: str
+    deployment: DeploymentState | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckAnswer:
+    """One health check of an instance, as Consul holds it."""
+
+    name: str
+    status: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceState:
+    """One instance. ``health`` is passing, warning, critical or unregistered; ``why`` says in words why it is not
+    passing ("" when it is).
+    """
+
+    allocation: str
+    node: str
+    status: str
+    health: str
+    sidecar: str
+    version: str
+    release: str
+    canary: bool
+    address: str
+    checks: tuple[CheckAnswer, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDetail:
+    """One service with its instances; ``unplaced`` says why instances that are wanted do not run ("" when all do)."""
+
+    summary: ServiceState
+    instances: tuple[InstanceState, ...]
+    unplaced: str
+
+
+def list_status(session: Session) -> tuple[ServiceState, ...]:
+    """Our services in the session's namespace, by name; stopped ones are left out.
+
+    Each service costs three calls, which are made side by side.
+    """
+    names = [job.id for job in our_jobs(session)]
+    return tuple(found for found in side_by_side(lambda name: _state_of(session, name), names) if found is not None)
+
+
+def service_status(session: Session, name: str) -> ServiceDetail:
+    """One of our services with all that concerns its instances.
+
+    Raises NotFoundError when there is no such job, ForeignObjectError when it is not ours.
+    """
+    job = session.nomad.read_job(name)
+    if job is None:
+        raise not_there(session, name)
+    if job.meta.get(OWNER_KEY) != OWNER:
+        raise ForeignObjectError("job", name)
+    own = {found.id: found for found in session.consul.instances(name).value}
+    sidecars = session.consul.instances(name, connect=True).value
+    allocations = [found for found in session.nomad.job_allocations(name).value if _concerns(found)]
+    allocations.sort(key=lambda found: (-found.job_version, found.name, -found.create_index))
+    instances = tuple(_instance(job, found, own.values(), sidecars) for found in allocations)
+    deployment = next(iter(session.nomad.job_deployments(name)), None)
+    healthy = sum(sidecar.status == _PASSING for sidecar in sidecars)
+    summary = _service(job, healthy, deployment)
+    live = sum(not found.done and found.desired_status == "run" for found in allocations)
+    missing = live < summary.desired and not job.stop
+    return ServiceDetail(summary, instances, _unplaced(session, job) if missing else "")
+
+
+def not_there(session: Session, name: str) -> NotFoundError:
+    """The error for a name that no job has."""
+    detail = f"there is no service {name!r} in namespace {session.platform.namespace}; see hms-nomad status"
+    return NotFoundError("nomad", f"read job {name}", session.nomad.address, detail, 404)
+
+
+def _state_of(session: Session, name: str) -> ServiceState | None:
+    job = session.nomad.read_job(name)
+    if job is None:
+        return None
+    sidecars = session.consul.instances(name, connect=True).value
+    deployment = next(iter(session.nomad.job_deployments(name)), None)
+    return _service(job, sum(sidecar.status == _PASSING for sidecar in sidecars), deployment)
+
+
+def _service(job: Job, healthy: int, deployment: Deployment | None) -> ServiceState:
+    group: Mapping[str, Any] = (job.body.get("TaskGroups") or [{}])[0]
+    meta: Mapping[str, str] = ((group.get("Services") or [{}])[0]).get("Meta") or {}
+    scaling = group.get("Scaling") or {}
+    desired = 0 if job.stop else int(group.get("Count") or 0)
+    return ServiceState(
+        service=job.id,
+        state=_state(job, healthy, desired, deployment),
+        version=meta.get("version", ""),
+        release=meta.get("release", ""),
+        healthy=healthy,
+        desired=desired,
+        scaling={"min": int(scaling.get("Min") or desired), "max": int(scaling.get("Max") or desired)},
+        url=meta.get("url", ""),
+        deployment=_deployment(deployment) if deployment else None,
+    )
+
+
+def _state(job: Job, healthy: int, desired: int, deployment: Deployment | None) -> str:
+    if job.stop:
+        return "stopped"
+    if deployment is not None and deployment.job_version == job.version:
+        if not deployment.done:
+            return "deploying"
+        if deployment.status == "failed":
+            return "failed"
+    return "healthy" if healthy >= desired else "degraded"
+
+
+def _deployment(deployment: Deployment) -> DeploymentState:
+    groups = deployment.groups.values()
+    return DeploymentState(
+        id=deployment.id,
+        status=deployment.status,
+        description=deployment.status_description,
+        healthy=sum(group.healthy for group in groups),
+        desired=sum(group.desired_total for group in groups),
+    )
+
+
+def _concerns(allocation: Allocation) -> bool:
+    """Instances that run or should run; what was stopped on purpose and what was replaced is history."""
+    return not allocation.done or allocation.desired_status == "run"
+
+
+def _instance(job: Job, allocation: Allocation, own: Iterable[Instance], sidecars: Iterable[Instance]) -> InstanceState:
+    registered = next((found for found in own if allocation.id in found.id), None)
+    sidecar = next((found for found in sidecars if allocation.id in found.id), None)
+    meta = registered.meta if registered else {}
+    current = _service(job, 0, None) if allocation.job_version == job.version else None
+    checks = _checks(registered, sidecar)
+    state = InstanceState(
+        allocation=allocation.id,
+        node=allocation.node_name,
+        status=allocation.client_status,
+        health=sidecar.status if sidecar else "unregistered",
+        sidecar=_sidecar_task(allocation),
+        version=meta.get("version") or (current.version if current else ""),
+        release=meta.get("release") or (current.release if current else ""),
+        canary=allocation.canary,
+        address=f"{sidecar.address}:{sidecar.port}" if sidecar else "",
+        checks=tuple(CheckAnswer(check.name, check.status, check.output.strip()) for check in checks),
+        why="",
+    )
+    return state if state.health == _PASSING else replace(state, why=_why(allocation, checks))
+
+
+def _checks(registered: Instance | None, sidecar: Instance | None) -> list[Check]:
+    """The checks of an instance and of its sidecar, those of their node once."""
+    found: dict[str, Check] = {}
+    for instance in (registered, sidecar):
+        for check in instance.checks if instance else ():
+            found.setdefault(check.id, check)
+    return list(found.values())
+
+
+def _sidecar_task(allocation: Allocation) -> str:
+    return next((state.state for name, state in allocation.tasks.items() if name.startswith("connect-proxy-")), "")
+
+
+def _why(allocation: Allocation, checks: Iterable[Check]) -> str:
+    """The most telling reason: a task in trouble, a check that fails, or that it has only just begun."""
+    for name, task in sorted(allocation.tasks.items(), key=lambda item: item[0].startswith("connect-proxy-")):
+        if task.failed or task.state == "dead" or (task.restarts and task.state == "pending"):
+            return f"task {name} {_last_event(task)}"
+    for check in checks:
+        if check.status != _PASSING:
+            return f"check {check.name!r} is {check.status}: {' '.join(check.output.split())}".rstrip(": ")
+    for name, task in allocation.tasks.items():
+        if task.state == "pending":
+            return f"task {name} has not started: {_last_event(task)}".rstrip(": ")
+    return f"the allocation is {allocation.client_status} and not registered in Consul"
+
+
+def _last_event(task: TaskState) -> str:
+    telling = [event for event in task.events if event.type not in ("Restarting", "Not Restarting", "Killing")]
+    last = next(iter(reversed(telling or list(task.events))), None)
+    return f"{last.type}: {last.message}".rstrip(": ") if last else task.state
+
+
+def _unplaced(session: Session, job: Job) -> str:
+    """What the scheduler says now of the instances that are missing."""
+    with contextlib.suppress(ServerError):
+        failed = session.nomad.plan_job(job.body).failed
+        return "; ".join(f"{group}: {failure.reason()}" for group, failure in failed.items())
+    return ""
