@@ -51,6 +51,17 @@ class CatalogCalls(ConsulCalls):
             wait=wait,
         )
 
+    def all_checks(self) -> tuple[Check, ...]:
+        """The checks of all instances and all nodes in one answer, however many services there are.
+
+        API: https://developer.hashicorp.com/consul/api-docs/health#list-checks-in-state
+        """
+        return self._read(
+            "list checks",
+            lambda: self._get("/v1/health/state/any"),
+            lambda body: tuple(_parse_check(check) for check in body or ()),
+        )
+
     def services(self, index: int = 0, wait: float = 0.0) -> Snapshot[Mapping[str, tuple[str, ...]]]:
         """The names of all services, each with all tags in use; with ``index`` not 0 waits up to ``wait`` seconds.
 
@@ -106,6 +117,7 @@ def _parse_check(check: Any) -> Check:
         output=check.get("Output") or "",
         service_id=check.get("ServiceID") or "",
         node=check.get("Node") or "",
+        service=check.get("ServiceName") or "",
     )
 
 

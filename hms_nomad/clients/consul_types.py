@@ -35,7 +35,7 @@ class StoredEntry:
 class Check:
     """One health check of an instance or of its node; ``status`` is passing, warning or critical.
 
-    ``service_id`` is the instance's id, empty for a check of the node.
+    ``service_id`` is the instance's id and ``service`` its service's name, both empty for a check of the node.
     """
 
     id: str
@@ -44,6 +44,7 @@ class Check:
     output: str
     service_id: str = ""
     node: str = ""
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True)

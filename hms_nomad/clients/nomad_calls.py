@@ -45,6 +45,7 @@ class NomadCalls:
         self._evaluation = api.Evaluation(**settings)
         self._allocation = api.Allocation(**settings)
         self._deployment = api.Deployment(**settings)
+        self._deployments = api.Deployments(**settings)
         self._client = api.Client(**settings)
         self._scaling = api.Scaling(**settings)
         self._namespaces = api.Namespaces(**settings)

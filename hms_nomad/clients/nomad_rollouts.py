@@ -96,6 +96,14 @@ class RolloutCalls(NomadCalls):
             operation, lambda: self._client.allocation.request(segment, "stats", method="get").json(), parse_stats
         )
 
+    def list_deployments(self) -> tuple[Deployment, ...]:
+        """The deployments of all jobs of the namespace that Nomad remembers, newest first.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/deployments#list-deployments
+        """
+        found = self._read("list deployments", self._deployments.get_deployments, rows(parse_deployment))
+        return tuple(sorted(found, key=lambda deployment: -deployment.create_index))
+
     def read_deployment(self, deployment_id: str, index: int = 0, wait: float = 0.0) -> Snapshot[Deployment]:
         """A deployment; with ``index`` not 0 waits up to ``wait`` seconds for a newer one.
 
