@@ -1,0 +1,25 @@
+# Plan, deploy, promote, roll back, scale and stop services in one namespace.
+namespace "{namespace}" {
+  capabilities = [
+    "list-jobs",
+    "read-job",
+    "read-logs",
+    "plan-job",
+    "register-job",
+    "deregister-job",
+    "scale-job",
+    "revert-job",
+    "tag-job-version",
+    "promote-deployment",
+    "fail-deployment",
+    "pause-deployment",
+  ]
+}
+
+node {
+  policy = "read"
+}
+
+agent {
+  policy = "read"
+}
