@@ -6,16 +6,20 @@ from collections.abc import Iterable
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.errors import ConflictError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.nomad_types import Registration
+from hms_nomad.compile.desired import OWNER, OWNER_KEY
+from hms_nomad.compile.gateway import ROUTE_KIND
 from hms_nomad.plan.change import Action, Change
 
+_VERDICT_TRIES = 5
 _VERBS = {Action.CREATE: "created", Action.UPDATE: "updated", Action.DELETE: "deleted"}
 
 
 def write_entries(changes: Iterable[Change], consul: ConsulClient, report: Report) -> None:
     """Write the config entries among ``changes``: removals from the outermost inwards, then the rest in the given
-    order.
+    order. Routes of the gateway are only removed here: ``write_routes`` opens them once the service runs.
 
     Raises ConflictError when an entry changed since it was read, and the other errors of
     ``hms_nomad.clients.errors``. Entries that were written before an error stay; the same command again finishes the
@@ -26,9 +30,32 @@ def write_entries(changes: Iterable[Change], consul: ConsulClient, report: Repor
         consul.delete_entry(change.kind, change.name, change.index)
         report(_applied(change))
     for change in entries:
-        if change.body is not None:
+        if change.body is not None and change.kind != ROUTE_KIND:
             consul.write_entry(change.body, change.index)
             report(_applied(change))
+
+
+def write_routes(changes: Iterable[Change], consul: ConsulClient, report: Report) -> None:
+    """Write the gateway's routes among ``changes``, after everything that they lead to.
+
+    Consul's controller writes its verdict into a route, which moves the route's index: when the stored one is still
+    ours, a moved index is taken up and no conflict. Raises ConflictError when somebody else's route has that name.
+    """
+    for change in changes:
+        if change.kind != ROUTE_KIND or change.body is None or change.action is Action.KEEP:
+            continue
+        for remaining in reversed(range(_VERDICT_TRIES)):
+            stored = consul.read_entry(change.kind, change.name)
+            ours = stored is None or (stored.body.get("Meta") or {}).get(OWNER_KEY) == OWNER
+            current = stored.modify_index if stored else 0
+            try:
+                consul.write_entry(change.body, current if ours else change.index)
+            except ConflictError:
+                if not ours or remaining == 0:
+                    raise
+            else:
+                break
+        report(_applied(change))
 
 
 def register(change: Change, nomad: NomadClient, report: Report) -> Registration:

@@ -24,14 +24,16 @@ class Intention:
     """One caller's right to call one service: a single source inside the destination's service-intentions entry.
 
     The destination's owner and every caller write into the same entry, so the unit that we own is the source, not
-    the entry. ``declared_by`` is "uses" (the caller's spec), "allow" or "default" (the destination's spec);
-    ``source`` "*" stands for everybody who is not named; ``action`` is "allow" or "deny".
+    the entry. ``declared_by`` is "uses" (the caller's spec), "allow", "public" or "default" (the destination's spec);
+    ``source`` "*" stands for everybody who is not named; ``action`` is "allow" or "deny". ``permissions`` are the
+    source's own L7 permissions, where it does not get those of the destination.
     """
 
     source: str
     destination: str
     declared_by: str
     action: str = "allow"
+    permissions: tuple[Mapping[str, Any], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from hms_nomad.spec.duration import nanoseconds
 from hms_nomad.spec.model import Route, Spec
 
 _MILLISECOND = 1_000_000
-_PATH_KEYS = {"exact": "PathExact", "prefix": "PathPrefix", "regex": "PathRegex"}
+PATH_KEYS = {"exact": "PathExact", "prefix": "PathPrefix", "regex": "PathRegex"}
+"""How Consul's routers and permissions call each way of comparing a path."""
 
 
 def config_entries(spec: Spec, release: str) -> tuple[ConfigEntry, ...]:
@@ -93,7 +94,7 @@ def _destination(spec: Spec, timeout: str) -> dict[str, Any]:
 
 
 def _match(route: Route) -> dict[str, Any]:
-    match: dict[str, Any] = {_PATH_KEYS[route.match]: route.path}
+    match: dict[str, Any] = {PATH_KEYS[route.match]: route.path}
     if route.methods:
         match["Methods"] = list(route.methods)
     return match

@@ -42,7 +42,8 @@ class Change:
 class Plan:
     """What a deploy of one service would do.
 
-    ``changes`` stand in the order of applying: Consul defaults, resolver, router, intentions, then the job.
+    ``changes`` stand in the order of applying: Consul defaults, resolver, router, intentions, the job, then
+    the gateway's route.
     ``release_before`` is the release that runs now (None: nothing runs). ``unfinished`` says that the job equals the
     desired one although its last deployment failed.
     """

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Desired
+from hms_nomad.compile.gateway import ROUTE_KIND
 from hms_nomad.compile.job import with_count
 from hms_nomad.plan.change import Action, Change, FieldChange, ForeignObjectError, Plan
 from hms_nomad.plan.intentions import KIND as INTENTIONS
@@ -14,7 +15,7 @@ from hms_nomad.plan.intentions import merged_intentions
 from hms_nomad.plan.normal import ATTEMPT_KEY, entry_differences, job_differences
 from hms_nomad.plan.observed import Observed, ObservedEntry, ObservedJob
 
-OWN_KINDS = ("service-defaults", "service-resolver", "service-splitter", "service-router")
+OWN_KINDS = ("service-defaults", "service-resolver", "service-splitter", "service-router", ROUTE_KIND)
 """Kinds of config entries that belong to a service by its name, in the order in which Consul accepts them."""
 
 
@@ -25,13 +26,16 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     """
     _refuse_foreign(desired, observed)
     job = _job_change(desired, observed.job)
+    entries = _entry_changes(desired, observed)
+    inner = [change for change in entries if change.kind != ROUTE_KIND]
+    routes = [change for change in entries if change.kind == ROUTE_KIND]
     running = observed.job is not None and not observed.job.stopped
     return Plan(
         service=desired.service,
         release_before=observed.job.service_meta.get("release") if observed.job and running else None,
         release_after=desired.release,
         digest=desired.digest,
-        changes=(*_entry_changes(desired, observed), *_intention_changes(desired, observed), job),
+        changes=(*inner, *_intention_changes(desired, observed), job, *routes),
         unfinished=job.action is Action.KEEP and observed.job is not None and not observed.job.settled,
     )
 

@@ -73,19 +73,29 @@ def _merge(
     kept: list[dict[str, Any]] = []
     for source in stored:
         words = _declarations(source)
-        if not words:
+        # The gateway's permissions are its own: only the destination's spec knows them.
+        if not words or ("public" in words and not own):
             kept.append(dict(source))
             continue
         # What this spec declares is rebuilt from the spec; what others declared stays.
-        mine = {"allow", "default"} if own else ({"uses"} if source["Name"] == service else set())
+        mine = {"allow", "default", "public"} if own else ({"uses"} if source["Name"] == service else set())
         if remaining := words - mine:
             declared[source["Name"]] = remaining
             actions[source["Name"]] = source.get("Action") or "allow"
+    narrowed: dict[str, Sequence[Mapping[str, Any]]] = {}
     for intention in intentions:
         declared.setdefault(intention.source, set()).add(intention.declared_by)
         actions[intention.source] = intention.action
+        if intention.permissions is not None:
+            narrowed[intention.source] = intention.permissions
+    # A source that is allowed for another reason too gets what every caller gets.
+    rights = {name: narrowed[name] if declared[name] == {"public"} else permissions for name in narrowed}
     taken = {source["Name"] for source in kept}
-    ours = [_source(name, declared[name], actions[name], permissions) for name in sorted(declared) if name not in taken]
+    ours = [
+        _source(name, declared[name], actions[name], rights.get(name, permissions))
+        for name in sorted(declared)
+        if name not in taken
+    ]
     return kept + ours
 
 

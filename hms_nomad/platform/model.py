@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+_LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,6 +34,33 @@ class Sidecar(_Section):
     memory: int = Field(128, description="MiB reserved for a sidecar.")
 
 
+class Gateway(_Section):
+    """The API gateway through which the outside reaches routes with ``public: true``.
+
+    It is a job of the platform (``hms-nomad platform install gateway``): Envoy in the node's own network, one instance
+    a node, listening on the same port everywhere.
+    """
+
+    name: str = Field(
+        "hms-gateway", pattern=_LABEL, description="Name of its job, of its service and of its config entry."
+    )
+    port: int = Field(8080, ge=1, le=65535, description="Port on which each instance listens for plain HTTP.")
+    instances: int = Field(1, ge=1, le=1000, description="How many instances run, each on a node of its own.")
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+$",
+        description="URL under which the outside reaches it, where a load balancer or a name stands in front.",
+    )
+    node_pool: str | None = Field(None, description="Node pool of its instances; the platform's own when absent.")
+    consul_grpc: str | None = Field(
+        None,
+        pattern=r"^[^:/ ]+:[0-9]+$",
+        description="HOST:PORT of Consul's gRPC on each node; by default the port that Nomad found, on 127.0.0.1.",
+    )
+    cpu: int = Field(200, ge=1, description="MHz reserved for an instance.")
+    memory: int = Field(128, ge=10, description="MiB reserved for an instance.")
+
+
 class Platform(_Section):
     """One cluster as the compiler and the clients see it."""
 
@@ -44,6 +73,7 @@ class Platform(_Section):
     datacenters: tuple[str, ...] = ("*",)
     node_pool: str = "default"
     sidecar: Sidecar = Sidecar()
+    gateway: Gateway | None = Gateway()
     command_driver: str = Field("exec", description="Driver of services that name a command instead of an image.")
     mesh_domain: str = "mesh"
     production: bool = False

@@ -1,0 +1,146 @@
+"""Public routes become one http-route and one right of the gateway, and nothing else becomes public."""
+
+from __future__ import annotations
+
+from hms_nomad.compile import compile_spec
+from hms_nomad.compile.desired import OWNER
+from hms_nomad.compile.gateway import PROBE_HEADER, PROBE_PATH, probe_version
+from hms_nomad.plan.change import Action
+from hms_nomad.plan.diff import make_plan
+from hms_nomad.plan.intentions import merged_intentions
+from hms_nomad.plan.normal import entry_differences
+from hms_nomad.plan.observed import Observed, ObservedEntry
+from hms_nomad.platform.model import Gateway, Platform
+from tests.unit.specs import spec
+
+NOTHING = Observed(job=None, entries={}, intentions={})
+PUBLIC = {"path": "/receipt", "methods": ["POST"], "public": True, "match": "exact"}
+
+
+def route_of(*routes, platform=None):
+    desired = compile_spec(spec(routes=list(routes)), platform or Platform())
+    return next((entry.body for entry in desired.entries if entry.kind == "http-route"), None)
+
+
+def gateway_source(*routes):
+    desired = compile_spec(spec(routes=list(routes)), Platform())
+    merged = merged_intentions(desired, {}, {})["receipt-svc"]
+    return {source["Name"]: source for source in merged["Sources"]}.get("hms-gateway")
+
+
+def matches(body):
+    found = [match for rule in body["Rules"] for match in rule["Matches"]]
+    return [match for match in found if match["Path"]["Value"] != PROBE_PATH]
+
+
+def test_a_service_without_public_routes_has_no_way_through_the_gateway():
+    assert route_of({"path": "/receipt"}) is None
+    assert gateway_source({"path": "/receipt"}) is None
+
+
+def test_each_method_of_a_public_route_is_a_match_of_its_own():
+    body = route_of(
+        {"path": "/receipt", "methods": ["GET", "POST"], "public": True, "match": "exact"},
+        {"path": "/r/[0-9]+", "match": "regex", "public": True},
+        {"path": "/inside"},
+    )
+    assert matches(body) == [
+        {"Method": "GET", "Path": {"Match": "exact", "Value": "/receipt"}},
+        {"Method": "POST", "Path": {"Match": "exact", "Value": "/receipt"}},
+        {"Path": {"Match": "regex", "Value": "/r/[0-9]+"}},
+    ]
+    assert body["Parents"] == [{"Kind": "api-gateway", "Name": "hms-gateway", "SectionName": "http"}]
+    assert body["Meta"] == {"managed-by": OWNER}
+
+
+def test_timeouts_and_retries_come_along_because_the_gateway_skips_the_router():
+    desired = compile_spec(spec(routes=[PUBLIC | {"timeout": "2s"}], mesh={"retries": 3}), Platform())
+    bodies = {entry.kind: entry.body for entry in desired.entries}
+    destination = bodies["service-router"]["Routes"][0]["Destination"]
+    filters = bodies["http-route"]["Rules"][0]["Filters"]
+    assert filters["TimeoutFilter"] == {"RequestTimeout": destination["RequestTimeout"]}
+    assert filters["RetryFilter"]["NumRetries"] == destination["NumRetries"] == 3
+
+
+def test_the_gateway_may_do_what_is_public_and_is_denied_the_rest_by_name():
+    source = gateway_source({"path": "/api/admin"}, {"path": "/api", "methods": ["GET"], "public": True})
+    assert source["Permissions"] == [
+        {"Action": "deny", "HTTP": {"PathPrefix": "/api/admin"}},
+        {"Action": "allow", "HTTP": {"PathPrefix": "/api", "Methods": ["GET"]}},
+        {"Action": "deny", "HTTP": {"PathPrefix": "/"}},
+    ]
+    assert "Action" not in source
+
+
+def test_a_caller_that_is_also_the_gateway_keeps_the_wider_right():
+    desired = compile_spec(spec(routes=[PUBLIC, {"path": "/inside"}], allow=["hms-gateway"]), Platform())
+    sources = {s["Name"]: s for s in merged_intentions(desired, {}, {})["receipt-svc"]["Sources"]}
+    assert len(sources["hms-gateway"]["Permissions"]) == 2
+
+
+def test_another_services_deploy_leaves_the_gateways_right_alone():
+    stored = {"receipt-svc": merged_intentions(compile_spec(spec(routes=[PUBLIC]), Platform()), {}, {})["receipt-svc"]}
+    caller = compile_spec(spec(name="payment-svc", uses=["receipt-svc"]), Platform())
+    merged = merged_intentions(caller, stored, {})["receipt-svc"]
+    before = {s["Name"]: s for s in stored["receipt-svc"]["Sources"]}
+    after = {s["Name"]: s for s in merged["Sources"]}
+    assert after["hms-gateway"] == before["hms-gateway"]
+    assert "payment-svc" in after
+
+
+def test_the_route_is_opened_last_and_closed_first():
+    desired = compile_spec(spec(routes=[PUBLIC]), Platform())
+    first = make_plan(desired, NOTHING)
+    assert [change.kind for change in first.changes][-2:] == ["job", "http-route"]
+    stored = {(e.kind, e.name): ObservedEntry(e.body, 5) for e in desired.entries}
+    closed = compile_spec(spec(routes=[PUBLIC | {"public": False}]), Platform())
+    plan = make_plan(closed, Observed(job=None, entries=stored, intentions={}))
+    assert {c.kind: c.action for c in plan.changes}["http-route"] is Action.DELETE
+
+
+def test_what_consul_adds_to_a_route_is_no_difference():
+    body = route_of(PUBLIC)
+    nulls = {"Headers": None, "URLRewrite": None, "RetryFilter": None, "TimeoutFilter": None, "JWT": None}
+    stored = {
+        **body,
+        "Hostnames": None,
+        "Status": {"Conditions": [{"Type": "Bound", "Status": "True"}]},
+        "ModifyIndex": 9,
+        "Rules": [
+            {
+                **rule,
+                "Filters": nulls | _as_stored(rule.get("Filters", {})),
+                "ResponseFilters": {"Headers": None},
+                "Services": [{**service, "Filters": nulls} for service in rule["Services"]],
+                "Matches": [{"Headers": None, "Query": None, "Method": "", **match} for match in rule["Matches"]],
+            }
+            for rule in body["Rules"]
+        ],
+    }
+    assert entry_differences(stored, body) == ()
+
+
+def test_the_probe_names_the_version_of_the_route():
+    one, other = route_of(PUBLIC), route_of(PUBLIC | {"methods": ["PUT"]})
+    assert probe_version(one).startswith("receipt-svc.")
+    assert probe_version(one) != probe_version(other)
+    assert one["Rules"][-1]["Matches"][0]["Headers"][0]["Name"] == PROBE_HEADER
+    assert probe_version({"Rules": [{"Matches": [{"Path": {"Match": "exact", "Value": "/"}}]}]}) == ""
+
+
+def test_a_platform_without_a_gateway_opens_nothing():
+    assert route_of(PUBLIC, platform=Platform(gateway=None)) is None
+
+
+def test_the_gateways_name_is_the_platforms():
+    body = route_of(PUBLIC, platform=Platform(gateway=Gateway(name="front-door")))
+    assert body["Parents"][0]["Name"] == "front-door"
+
+
+def _as_stored(filters):
+    stored = dict(filters)
+    if "TimeoutFilter" in stored:
+        stored["TimeoutFilter"] = {"RequestTimeout": 45_000_000_000, "IdleTimeout": 0}
+    if "RetryFilter" in stored:
+        stored["RetryFilter"] = {"RetryOnStatusCodes": None, "RetryOnConnectFailure": None, **stored["RetryFilter"]}
+    return stored
