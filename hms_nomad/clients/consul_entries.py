@@ -7,7 +7,7 @@ from typing import Any
 
 from hms_nomad.clients.classify import lost_answer, not_swapped
 from hms_nomad.clients.consul_calls import ConsulCalls, truth
-from hms_nomad.clients.consul_types import CaConfiguration, CaRoot, Intention, StoredEntry
+from hms_nomad.clients.consul_types import CaConfiguration, CaRoot, Condition, Intention, StoredEntry
 from hms_nomad.clients.errors import NotFoundError, UnavailableError
 from hms_nomad.clients.snapshot import Snapshot
 
@@ -176,6 +176,18 @@ def _parse_entry(body: Any) -> StoredEntry:
         name=body["Name"],
         body={key: value for key, value in body.items() if key not in _SERVERS_OWN},
         modify_index=int(body["ModifyIndex"]),
+        conditions=tuple(_parse_condition(found) for found in (body.get("Status") or {}).get("Conditions") or ()),
+    )
+
+
+def _parse_condition(found: Any) -> Condition:
+    resource = found.get("Resource") or {}
+    return Condition(
+        type=found["Type"],
+        true=found["Status"] == "True",
+        reason=found.get("Reason") or "",
+        message=found.get("Message") or "",
+        about=resource.get("SectionName") or resource.get("Name") or "",
     )
 
 

@@ -22,13 +22,32 @@ class ConsulAgent:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """What Consul's controller found about a gateway or a route.
+
+    ``type`` is Accepted, Bound, ResolvedRefs or Conflicted; ``about`` names the listener or gateway that it speaks of,
+    empty for the entry itself.
+    """
+
+    type: str
+    true: bool
+    reason: str
+    message: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredEntry:
-    """A config entry as stored; ``body`` has no indexes, hash or status, which are the server's own."""
+    """A config entry as stored; ``body`` has no indexes, hash or status, which are the server's own.
+
+    ``conditions`` are the status of gateways and routes; other kinds have none.
+    """
 
     kind: str
     name: str
     body: Mapping[str, Any]
     modify_index: int
+    conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
