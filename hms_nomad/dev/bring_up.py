@@ -1,0 +1,249 @@
+"""Settings -> a running stack, step by step; each step looks first and does only what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hms_nomad.apply.progress import Event, Report
+from hms_nomad.clients.nomad_types import Node as ReadyNode
+from hms_nomad.dev import consul_agent, nomad_agent, vault_server
+from hms_nomad.dev.binaries import Binaries, Binary, find_binaries, find_cni
+from hms_nomad.dev.engine import Engine, find_engine
+from hms_nomad.dev.errors import StackError, UnsuitableMachineError
+from hms_nomad.dev.leftovers import remove_tree, unmount_below
+from hms_nomad.dev.machine import check_ports, check_rights, check_tools
+from hms_nomad.dev.network import Slot, claim
+from hms_nomad.dev.pause import ensure_image, image_name
+from hms_nomad.dev.processes import alive
+from hms_nomad.dev.readiness import await_node
+from hms_nomad.dev.rootfs import PROGRAMS, build_rootfs
+from hms_nomad.dev.server import Server, await_answer, ensure_started, environment
+from hms_nomad.dev.settings import StackSettings
+from hms_nomad.dev.state import ServerRecord, StackRecord, load, save
+from hms_nomad.platform.context import list_contexts, load_platform, save_context, use_context
+from hms_nomad.platform.model import Platform, ServerAddress, Sidecar
+
+
+def owner_of(settings: StackSettings) -> str:
+    """What marks the stack's interface: its name, and which state directory it is of."""
+    return f"hms-nomad:{settings.name}:{hashlib.sha256(str(settings.state_dir).encode()).hexdigest()[:12]}"
+
+
+def bring_up(settings: StackSettings, report: Report) -> tuple[StackRecord, bool]:
+    """Bring a stack up, or repair it; answers its record, and whether anything was started.
+
+    The caller holds the stack's lock. Raises the errors of ``hms_nomad.dev.errors`` and
+    ``hms_nomad.clients.errors``; what runs by then stays, for its logs, until the stack is taken down.
+    """
+    check_rights()
+    check_tools()
+    _check_context(settings.name)
+    binaries = find_binaries(settings, report)
+    cni_dir = find_cni()
+    engine = _engine(settings)
+    record = _record(settings)
+    check_ports(settings, _absent(record, binaries))
+    return _Stack(settings, report, binaries, cni_dir, engine, record).up()
+
+
+class _Stack:
+    """The steps of one ``up``; the record is saved after each, so that ``down`` knows of everything."""
+
+    def __init__(
+        self,
+        settings: StackSettings,
+        report: Report,
+        binaries: Binaries,
+        cni_dir: Path,
+        engine: Engine | None,
+        record: StackRecord,
+    ) -> None:
+        self._settings = settings
+        self._report = report
+        self._binaries = binaries
+        self._cni_dir = cni_dir
+        self._engine = engine
+        self._record = record
+        self._deadline = time.monotonic() + settings.timeout
+        self._environment = environment(settings.state_dir, settings.state_dir / "bin")
+        self._started = False
+
+    def up(self) -> tuple[StackRecord, bool]:
+        slot = self._place()
+        self._programs()
+        consul = self._consul()
+        vault = self._vault(consul) if self._binaries.vault else None
+        nomad = self._nomad(slot, vault)
+        node = await_node(
+            nomad,
+            docker=self._engine is not None,
+            vault=vault is not None,
+            deadline=self._deadline,
+            report=self._report,
+        )
+        self._write_context(slot, node, vault)
+        return self._record, self._started
+
+    def _place(self) -> Slot:
+        slot = claim(self._record.slot, owner_of(self._settings))
+        if slot.number != self._record.slot:
+            # Whoever had this place before is gone; what is left of it would confuse our Nomad.
+            unmount_below([slot.directory])
+            remove_tree(slot.directory)
+        self._remember(slot=slot.number)
+        facts = {"interface": slot.interface, "address": slot.address, "subnet": slot.subnet}
+        self._report(Event("network", f"{slot.interface} at {slot.address}, allocations in {slot.subnet}", facts))
+        return slot
+
+    def _programs(self) -> None:
+        """One directory with the programs, first on the servers' PATH: Nomad runs ``consul`` for every sidecar."""
+        directory = self._settings.state_dir / "bin"
+        directory.mkdir(exist_ok=True, mode=0o755)
+        for binary in (self._binaries.consul, self._binaries.nomad, self._binaries.envoy, self._binaries.vault):
+            if binary is not None:
+                link = directory / binary.name
+                if not (link.is_symlink() and link.readlink() == binary.path):
+                    link.unlink(missing_ok=True)
+                    link.symlink_to(binary.path)
+
+    def _consul(self) -> ServerRecord:
+        settings = self._settings
+        server = consul_agent.consul_server(
+            settings.name, self._binaries.consul, settings.ports, settings.state_dir / "consul", self._environment
+        )
+        with contextlib.closing(consul_agent.consul_client(server.address)) as client:
+            return self._start(server, lambda: consul_agent.lacks_leader(client))
+
+    def _vault(self, consul: ServerRecord) -> ServerRecord:
+        settings, binary = self._settings, self._binaries.vault
+        if binary is None:
+            raise StackError("this stack has no Vault")
+        directory = settings.state_dir / "vault"
+        server = vault_server.vault_server(binary, settings.ports, directory, self._environment)
+        record = self._start(server, lambda: vault_server.lacks_answer(server.address))
+        with (
+            contextlib.closing(vault_server.open_vault(server.address, directory)) as vault,
+            contextlib.closing(consul_agent.consul_client(consul.address)) as client,
+        ):
+            await_answer(record, lambda: vault_server.lacks_activity(vault), self._deadline)
+            if vault_server.become_authority(vault, client):
+                self._report(Event("authority", "Vault signs the certificates of the mesh", {"provider": "vault"}))
+        return record
+
+    def _nomad(self, slot: Slot, vault: ServerRecord | None) -> ServerRecord:
+        settings = self._settings
+        rootfs = slot.directory / "rootfs"
+        build_rootfs(rootfs, (self._binaries.envoy, self._binaries.consul))
+        node = nomad_agent.Node(
+            slot=slot,
+            cni_dir=self._cni_dir,
+            alloc_dir=slot.directory / "alloc",
+            rootfs=rootfs,
+            docker=self._engine.socket if self._engine else None,
+            pause_image=self._pause_image(),
+            vault=vault.address if vault else None,
+        )
+        server = nomad_agent.nomad_server(
+            settings.name, self._binaries.nomad, settings.ports, node, settings.state_dir / "nomad", self._environment
+        )
+        if not (server.directory / "data" / "server").is_dir():
+            first, _ = ensure_started(nomad_agent.without_node(server), None)
+            self._keep(first)
+            await_answer(first, lambda: nomad_agent.lacks_keys(first), self._deadline)
+        with contextlib.closing(nomad_agent.nomad_client(server.address)) as client:
+            return self._start(server, lambda: nomad_agent.lacks_leader(client))
+
+    def _pause_image(self) -> str:
+        """The image that we made, or none where Nomad's own must do."""
+        if self._engine is None:
+            return ""
+        image = image_name(self._settings.name)
+        self._remember(image=image, docker=True)
+        return image if ensure_image(self._engine, image) else ""
+
+    def _start(self, server: Server, missing: Callable[[], str]) -> ServerRecord:
+        record, started = ensure_started(server, self._record.servers.get(server.name))
+        self._keep(record)
+        await_answer(record, missing, self._deadline)
+        self._started |= started
+        word = "started" if started else "runs already"
+        facts = {"name": record.name, "pid": record.process.pid, "address": record.address, "started": started}
+        self._report(Event("server", f"{server.binary.name} {server.binary.version} {word} at {server.address}", facts))
+        return record
+
+    def _keep(self, server: ServerRecord) -> None:
+        self._record = self._record.with_server(server)
+        save(self._settings.state_dir, self._record)
+
+    def _write_context(self, slot: Slot, node: ReadyNode, vault: ServerRecord | None) -> None:
+        settings = self._settings
+        platform = Platform(
+            name=settings.name,
+            nomad=ServerAddress(address=self._record.servers["nomad"].address),
+            consul=ServerAddress(address=self._record.servers["consul"].address),
+            vault=_vault_address(vault, settings.state_dir / "vault") if vault else None,
+            region=nomad_agent.REGION,
+            sidecar=_sidecar(node, self._binaries.envoy),
+            command_driver="raw_exec",
+            development=True,
+        )
+        file = save_context(platform)
+        use_context(settings.name)
+        self._remember(context=settings.name, sidecar=platform.sidecar.driver)
+        facts = {"context": settings.name, "file": str(file), "address": slot.address}
+        self._report(Event("context", f"context {settings.name} written to {file}", facts))
+
+    def _remember(self, **changes: str | int | bool) -> None:
+        self._record = dataclasses.replace(self._record, **changes)  # type: ignore[arg-type]
+        save(self._settings.state_dir, self._record)
+
+
+def _check_context(name: str) -> None:
+    if name in list_contexts().names and not load_platform(name).development:
+        raise StackError(f"there is a context {name} that is no development stack's", "give the stack another name")
+
+
+def _engine(settings: StackSettings) -> Engine | None:
+    if settings.docker is False:
+        return None
+    engine = find_engine()
+    if engine is None and settings.docker:
+        raise UnsuitableMachineError(
+            "no container engine answers at DOCKER_HOST or /var/run/docker.sock",
+            "start one (Debian: apt-get install docker.io), or leave containers out",
+        )
+    return engine
+
+
+def _record(settings: StackSettings) -> StackRecord:
+    record = load(settings.state_dir)
+    if record is None:
+        return StackRecord(name=settings.name, port_offset=settings.port_offset)
+    if (record.name, record.port_offset) != (settings.name, settings.port_offset):
+        raise StackError(
+            f"{settings.state_dir} holds the stack {record.name} with the port offset {record.port_offset}",
+            "use these, or take it down first",
+        )
+    return record
+
+
+def _absent(record: StackRecord, binaries: Binaries) -> list[str]:
+    wanted = ["consul", "nomad", *(["vault"] if binaries.vault else [])]
+    running = {name for name, server in record.servers.items() if alive(server.process)}
+    return [name for name in wanted if name not in running]
+
+
+def _vault_address(vault: ServerRecord, directory: Path) -> ServerAddress:
+    return ServerAddress(address=vault.address, token_file=str(vault_server.token_file(directory)))
+
+
+def _sidecar(node: ReadyNode, envoy: Binary) -> Sidecar:
+    """Envoy in a small chroot where the node can make one, else as a plain process; both join a container's network."""
+    if "exec" in node.drivers:
+        return Sidecar(driver="exec", command=f"{PROGRAMS}/{envoy.name}")
+    return Sidecar(driver="raw_exec", command=str(envoy.path))

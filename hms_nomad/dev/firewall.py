@@ -1,0 +1,159 @@
+"""Rules of iptables -> the commands that take away what allocations of one stack left behind, and nothing else.
+
+Nomad and its CNI plugins remove the rules of an allocation when it stops in good order. After a crash they stay, and
+the chains that all allocations share stay always.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from hms_nomad.dev.network import Slot
+from hms_nomad.dev.system import attempt
+
+_TABLES = ("nat", "filter")
+_ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?")
+# Chains that the plugins make once for everybody, each before those that it jumps to; empty ones are made again.
+_SHARED = (
+    ("filter", "CNI-FORWARD"),
+    ("filter", "NOMAD-ADMIN"),
+    ("nat", "CNI-HOSTPORT-DNAT"),
+    ("nat", "CNI-HOSTPORT-SETMARK"),
+    ("nat", "CNI-HOSTPORT-MASQ"),
+)
+# The port mapping's marks belong to no allocation; they go with the last published port.
+_FIXED_RULES = frozenset({"CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"})
+_PLUGINS = ("CNI-", "NOMAD-ADMIN")
+_OWN_CHAIN = re.compile(r"CNI-(?:DN-|SN-)?[0-9a-f]{16,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """One table: each chain with its rules, as ``iptables -S`` prints them without ``-A CHAIN``."""
+
+    table: str
+    rules: dict[str, list[str]] = field(default_factory=dict)
+
+
+def clean_firewall(slot: Slot, allocations: Iterable[str]) -> int:
+    """Remove the rules and chains of a stack's allocations, then the shared chains nobody uses; how many went."""
+    ids = frozenset(allocations)
+    removed = 0
+    for table in _TABLES:
+        for chain, rule in own_rules(_read(table), slot, ids):
+            removed += _iptables(table, "-D", chain, *shlex.split(rule))
+        for chain in abandoned_chains(_read(table)):
+            removed += _iptables(table, "-F", chain) and _iptables(table, "-X", chain)
+    for table in _TABLES:
+        removed += _clean_shared(table)
+    return removed
+
+
+def parse(table: str, text: str) -> Chains:
+    """What ``iptables -t TABLE -S`` printed."""
+    chains = Chains(table)
+    for line in text.splitlines():
+        word, _, rest = line.partition(" ")
+        name, _, rule = rest.partition(" ")
+        if word in ("-P", "-N"):
+            chains.rules.setdefault(name, [])
+        elif word == "-A":
+            chains.rules.setdefault(name, []).append(rule)
+    return chains
+
+
+def own_rules(chains: Chains, slot: Slot, allocations: frozenset[str]) -> list[tuple[str, str]]:
+    """The rules, with their chains, that name an allocation of the stack, its bridge or an address of its subnet.
+
+    Only chains of the plugins are looked at, and rules elsewhere that jump to one: what an administrator wrote stays.
+    """
+    subnet = ipaddress.ip_network(slot.subnet)
+    own = {
+        chain
+        for chain, rules in chains.rules.items()
+        if _OWN_CHAIN.fullmatch(chain) and any(_names(rule, subnet, slot.bridge, allocations) for rule in rules)
+    }
+    return [
+        (chain, rule)
+        for chain, rules in chains.rules.items()
+        for rule in rules
+        if _target(rule) in own
+        or (
+            (chain.startswith(_PLUGINS) or _target(rule).startswith(_PLUGINS))
+            and _names(rule, subnet, slot.bridge, allocations)
+        )
+    ]
+
+
+def abandoned_chains(chains: Chains) -> list[str]:
+    """Chains made for one allocation that no rule jumps to any more."""
+    targets = {word for rules in chains.rules.values() for rule in rules for word in rule.split()}
+    return [chain for chain in chains.rules if _OWN_CHAIN.fullmatch(chain) and chain not in targets]
+
+
+def unused_shared(chains: Chains) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The shared chains of a table that hold nothing of anybody, each with the jumps to it that must go first."""
+    unused: list[str] = []
+    for table, chain in reversed(_SHARED):
+        if table != chains.table or chain not in chains.rules:
+            continue
+        rules = [rule for rule in chains.rules[chain] if not any(rule.endswith(f"-j {gone}") for gone in unused)]
+        if not rules or (chain in _FIXED_RULES and not chains.rules.get("CNI-HOSTPORT-DNAT")):
+            unused.append(chain)
+    return [
+        (
+            chain,
+            [
+                (source, rule)
+                for source, rules in chains.rules.items()
+                for rule in rules
+                if rule.endswith(f"-j {chain}")
+            ],
+        )
+        for chain in reversed(unused)
+    ]
+
+
+def _target(rule: str) -> str:
+    _, _, target = rule.rpartition("-j ")
+    return target.split()[0] if target else ""
+
+
+def _clean_shared(table: str) -> int:
+    removed = 0
+    unused = unused_shared(_read(table))
+    for _, jumps in unused:
+        for source, rule in jumps:
+            _iptables(table, "-D", source, *shlex.split(rule))
+    for chain, _ in unused:
+        removed += _iptables(table, "-F", chain) and _iptables(table, "-X", chain)
+    return removed
+
+
+def _names(
+    rule: str, subnet: ipaddress.IPv4Network | ipaddress.IPv6Network, bridge: str, allocations: frozenset[str]
+) -> bool:
+    words = shlex.split(rule)
+    if bridge in words or any(allocation in rule for allocation in allocations):
+        return True
+    return any(_within(match, subnet) for match in _ADDRESS.findall(rule))
+
+
+def _within(text: str, subnet: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    try:
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return found.prefixlen >= subnet.prefixlen and found.overlaps(subnet)
+
+
+def _read(table: str) -> Chains:
+    return parse(table, attempt(["iptables", "-w", "-t", table, "-S"]) or "")
+
+
+def _iptables(table: str, *arguments: str) -> int:
+    return int(attempt(["iptables", "-w", "-t", table, *arguments]) is not None)

@@ -1,0 +1,151 @@
+"""A stack -> its own interface and subnets on this machine, which allocations and the host both reach.
+
+Servers listen on loopback, which an allocation in a bridge network cannot reach; what Nomad publishes of allocations
+therefore gets an address of an interface that exists for this purpose alone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hms_nomad.dev.errors import StackError, UnsuitableMachineError
+from hms_nomad.dev.system import CommandError, attempt, run
+
+_SLOTS = 64
+_KINDS = ("dummy", "bridge")
+_PORTS_FIRST = 20000
+_PORTS_EACH = 750
+_PORT_BANDS = 16
+_HERE = Path("/var/lib/hms-nomad")
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The place of one stack on this machine: everything here is its own, whatever other stacks run.
+
+    ``interface`` carries ``address``; allocations live behind ``bridge`` in ``subnet``. ``cgroup`` is the parent of
+    their control groups, ``directory`` a short one: a socket below it must fit into 107 bytes.
+    """
+
+    number: int
+
+    @property
+    def interface(self) -> str:
+        """Name of the interface whose address allocations are published at."""
+        return f"hms{self.number}"
+
+    @property
+    def address(self) -> str:
+        """The interface's address."""
+        return f"10.255.{self.number}.1"
+
+    @property
+    def bridge(self) -> str:
+        """Name of the bridge that allocations are plugged into; Nomad makes it."""
+        return f"hms{self.number}-allocs"
+
+    @property
+    def subnet(self) -> str:
+        """The allocations' addresses, about a thousand."""
+        return f"10.254.{self.number * 4}.0/22"
+
+    @property
+    def cgroup(self) -> str:
+        """Name of the parent control group."""
+        return f"hms-nomad-{self.number}.slice"
+
+    @property
+    def directory(self) -> Path:
+        """A short directory for allocations."""
+        return _HERE / str(self.number)
+
+    @property
+    def dynamic_ports(self) -> tuple[int, int]:
+        """First and last of the ports that Nomad hands out."""
+        first = _PORTS_FIRST + self.number % _PORT_BANDS * _PORTS_EACH
+        return first, first + _PORTS_EACH - 1
+
+
+def claim(number: int | None, owner: str) -> Slot:
+    """Make the interface of a slot, the given one if that is still ours or free, else the first free one.
+
+    ``owner`` marks the interface, so that it is known again. Making an interface is atomic: two stacks that come up
+    at once get two slots. Raises UnsuitableMachineError when the kernel refuses.
+    """
+    links = _links()
+    if number is not None and _owner(links, Slot(number)) == owner:
+        _set_up(Slot(number), owner)
+        return Slot(number)
+    if number is not None:
+        # What is left of our own bridge after somebody removed the interface is no obstacle.
+        links.pop(Slot(number).bridge, None)
+    candidates = range(_SLOTS) if number is None else [number, *(n for n in range(_SLOTS) if n != number)]
+    for slot in (Slot(candidate) for candidate in candidates):
+        if slot.interface not in links and not _overlaps(slot, links) and _create(slot):
+            _set_up(slot, owner)
+            return slot
+    raise UnsuitableMachineError(
+        f"all {_SLOTS} places for stacks are taken or their addresses are in use",
+        "take down a stack that is no longer needed",
+    )
+
+
+def release(slot: Slot, owner: str) -> tuple[str, ...]:
+    """Remove the interface and the allocations' bridge of a slot; answers the names of what was removed."""
+    links = _links()
+    ours = _owner(links, slot) == owner
+    names = [name for name in (slot.interface, slot.bridge) if name in links and ours]
+    return tuple(name for name in names if attempt(["ip", "link", "delete", "dev", name]) is not None)
+
+
+def _create(slot: Slot) -> bool:
+    """Make the interface; False when somebody else was faster."""
+    refusals = []
+    for kind in _KINDS:
+        try:
+            run(["ip", "link", "add", "name", slot.interface, "type", kind])
+        except CommandError as error:
+            if "exists" in error.answer:
+                return False
+            refusals.append(f"{kind}: {error.answer}")
+        else:
+            return True
+    raise UnsuitableMachineError(
+        f"the kernel makes no interface {slot.interface} ({'; '.join(refusals)})",
+        "run as root, with the kernel's dummy or bridge devices",
+    )
+
+
+def _set_up(slot: Slot, owner: str) -> None:
+    run(["ip", "link", "set", "dev", slot.interface, "alias", owner])
+    run(["ip", "address", "replace", f"{slot.address}/24", "dev", slot.interface])
+    run(["ip", "link", "set", "dev", slot.interface, "up"])
+
+
+def _links() -> dict[str, dict[str, Any]]:
+    text = run(["ip", "-json", "-details", "address", "show"])
+    try:
+        return {link["ifname"]: link for link in json.loads(text) if link}
+    except (ValueError, KeyError, TypeError):
+        raise StackError("the answer of ip -json address show cannot be read", "install a newer iproute2") from None
+
+
+def _owner(links: dict[str, dict[str, Any]], slot: Slot) -> str | None:
+    link = links.get(slot.interface)
+    return link.get("ifalias") if link else None
+
+
+def _overlaps(slot: Slot, links: dict[str, dict[str, Any]]) -> bool:
+    wanted = [ipaddress.ip_network(f"{slot.address}/24", strict=False), ipaddress.ip_network(slot.subnet)]
+    for link in links.values():
+        for row in link.get("addr_info", ()):
+            if row.get("family") != "inet":
+                continue
+            taken = ipaddress.ip_network(f"{row['local']}/{row['prefixlen']}", strict=False)
+            if any(network.overlaps(taken) for network in wanted):
+                return True
+    return False

@@ -1,0 +1,135 @@
+"""A stack -> nothing: what it started ends, what it made goes, in the order in which nothing starts again."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+from hms_nomad.apply.progress import Event, Report
+from hms_nomad.dev.bring_up import owner_of
+from hms_nomad.dev.engine import find_engine, remove_image
+from hms_nomad.dev.errors import StackError
+from hms_nomad.dev.firewall import clean_firewall
+from hms_nomad.dev.leftovers import (
+    allocations_of,
+    remove_cgroups,
+    remove_containers,
+    remove_networks,
+    remove_tree,
+    unmount_below,
+)
+from hms_nomad.dev.machine import check_rights
+from hms_nomad.dev.network import Slot, release
+from hms_nomad.dev.processes import alive, of_stack, stop
+from hms_nomad.dev.settings import StackSettings
+from hms_nomad.dev.state import StackRecord, load
+from hms_nomad.dev.system import CommandError, run
+from hms_nomad.platform.context import remove_context
+
+_DRAIN_SECONDS = 60.0
+_STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class DownResult:
+    """What ``down`` did. ``changed`` is False when there was no stack; ``leftovers`` says what could not be removed."""
+
+    name: str
+    changed: bool
+    stopped: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    leftovers: tuple[str, ...] = ()
+
+
+def take_down(settings: StackSettings, report: Report) -> DownResult:
+    """Take a stack down, whatever state it is in. The caller holds the stack's lock.
+
+    What could not be removed is named in the answer, and the state then stays, so that the same command finishes.
+    Raises StackError for a state that cannot be read.
+    """
+    record = load(settings.state_dir)
+    if record is None:
+        return DownResult(settings.name, changed=False)
+    check_rights()
+    slot = Slot(record.slot) if record.slot is not None else None
+    allocations = allocations_of(slot.directory / "alloc") if slot else frozenset()
+    _drain(record, report)
+    stopped = _stop_servers(settings, record, slot, report)
+    removed: list[str] = []
+    leftovers: list[str] = []
+    if slot is not None:
+        allocations |= allocations_of(slot.directory / "alloc")
+        removed += _clean(settings, record, slot, allocations, leftovers)
+    if record.context:
+        remove_context(record.context)
+        removed.append(f"context {record.context}")
+    if not leftovers:
+        remove_tree(settings.state_dir)
+        removed.append(str(settings.state_dir))
+    report(Event("removed", f"{len(removed)} things removed", {"removed": removed, "leftovers": leftovers}))
+    return DownResult(settings.name, True, stopped, tuple(removed), tuple(leftovers))
+
+
+def _drain(record: StackRecord, report: Report) -> None:
+    """Let Nomad stop everything in good order; one that cannot leaves more to clean up, and nothing else."""
+    nomad = record.servers.get("nomad")
+    if nomad is None or not alive(nomad.process):
+        return
+    report(Event("drain", "stopping what Nomad runs", {"address": nomad.address}))
+    arguments = ["node", "drain", f"-address={nomad.address}", "-self", "-enable", "-force", "-yes"]
+    try:
+        run([nomad.binary, *arguments], _DRAIN_SECONDS)
+    except CommandError as error:
+        report(Event("warning", f"Nomad did not stop everything itself: {error.answer}", {}))
+
+
+def _stop_servers(settings: StackSettings, record: StackRecord, slot: Slot | None, report: Report) -> tuple[str, ...]:
+    """Nomad first, then what it left running, then the servers that those needed."""
+    stopped = []
+    cgroup = slot.cgroup if slot else ""
+    for name in ("nomad", "consul", "vault"):
+        server = record.servers.get(name)
+        if server is not None and alive(server.process):
+            stop([server.process], _STOP_SECONDS)
+            stopped.append(name)
+            report(Event("server", f"{name} stopped", {"name": name, "pid": server.process.pid}))
+        if name == "nomad":
+            keep = {other.process for other in record.servers.values()}
+            stop([found for found in of_stack(settings.state_dir, cgroup) if found not in keep], _STOP_SECONDS)
+    stop(of_stack(settings.state_dir, cgroup), _STOP_SECONDS)
+    return tuple(stopped)
+
+
+def _clean(
+    settings: StackSettings, record: StackRecord, slot: Slot, allocations: frozenset[str], leftovers: list[str]
+) -> list[str]:
+    removed = []
+    if record.docker:
+        try:
+            removed += [f"container {name}" for name in remove_containers(allocations)]
+            removed += _remove_image(record)
+        except (StackError, OSError) as error:
+            leftovers.append(f"containers: {error}")
+    removed += [f"network namespace {name}" for name in remove_networks(allocations)]
+    rules = clean_firewall(slot, allocations)
+    removed += [f"{rules} firewall rules and chains"] if rules else []
+    removed += [f"interface {name}" for name in release(slot, owner_of(settings))]
+    leftovers += [f"mount {point}" for point in unmount_below([slot.directory, settings.state_dir])]
+    leftovers += [f"control group {name}" for name in remove_cgroups(slot)]
+    if not leftovers:
+        remove_tree(slot.directory)
+        _remove_if_empty(slot)
+    return removed
+
+
+def _remove_image(record: StackRecord) -> list[str]:
+    engine = find_engine()
+    if engine is None:
+        raise StackError("no container engine answers", "start it and run the command again")
+    return [f"image {record.image}"] if record.image and remove_image(engine, record.image) else []
+
+
+def _remove_if_empty(slot: Slot) -> None:
+    parent = slot.directory.parent
+    if parent.is_dir() and not any(parent.iterdir()):
+        shutil.rmtree(parent)
