@@ -34,10 +34,15 @@ class Entry:
 
 
 COMMANDS: dict[str, Entry] = {
-    "deploy": Entry("hms_nomad.cli.deploy", "Bring services up, and wait until they are healthy.", EVERYDAY),
-    "plan": Entry("hms_nomad.cli.plan", "Show what a deploy would change.", EVERYDAY),
+    "validate": Entry("hms_nomad.cli.validate", "Check specs, without asking a server.", EVERYDAY),
     "render": Entry("hms_nomad.cli.render", "Show what a spec stands for, without asking a server.", EVERYDAY),
+    "plan": Entry("hms_nomad.cli.plan", "Show what a deploy would change.", EVERYDAY),
+    "deploy": Entry("hms_nomad.cli.deploy", "Bring services up, and wait until they are healthy.", EVERYDAY),
+    "stop": Entry("hms_nomad.cli.stop", "Stop a service and remove what was made for it.", EVERYDAY),
     "status": Entry("hms_nomad.cli.status", "Show what runs, and what is wrong with it.", LOOKING),
+    "logs": Entry("hms_nomad.cli.logs", "Show what the instances of a service write.", LOOKING),
+    "registry": Entry("hms_nomad.cli.registry", "Look up where services live.", LOOKING),
+    "context": Entry("hms_nomad.cli.context", "Choose the cluster that commands talk to.", MACHINE),
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hms_nomad.output.exit_codes import ExitCode
+from hms_nomad.spec.diagnostics import Diagnostic
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -42,7 +43,7 @@ def classify(error: BaseException) -> Fault:
         return Fault(ExitCode.INTERRUPTED, "interrupted", str(error) or "interrupted")
     if diagnostics := getattr(error, "diagnostics", ()):
         lines = "\n".join(str(found) for found in diagnostics)
-        return Fault(ExitCode.BAD_INPUT, "bad-spec", lines, tuple(_diagnostic(found) for found in diagnostics))
+        return Fault(ExitCode.BAD_INPUT, "bad-spec", lines, tuple(diagnostic_document(found) for found in diagnostics))
     for kind, exit_code, code, mend in foreseen():
         if isinstance(error, kind):
             # One line whatever the server wrote: line breaks in its text would look like further messages.
@@ -80,6 +81,20 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
     )
 
 
+def diagnostic_document(found: Diagnostic) -> dict[str, Any]:
+    """A finding for machines."""
+    return {
+        "code": found.code,
+        "level": str(found.level),
+        "file": found.position.file,
+        "line": found.position.line,
+        "column": found.position.column,
+        "message": found.message,
+        "fix": found.fix,
+        "link": found.link,
+    }
+
+
 def _bug(error: BaseException) -> Fault:
     text = " ".join(str(error).split())
     line = (
@@ -97,15 +112,3 @@ def _place(error: BaseException) -> str:
         if Path(frame.filename).is_relative_to(_PACKAGE) and "/cli/" not in frame.filename
     ]
     return f" at {Path(own[-1].filename).relative_to(_PACKAGE.parent)}:{own[-1].lineno}" if own else ""
-
-
-def _diagnostic(found: Any) -> dict[str, Any]:
-    return {
-        "code": found.code,
-        "level": str(found.level),
-        "file": found.position.file,
-        "line": found.position.line,
-        "column": found.position.column,
-        "message": found.message,
-        "fix": found.fix,
-    }

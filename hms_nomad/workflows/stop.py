@@ -1,0 +1,213 @@
+"""``stop``: a service goes, in the reverse of the order in which it came; what is not ours stays.
+
+First nobody is sent to it from outside any more, then its instances drain and end, then the rules of the mesh go.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from hms_nomad.apply.progress import Event, Report
+from hms_nomad.apply.write import write_entries
+from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
+from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired, RegistryRecord
+from hms_nomad.compile.gateway import ROUTE_KIND
+from hms_nomad.plan.change import Action, Change, ForeignObjectError
+from hms_nomad.plan.diff import OWN_KINDS
+from hms_nomad.plan.intentions import KIND as INTENTIONS
+from hms_nomad.plan.intentions import merged_intentions, permissions_of_router
+from hms_nomad.plan.normal import entry_differences
+from hms_nomad.plan.observed import Observed
+from hms_nomad.workflows.observe import observe, read_mesh
+from hms_nomad.workflows.session import Session
+
+_TRIES = 5
+_WAIT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class StopOptions:
+    """``timeout`` bounds the waiting for the instances' end, in seconds; ``purge`` makes Nomad forget the job too."""
+
+    timeout: float = 120.0
+    purge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StopPlan:
+    """What a stop would do: whether the job runs, the entries that go or change, and the services that call this one.
+
+    ``foreign`` are objects of that name that are not ours and stay.
+    """
+
+    service: str
+    runs: bool
+    forgets: bool
+    changes: tuple[Change, ...]
+    callers: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        """True when there is nothing to do."""
+        return not (self.runs or self.forgets or self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class StopOutcome:
+    """What a stop did; ``changed`` is False when nothing was there."""
+
+    service: str
+    changed: bool
+    purged: bool
+    removed: tuple[str, ...]
+    callers: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+
+def plan_stop(session: Session, name: str, options: StopOptions) -> StopPlan:
+    """What there is to stop. Raises ForeignObjectError when a job of that name runs that is not ours."""
+    observed = observe(session.nomad, name, read_mesh(session.consul))
+    job = observed.job
+    if job is not None and job.meta.get(OWNER_KEY) != OWNER:
+        raise ForeignObjectError("job", name)
+    stored = [(kind, observed.entries.get((kind, name))) for kind in reversed(OWN_KINDS)]
+    entries, foreign = [], []
+    for kind, entry in stored:
+        if entry is None:
+            continue
+        if (entry.body.get("Meta") or {}).get(OWNER_KEY) == OWNER:
+            entries.append(Change(kind, name, Action.DELETE, (), None, entry.modify_index))
+        else:
+            foreign.append(f"{kind} {name}")
+    return StopPlan(
+        service=name,
+        runs=job is not None and not job.stopped,
+        forgets=job is not None and options.purge,
+        changes=tuple(
+            [change for change in entries if change.kind == ROUTE_KIND]
+            + _intention_changes(observed, name, session.platform.namespace)
+            + [change for change in entries if change.kind != ROUTE_KIND]
+        ),
+        callers=_callers(observed, name),
+        foreign=tuple(foreign),
+    )
+
+
+def stop(session: Session, name: str, options: StopOptions, report: Report) -> StopOutcome:
+    """Stop a service and remove what was made for it; the second time there is nothing to do.
+
+    Rights that other services' specs declared stay, so that they hold again when the service comes back. Raises
+    ForeignObjectError, DeadlineExceededError when instances do not end in time, ConflictError when somebody else keeps
+    changing an entry, and the other errors of ``hms_nomad.clients.errors``. Any interruption is repaired by the same
+    command.
+    """
+    deadline = time.monotonic() + options.timeout
+    plan = plan_stop(session, name, options)
+    report(Event("plan", f"{len(plan.changes)} entries to remove or change", {"changes": len(plan.changes)}))
+    removed: list[str] = []
+
+    def noted(event: Event) -> None:
+        if event.kind == "apply":
+            removed.append(event.message)
+        report(event)
+
+    _remove(session, plan, options, noted, routes=True)
+    if plan.runs or plan.forgets:
+        session.nomad.stop_job(name, purge=options.purge)
+        how = "stopped and forgotten" if options.purge else "stopped"
+        noted(Event("apply", f"job {name} {how}", {"kind": "job", "name": name, "action": "delete"}))
+    if not plan.empty:
+        _await_end(session, name, deadline, report)
+    _remove(session, plan, options, noted, routes=False)
+    return StopOutcome(
+        service=name,
+        changed=not plan.empty,
+        purged=plan.forgets,
+        removed=tuple(removed),
+        callers=plan.callers,
+        foreign=plan.foreign,
+    )
+
+
+def _remove(session: Session, plan: StopPlan, options: StopOptions, report: Report, *, routes: bool) -> None:
+    """Write the entries of one half of the plan, each half in its order; a lost race means looking again."""
+    for remaining in reversed(range(_TRIES)):
+        try:
+            for change in plan.changes:
+                if (change.kind == ROUTE_KIND) is routes:
+                    write_entries((change,), session.consul, report)
+        except ConflictError:
+            if remaining == 0:
+                raise
+            plan = plan_stop(session, plan.service, options)
+        else:
+            return
+
+
+def _await_end(session: Session, name: str, deadline: float, report: Report) -> None:
+    """Until no allocation runs: their sidecars serve the requests that are on their way."""
+    index, last = 0, -1
+    while True:
+        answer = session.nomad.job_allocations(name, index=index, wait=min(_WAIT_SECONDS, deadline - time.monotonic()))
+        living = [allocation for allocation in answer.value if not allocation.done]
+        if not living:
+            return
+        if len(living) != last:
+            last = len(living)
+            report(Event("drain", f"{last} instances of {name} still run", {"instances": last}))
+        if time.monotonic() >= deadline:
+            ids = ", ".join(allocation.id[:8] for allocation in living)
+            raise DeadlineExceededError(
+                f"{last} instances of {name} have not ended in time ({ids}); the mesh's entries stay until they have, "
+                "and the same command goes on"
+            )
+        index = answer.index
+
+
+def _intention_changes(observed: Observed, name: str, namespace: str) -> list[Change]:
+    """Our sources go from all service-intentions; entries that hold others' sources stay without ours."""
+    routers = {key[1]: entry.body for key, entry in observed.entries.items() if key[0] == "service-router"}
+    stored = {destination: entry.body for destination, entry in observed.intentions.items()}
+    changes = []
+    for destination, body in sorted(merged_intentions(_nothing(name, namespace, routers), stored, routers).items()):
+        before = observed.intentions.get(destination)
+        if before is None:
+            continue
+        change = Change(INTENTIONS, destination, Action.DELETE, (), None, before.modify_index)
+        if body is None:
+            changes.append(change)
+        elif fields := entry_differences(before.body, body):
+            changes.append(replace(change, action=Action.UPDATE, fields=fields, body=body))
+    return changes
+
+
+def _nothing(name: str, namespace: str, routers: Mapping[str, Mapping[str, object]]) -> Desired:
+    """What a spec that is gone stands for. The permissions are those that callers have now: they are not widened."""
+    return Desired(
+        service=name,
+        namespace=namespace,
+        release="",
+        digest="",
+        job={},
+        entries=(),
+        intentions=(),
+        permissions=permissions_of_router(routers.get(name)),
+        vault=(),
+        registry=RegistryRecord(name, "", "", "", 0, "", ()),
+    )
+
+
+def _callers(observed: Observed, name: str) -> tuple[str, ...]:
+    """Services that may call this one by name: they will get no answer any more."""
+    entry = observed.intentions.get(name)
+    sources = (entry.body.get("Sources") or ()) if entry else ()
+    return tuple(
+        sorted(
+            source["Name"]
+            for source in sources
+            if source["Name"] != "*" and (source.get("Action") == "allow" or source.get("Permissions"))
+        )
+    )
