@@ -1,0 +1,79 @@
+"""The servers that the contract tests ask: each is started once, on first use, and ended by its process id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.consul_server import Consul, consul_anyhow, consul_process
+from tests.contract.nomad_server import Nomad, nomad_agent, nomad_with_acls, nomad_without_leader
+from tests.contract.vault_server import Vault, new_vault, vault_anyhow, vault_process
+
+
+@pytest.fixture(scope="session")
+def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
+    """A Consul that allows everything."""
+    with consul_anyhow(_directory(tmp_path_factory, "consul")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def strict_consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
+    """A Consul that denies everything but to its management token."""
+    with consul_anyhow(_directory(tmp_path_factory, "strict-consul"), acl=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def local_consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
+    """A Consul that is a process of this machine: one that can be frozen, and that a local Envoy can ask."""
+    with consul_process(_directory(tmp_path_factory, "local-consul")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nomad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
+    """A Nomad server and client that runs shell commands."""
+    with nomad_agent(_directory(tmp_path_factory, "nomad")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def strict_nomad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
+    """A Nomad server that denies everything but to its management token."""
+    with nomad_with_acls(_directory(tmp_path_factory, "strict-nomad")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def leaderless_nomad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
+    """A Nomad server without a leader."""
+    with nomad_without_leader(_directory(tmp_path_factory, "leaderless-nomad")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
+    """An unsealed Vault (or OpenBao) with KV 2 at ``secret``."""
+    with vault_anyhow(_directory(tmp_path_factory, "vault")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_vault(tmp_path: Path) -> Iterator[Vault]:
+    """A Vault for one test, which may seal it."""
+    with vault_process(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def fresh_vault(tmp_path: Path) -> Iterator[Vault]:
+    """A Vault for one test that nobody has initialized."""
+    with new_vault(tmp_path) as server:
+        yield server
+
+
+def _directory(factory: pytest.TempPathFactory, name: str) -> Path:
+    return factory.mktemp(name)
