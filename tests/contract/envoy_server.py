@@ -13,6 +13,8 @@ from typing import Any
 from tests.binaries import binary
 from tests.processes import Server, accepts, running
 
+_EXTENSIONS = "type.googleapis.com/envoy.extensions.filters"
+
 
 @contextlib.contextmanager
 def envoy_process(directory: Path, bootstrap: Mapping[str, Any], port: int) -> Iterator[Server]:
@@ -33,13 +35,13 @@ def sidecar_like(inbound: int, admin: int) -> dict[str, Any]:
         for path, status in (("/broken", 503), ("/missing", 404), ("/", 200))
     ]
     manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{_EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "public_listener",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         "http_filters": [
             {
                 "name": "envoy.filters.http.router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+                "typed_config": {"@type": f"{_EXTENSIONS}.http.router.v3.Router"},
             }
         ],
     }
