@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hms_nomad.spec import rules_contradictions, rules_values
+from hms_nomad.spec import rules_contradictions, rules_running, rules_security, rules_traffic, rules_values
 from hms_nomad.spec.document import Path
+from hms_nomad.spec.fleet import CYCLE
 from hms_nomad.spec.model import Spec
-from hms_nomad.spec.registry import CHECKS, Check, Finding
+from hms_nomad.spec.registry import CHECKS, Check, Finding, Rule
+from hms_nomad.spec.rules_cluster import CLUSTER_CHECKS
+from hms_nomad.spec.rules_reading import RULES as RULES_OF_READING
 
-__all__ = ["check_spec", "checks"]
+__all__ = ["MODULES", "check_spec", "checks", "rules"]
 
-_MODULES = (rules_contradictions, rules_values)
+MODULES = (rules_contradictions, rules_values, rules_running, rules_traffic, rules_security)
+"""The modules whose import registers the checks."""
+
 _MOST_OF_ONE_RULE = 20
 
 
@@ -29,6 +34,12 @@ def check_spec(spec: Spec, broken: set[Path]) -> Iterator[Finding]:
 def checks() -> tuple[Check, ...]:
     """All checks, in the order of their codes."""
     return tuple(CHECKS[code] for code in sorted(CHECKS))
+
+
+def rules() -> tuple[Rule, ...]:
+    """Every rule of the spec language, in the order of the codes."""
+    every = [*RULES_OF_READING, *(one.rule for one in checks()), *(one.rule for one in CLUSTER_CHECKS), CYCLE]
+    return tuple(sorted(every, key=lambda rule: rule.code))
 
 
 def _touch(one: Path, other: Path) -> bool:

@@ -7,7 +7,7 @@ pass that finds errors does not hide the findings of the next one: what is broke
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from hms_nomad.spec.diagnostics import Diagnostic, Level, Position, SpecError
 from hms_nomad.spec.document import MAX_FINDINGS, Document, Path, Problem, UnreadableError
 from hms_nomad.spec.json_source import read_json
 from hms_nomad.spec.model import Spec
+from hms_nomad.spec.registry import Finding
 from hms_nomad.spec.source import readable
 from hms_nomad.spec.wording import worded
 from hms_nomad.spec.yaml_source import read_yaml
@@ -29,8 +30,16 @@ _STAND_INS: dict[str, Any] = {"name": "unknown", "version": "0", "port": 1}
 class Examined:
     """A file after all passes: its spec where there is no error, and every finding in the order of the file."""
 
+    file: str
+    document: Document
     spec: Spec | None
     diagnostics: tuple[Diagnostic, ...]
+
+    def diagnostic(self, finding: Finding) -> Diagnostic:
+        """A finding about this file's spec with its place in the file."""
+        mark = self.document.mark(finding.path, key=finding.at_key)
+        place = Position(self.file, mark.line, mark.column)
+        return Diagnostic(finding.rule.code, finding.rule.level, place, finding.message, finding.fix)
 
 
 def load_spec(text: bytes | str, file: str) -> Spec:
@@ -49,18 +58,16 @@ def examine(text: bytes | str, file: str) -> Examined:
     document = read_document(text, file)
     problems = list(document.problems)
     spec: Spec | None = None
-    found: list[Diagnostic] = []
+    broken: set[Path] = set()
     if document.complete:
         spec, errors, broken = _validated(document)
         problems += errors
-        for finding in check_spec(spec, broken) if spec is not None else ():
-            mark = document.mark(finding.path, key=finding.at_key)
-            place = Position(file, mark.line, mark.column)
-            found.append(Diagnostic(finding.rule.code, finding.rule.level, place, finding.message, finding.fix))
-    found += [_diagnostic(problem, file) for problem in problems]
+    whole = Examined(file, document, spec, ())
+    found = [_diagnostic(problem, file) for problem in problems]
+    found += [whole.diagnostic(finding) for finding in (check_spec(spec, broken) if spec is not None else ())]
     found = sorted(dict.fromkeys(found), key=lambda one: (one.position.line, one.position.column, one.code))
-    usable = spec if not any(one.level is Level.ERROR for one in found) else None
-    return Examined(usable, tuple(found[:MAX_FINDINGS]))
+    failed = any(one.level is Level.ERROR for one in found)
+    return replace(whole, spec=None if failed else spec, diagnostics=tuple(found[:MAX_FINDINGS]))
 
 
 def read_document(text: bytes | str, file: str) -> Document:

@@ -12,13 +12,14 @@ from hms_nomad.spec.model import Spec
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a code stands for: its level, a title, why it matters and what to do."""
+    """What a code stands for: its level, a title, why it matters, what to do, and lines of a spec that break it."""
 
     code: str
     level: Level
     title: str
     cause: str
     fix: str
+    example: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,17 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(
-    code: str, level: Level, title: str, *, reads: tuple[str, ...], fix: str
+    code: str, level: Level, title: str, *, reads: tuple[str, ...], fix: str, example: str
 ) -> Callable[[CheckFunction], CheckFunction]:
-    """Register a check; the function's docstring says why the rule matters. ``reads`` are dotted paths."""
+    """Register a check; the function's docstring says why the rule matters. ``reads`` are dotted paths.
+
+    ``example`` holds the lines that break the rule, added to an otherwise good spec; the documentation shows them.
+    """
 
     def register(function: CheckFunction) -> CheckFunction:
         if code in CHECKS:
             raise ValueError(f"{code} is registered twice")
-        rule = Rule(code, level, title, " ".join((function.__doc__ or "").split()), fix)
+        rule = Rule(code, level, title, " ".join((function.__doc__ or "").split()).replace("``", "`"), fix, example)
         CHECKS[code] = Check(rule, tuple(tuple(path.split(".")) for path in reads), function)
         return function
 

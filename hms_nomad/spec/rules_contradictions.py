@@ -22,6 +22,7 @@ _MOST_DEPENDENCIES = 254
     "The smallest number of instances is above the largest",
     reads=("scaling.min", "scaling.max"),
     fix="raise scaling.max or lower scaling.min",
+    example="scaling: {min: 3, max: 2}",
 )
 def min_above_max(spec: Spec) -> Iterator[Hit]:
     """The scheduler cannot keep a count between bounds that exclude each other."""
@@ -39,6 +40,7 @@ def min_above_max(spec: Spec) -> Iterator[Hit]:
     "A service runs either an image or a command",
     reads=("image", "command"),
     fix="keep one of image and command",
+    example="image: receipt:1.0\ncommand: [python3, app.py]",
 )
 def image_xor_command(spec: Spec) -> Iterator[Hit]:
     """An image runs in a container, a command as a process; with both it is not clear what runs."""
@@ -61,6 +63,7 @@ def image_xor_command(spec: Spec) -> Iterator[Hit]:
     "A health check may take longer than the time between two checks",
     reads=("health",),
     fix="make health.timeout shorter than health.interval",
+    example="health: {interval: 2s, timeout: 3s}",
 )
 def slow_health_check(spec: Spec) -> Iterator[Hit]:
     """A check that has not ended when the next one is due says nothing about the instance at that moment."""
@@ -79,6 +82,7 @@ def slow_health_check(spec: Spec) -> Iterator[Hit]:
     "The CPU rule would add and remove instances at once",
     reads=("scaling.cpu",),
     fix="keep a distance between the two, for example low: 30 and high: 70",
+    example="scaling:\n  max: 10\n  cpu: {low: 70, high: 60}",
 )
 def cpu_bounds_crossed(spec: Spec) -> Iterator[Hit]:
     """Between the two bounds the count rests; without that room every evaluation changes it."""
@@ -94,6 +98,7 @@ def cpu_bounds_crossed(spec: Spec) -> Iterator[Hit]:
     "The steps of a rollout do not lead to all of the traffic",
     reads=("rollout.steps",),
     fix="write shares that grow and end with 100, for example [1, 10, 50, 100]",
+    example="rollout:\n  steps: [10, 5, 50]",
 )
 def steps_not_ascending(spec: Spec) -> Iterator[Hit]:
     """A rollout moves traffic one way, in shares of at least 0.01 percent, until the new release has all of it."""
@@ -117,6 +122,7 @@ def steps_not_ascending(spec: Spec) -> Iterator[Hit]:
     "A route is declared twice",
     reads=("routes",),
     fix="keep one of them",
+    example="routes:\n  - path: /receipt\n  - path: /receipt\n    methods: [POST]",
 )
 def duplicate_routes(spec: Spec) -> Iterator[Hit]:
     """The first route that fits a request decides, so the second one would never be used."""
@@ -138,6 +144,7 @@ def duplicate_routes(spec: Spec) -> Iterator[Hit]:
     "A service calls itself through the mesh",
     reads=("name", "uses", "allow"),
     fix="remove it",
+    example="uses: [receipt-svc]",
 )
 def uses_itself(spec: Spec) -> Iterator[Hit]:
     """A dependency on oneself can never be healthy first, and calls within an instance need no mesh."""
@@ -153,6 +160,7 @@ def uses_itself(spec: Spec) -> Iterator[Hit]:
     "A list names the same thing twice",
     reads=("uses", "allow", "routes", "mesh.retry_on"),
     fix="remove the second one",
+    example="uses: [tax-svc, tax-svc]",
 )
 def listed_twice(spec: Spec) -> Iterator[Hit]:
     """A repeated entry is mostly a slip: something else was meant."""
@@ -176,6 +184,7 @@ def listed_twice(spec: Spec) -> Iterator[Hit]:
     "A health check is described by fields of another kind",
     reads=("health",),
     fix="use the fields of this kind only",
+    example="health: {kind: grpc, path: /health}",
 )
 def health_of_another_kind(spec: Spec) -> Iterator[Hit]:
     """An http check asks a path, a command check runs a program, a grpc check needs neither."""
@@ -198,6 +207,7 @@ def health_of_another_kind(spec: Spec) -> Iterator[Hit]:
     "HTTP settings of a service that does not speak HTTP",
     reads=("protocol", "routes", "probes"),
     fix="write protocol: http (or http2, grpc), or remove the setting",
+    example="protocol: tcp\nroutes:\n  - path: /receipt",
 )
 def http_over_tcp(spec: Spec) -> Iterator[Hit]:
     """For protocol tcp the mesh forwards bytes: it sees no path, so it cannot route by one or ask one."""
@@ -216,6 +226,7 @@ def http_over_tcp(spec: Spec) -> Iterator[Hit]:
     "An instance may grow to less than it reserves",
     reads=("resources",),
     fix="raise resources.memory_max or remove it",
+    example="resources: {memory: 256, memory_max: 128}",
 )
 def memory_max_below_memory(spec: Spec) -> Iterator[Hit]:
     """``memory_max`` is the upper bound of growth, so it cannot be below what is reserved from the start."""
@@ -233,6 +244,7 @@ def memory_max_below_memory(spec: Spec) -> Iterator[Hit]:
     "A service calls more others than there are addresses for",
     reads=("uses",),
     fix="put a service in between that calls some of them",
+    example="uses: [" + ", ".join(f"s{number}" for number in range(1, 256)) + "]",
 )
 def too_many_dependencies(spec: Spec) -> Iterator[Hit]:
     """Each dependency gets one of 254 loopback addresses inside the caller."""
@@ -242,3 +254,82 @@ def too_many_dependencies(spec: Spec) -> Iterator[Hit]:
 
 def _methods(route: Route) -> frozenset[Method]:
     return frozenset(route.methods) or _ALL_METHODS
+
+
+@check(
+    "HMS213",
+    Level.ERROR,
+    "A rollout would send probes that are not there",
+    reads=("rollout.on_no_traffic", "probes"),
+    fix="declare probes, or write on_no_traffic: wait, promote or fail",
+    example="rollout: {on_no_traffic: probe}",
+)
+def no_probes_to_send(spec: Spec) -> Iterator[Hit]:
+    """With ``on_no_traffic: probe`` the declared probes stand in for missing requests; without probes nothing does."""
+    if spec.rollout.on_no_traffic == "probe" and not spec.probes:
+        yield Hit(("rollout", "on_no_traffic"), "rollout.on_no_traffic is probe, but no probes are declared")
+
+
+@check(
+    "HMS214",
+    Level.ERROR,
+    "Steps of a rollout that has none",
+    reads=("rollout",),
+    fix="remove the steps, or write strategy: canary",
+    example="rollout: {strategy: blue-green, steps: [10, 100]}",
+)
+def steps_without_meaning(spec: Spec) -> Iterator[Hit]:
+    """Only a canary rollout moves traffic in shares: blue-green switches once, rolling goes instance by instance."""
+    rollout = spec.rollout
+    if rollout.strategy != "canary" and "steps" in rollout.model_fields_set:
+        yield Hit(("rollout", "steps"), f"rollout.steps has no meaning for strategy {rollout.strategy}", at_key=True)
+
+
+@check(
+    "HMS215",
+    Level.ERROR,
+    "A new instance can never count as healthy in time",
+    reads=("rollout.min_healthy", "rollout.deadline"),
+    fix="make rollout.deadline longer than rollout.min_healthy",
+    example="rollout: {min_healthy: 5m, deadline: 2m}",
+)
+def deadline_before_healthy(spec: Spec) -> Iterator[Hit]:
+    """An instance must stay healthy for ``min_healthy`` within ``deadline``; Nomad refuses the job otherwise."""
+    rollout = spec.rollout
+    if nanoseconds(rollout.min_healthy) >= nanoseconds(rollout.deadline):
+        place = "min_healthy" if "min_healthy" in rollout.model_fields_set else "deadline"
+        yield Hit(
+            ("rollout", place),
+            f"rollout.min_healthy {rollout.min_healthy} is not shorter than rollout.deadline {rollout.deadline}",
+        )
+
+
+@check(
+    "HMS216",
+    Level.ERROR,
+    "A health check is faster than Nomad allows",
+    reads=("health",),
+    fix="write 1s or more",
+    example="health: {interval: 2s, timeout: 500ms}",
+)
+def health_too_fast(spec: Spec) -> Iterator[Hit]:
+    """Nomad takes no check whose interval or timeout is below one second."""
+    if spec.health is not None:
+        for name in ("interval", "timeout"):
+            value = getattr(spec.health, name)
+            if 0 < nanoseconds(value) < nanoseconds("1s"):
+                yield Hit(("health", name), f"health.{name} is {value}")
+
+
+@check(
+    "HMS217",
+    Level.ERROR,
+    "The port belongs to the sidecar",
+    reads=("port",),
+    fix="choose another port",
+    example="port: 19001",
+)
+def port_of_the_sidecar(spec: Spec) -> Iterator[Hit]:
+    """In the instance's network, Nomad gives the sidecar ports above 19000 (administration) and 19100 (readiness)."""
+    if 19_000 <= spec.port <= 19_199:
+        yield Hit(("port",), f"port {spec.port} is in the range 19000 to 19199 that the sidecar uses")

@@ -50,6 +50,7 @@ _FIXED = {
     "A value contains a control character",
     reads=("version", "image", "command", "args", "routes", "health", "probes", "env", "owner", "description", "links"),
     fix="remove it",
+    example='owner: "tax\\nteam"',
 )
 def control_characters(spec: Spec) -> Iterator[Hit]:
     """A line break in a name or path can forge a log line or a header; no program takes a NUL in an argument."""
@@ -69,6 +70,7 @@ def control_characters(spec: Spec) -> Iterator[Hit]:
     "A value starts like an option",
     reads=("version", "image", "command"),
     fix="remove the leading dash",
+    example="command: [-c, app.py]",
 )
 def leading_dash(spec: Spec) -> Iterator[Hit]:
     """Tools that get the value as an argument would take it for one of their options."""
@@ -85,6 +87,7 @@ def leading_dash(spec: Spec) -> Iterator[Hit]:
     "The image is no valid reference",
     reads=("image",),
     fix="write registry/name:tag or registry/name@sha256:... with 64 hex digits",
+    example="image: ghcr.io/gov/Receipt:1.0",
 )
 def malformed_image(spec: Spec) -> Iterator[Hit]:
     """The container engine would refuse it, but only after the deploy has begun."""
@@ -116,6 +119,7 @@ def _what_is_wrong(image: str) -> str:
     "The name of an environment variable is not portable",
     reads=("env",),
     fix="use letters, digits and underscores, a digit not first",
+    example="env: {LOG-LEVEL: info}",
 )
 def environment_name(spec: Spec) -> Iterator[Hit]:
     """Shells and many programs do not see variables with other names, and = in a name sets another variable."""
@@ -130,6 +134,7 @@ def environment_name(spec: Spec) -> Iterator[Hit]:
     "An environment variable belongs to the platform",
     reads=("env",),
     fix="choose another name",
+    example='env: {PORT: "8080"}',
 )
 def environment_of_the_platform(spec: Spec) -> Iterator[Hit]:
     """PORT follows from ``port``, HMS_ variables carry addresses of dependencies, NOMAD_ ones come from the agent."""
@@ -146,6 +151,7 @@ def environment_of_the_platform(spec: Spec) -> Iterator[Hit]:
     "The value of an environment variable is too long",
     reads=("env",),
     fix="put the content into a file",
+    example="env: {REPORT: " + "x" * 131_072 + "}",
 )
 def environment_too_long(spec: Spec) -> Iterator[Hit]:
     """Linux starts no program with a single variable above 128 KiB."""
@@ -161,6 +167,7 @@ def environment_too_long(spec: Spec) -> Iterator[Hit]:
     "A regular expression does not compile",
     reads=("routes",),
     fix="use the syntax of RE2, without lookarounds and backreferences",
+    example="routes:\n  - path: /receipt/(?!draft)\n    match: regex",
 )
 def bad_regex(spec: Spec) -> Iterator[Hit]:
     """The sidecars match paths with RE2; an expression that it refuses stops the route of every caller."""
@@ -183,6 +190,7 @@ def bad_regex(spec: Spec) -> Iterator[Hit]:
     "A path can never match a request",
     reads=("routes", "health", "probes"),
     fix="write the path alone, without spaces, ? and #, in its shortest form",
+    example="routes:\n  - path: /receipt?full=1",
 )
 def impossible_path(spec: Spec) -> Iterator[Hit]:
     """Requests are matched by their path alone: a query or fragment is no part of it, and dots are resolved before."""
@@ -204,6 +212,7 @@ def impossible_path(spec: Spec) -> Iterator[Hit]:
     "A duration is zero or beyond reason",
     reads=("routes", "scaling", "health", "probes", "mesh", "rollout"),
     fix=f"write a duration above 0 and at most {_LONGEST_DURATION}",
+    example="mesh: {timeout: 0s}",
 )
 def useless_duration(spec: Spec) -> Iterator[Hit]:
     """Zero would ask without rest or end a request before it began; very long ones overflow in the servers."""
@@ -219,6 +228,7 @@ def useless_duration(spec: Spec) -> Iterator[Hit]:
     "A retry condition is not known",
     reads=("mesh.retry_on",),
     fix="known are " + ", ".join(_RETRY_CONDITIONS),
+    example="mesh: {retry_on: [timeout]}",
 )
 def unknown_retry_condition(spec: Spec) -> Iterator[Hit]:
     """Consul refuses a router with a condition that it does not know."""
@@ -233,6 +243,7 @@ def unknown_retry_condition(spec: Spec) -> Iterator[Hit]:
     "A link is no web address",
     reads=("links",),
     fix="write https://...",
+    example="links: {Runbook: wiki/receipt}",
 )
 def bad_link(spec: Spec) -> Iterator[Hit]:
     """Operators click links in the Nomad UI, so only http and https are let through."""
@@ -249,6 +260,7 @@ def bad_link(spec: Spec) -> Iterator[Hit]:
     "The escape hatch reaches for what it cannot change",
     reads=("nomad",),
     fix="use the keys job, group and task with other fields of the Nomad API",
+    example="nomad:\n  job: {Name: other}",
 )
 def escape_hatch(spec: Spec) -> Iterator[Hit]:
     """``nomad`` is laid over the job, the group and the task; their identity and number come from the spec itself."""
@@ -261,6 +273,14 @@ def escape_hatch(spec: Spec) -> Iterator[Hit]:
             for name in fields:
                 if name.lower() in {fixed.lower() for fixed in _FIXED[part]}:
                     yield Hit(("nomad", part, name), f"nomad.{part}.{name} is set from the spec", at_key=True)
+                elif not name[:1].isupper():
+                    capital = name[:1].upper() + name[1:60]
+                    yield Hit(
+                        ("nomad", part, name),
+                        f"nomad.{part} has no field {quoted(name)}",
+                        f"write {capital}: fields have the names of Nomad's API",
+                        at_key=True,
+                    )
 
 
 def _texts(spec: Spec) -> Iterator[tuple[Path, str, bool]]:

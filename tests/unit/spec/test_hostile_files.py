@@ -52,8 +52,10 @@ BOMB = "\n".join(
         ),
         (
             CHAPTER + "   uses: [a]\n",
-            ":11:4: error [HMS002] this line is indented further than the lines above allow; "
-            "align it with the keys of the same section",
+            (
+                ":11:4: error [HMS002] this line is indented further than the lines above allow; "
+                "align it with the keys of the same section"
+            ),
         ),
         (
             CHAPTER + "? [a]\n: b\n",
