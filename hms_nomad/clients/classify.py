@@ -32,7 +32,7 @@ _CONFLICT = re.compile(
 )
 _DENIED = re.compile(r"permission denied|acl (token )?not found|acl token expired|acl not found", re.IGNORECASE)
 _ABSENT = re.compile(
-    r"unknown allocation|^(job|deployment|alloc|allocation|eval|evaluation|task|tag)\b.* not found"
+    r"unknown allocation|^(parameterized job|job|deployment|alloc|allocation|eval|evaluation|task|tag)\b.* not found"
     r"|could not find task runner",
     re.IGNORECASE,
 )

@@ -47,8 +47,11 @@ _CURRENT: ContextVar[_Call] = ContextVar("hms_nomad_current_call")
 
 
 def blocking_timeout(read_timeout: float, wait: float) -> float:
-    """Seconds to wait for the answer of a blocking query: servers add up to 1/16 to ``wait`` so as to spread load."""
-    return max(read_timeout, wait * 17 / 16 + 5)
+    """Seconds to wait for the answer of a blocking query: servers add up to 1/16 to ``wait`` so as to spread load.
+
+    With a ``wait`` of 0 it is an ordinary question.
+    """
+    return max(read_timeout, wait * 17 / 16 + 5) if wait > 0 else read_timeout
 
 
 def backoff(attempt: int) -> float:
