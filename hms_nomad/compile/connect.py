@@ -7,8 +7,12 @@ from typing import Any
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.compile.names import (
     HEALTH_PORT,
+    METRICS_LISTENER,
+    METRICS_META,
+    METRICS_PORT,
     TASK,
     mesh_host,
+    probe_port,
     service_url,
     upstream_addresses,
     upstream_port,
@@ -27,7 +31,9 @@ def group_service(spec: Spec, platform: Platform) -> dict[str, Any]:
     The sidecar's own meta and tags stay empty on purpose: only then does Consul copy the service's meta to the
     sidecar's registration, which is what the filters of subsets look at.
     """
-    proxy: dict[str, Any] = {"Config": {"protocol": spec.protocol}}
+    proxy: dict[str, Any] = {
+        "Config": {"protocol": spec.protocol, "envoy_prometheus_bind_addr": f"0.0.0.0:{METRICS_LISTENER}"}
+    }
     if exposed := _exposed_paths(spec):
         proxy["Expose"] = {"Paths": exposed}
     if spec.uses:
@@ -49,6 +55,7 @@ def service_meta(spec: Spec, platform: Platform) -> dict[str, str]:
     """What the registry says of each instance; changing it replaces no instance."""
     meta = {
         OWNER_KEY: OWNER,
+        METRICS_META: f"${{NOMAD_HOST_PORT_{METRICS_PORT}}}",
         "job": spec.name,
         "port": str(spec.port),
         "protocol": spec.protocol,
@@ -126,12 +133,31 @@ def _process_sidecar(platform: Platform) -> dict[str, Any]:
     return settings
 
 
+def dynamic_ports(spec: Spec) -> list[dict[str, Any]]:
+    """The group's ports beside the sidecar's own: what counts requests, the health check, and each named probe."""
+    labels = [HEALTH_PORT] if _asked_for_health(spec) else []
+    labels += [probe_port(name) for name in sorted(spec.probes)]
+    return [{"Label": METRICS_PORT, "To": METRICS_LISTENER}, *({"Label": label} for label in labels)]
+
+
+def _asked_for_health(spec: Spec) -> bool:
+    return spec.health is not None and spec.health.kind != "command"
+
+
 def _exposed_paths(spec: Spec) -> list[dict[str, Any]]:
-    if spec.health is None or spec.health.kind == "command":
-        return []
-    path = spec.health.path if spec.health.kind == "http" else "/grpc.health.v1.Health/Check"
-    protocol = "http" if spec.health.kind == "http" else "http2"
-    return [{"Path": path, "Protocol": protocol, "LocalPathPort": spec.port, "ListenerPort": HEALTH_PORT}]
+    """One plaintext listener for each path that is asked from outside the mesh; nothing else passes it."""
+    asked: list[tuple[str, str, str]] = []
+    if spec.health is not None and _asked_for_health(spec):
+        grpc = spec.health.kind == "grpc"
+        path = "/grpc.health.v1.Health/Check" if grpc else spec.health.path
+        asked.append((path, "http2" if grpc else "http", HEALTH_PORT))
+    for name, probe in sorted(spec.probes.items()):
+        protocol = "http2" if spec.protocol in ("http2", "grpc") else "http"
+        asked.append((probe.path.partition("?")[0], protocol, probe_port(name)))
+    return [
+        {"Path": path, "Protocol": protocol, "LocalPathPort": spec.port, "ListenerPort": label}
+        for path, protocol, label in asked
+    ]
 
 
 def _checks(spec: Spec) -> list[dict[str, Any]]:

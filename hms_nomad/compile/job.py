@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hms_nomad.compile.connect import extra_hosts, group_service
+from hms_nomad.compile.connect import dynamic_ports, extra_hosts, group_service
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.compile.names import (
     GROUP,
-    HEALTH_PORT,
     TASK,
     mesh_host,
     short_hash,
@@ -94,14 +93,11 @@ def _operators_interface(spec: Spec) -> dict[str, Any]:
 
 
 def _group(spec: Spec, platform: Platform) -> dict[str, Any]:
-    network: dict[str, Any] = {"Mode": "bridge"}
-    if spec.health is not None and spec.health.kind != "command":
-        network["DynamicPorts"] = [{"Label": HEALTH_PORT}]
     return {
         "Name": GROUP,
         "Count": spec.scaling.min,
         "ShutdownDelay": nanoseconds(spec.rollout.drain),
-        "Networks": [network],
+        "Networks": [{"Mode": "bridge", "DynamicPorts": dynamic_ports(spec)}],
         "Update": _update(spec),
         "RestartPolicy": {"Attempts": 3, "Interval": 5 * _MINUTE, "Delay": _SECOND, "Mode": "fail"},
         "ReschedulePolicy": {
@@ -121,7 +117,6 @@ def _group(spec: Spec, platform: Platform) -> dict[str, Any]:
 def _update(spec: Spec) -> dict[str, Any]:
     rollout = spec.rollout
     deadline = nanoseconds(rollout.deadline)
-    canaries = 0 if rollout.strategy == "rolling" else spec.scaling.min
     return {
         "MaxParallel": 1,
         "HealthCheck": "checks",
@@ -130,7 +125,8 @@ def _update(spec: Spec) -> dict[str, Any]:
         "ProgressDeadline": deadline + _MINUTE,
         "AutoRevert": True,
         "AutoPromote": False,
-        "Canary": canaries,
+        # New instances always stand beside the old ones: no rollout runs on less than it had before.
+        "Canary": spec.scaling.min,
     }
 
 
@@ -187,6 +183,12 @@ def _what_replaces_instances(job: Mapping[str, Any]) -> dict[str, Any]:
         "GroupMeta": group.get("Meta"),
         "PortLabel": service["PortLabel"],
         "SidecarTask": service["Connect"]["SidecarTask"],
+        # A sidecar reads these when it starts, and never again.
+        "Bootstrap": {
+            key: value
+            for key, value in service["Connect"]["SidecarService"]["Proxy"]["Config"].items()
+            if key.startswith("envoy_")
+        },
     }
 
 

@@ -19,6 +19,15 @@ TASK = "app"
 HEALTH_PORT = "health"
 """Port label of the plaintext listener through which Consul asks for an instance's health."""
 
+METRICS_PORT = "metrics"
+"""Port label of the listener at which the sidecar shows what it counted, for Prometheus and for rollouts."""
+
+METRICS_LISTENER = 9102
+"""Port of that listener inside the instance's network namespace."""
+
+METRICS_META = "metrics_port"
+"""Key in an instance's meta: the port of that listener on the instance's address."""
+
 _HTTP_PORT = 80
 
 
@@ -55,6 +64,11 @@ def upstream_addresses(uses: tuple[str, ...]) -> Mapping[str, str]:
 def upstream_port() -> int:
     """Port at which a dependency's loopback address answers: a plain URL without a port must work."""
     return _HTTP_PORT
+
+
+def probe_port(name: str) -> str:
+    """Port label of the plaintext listener through which a named probe is asked, for example "probe-gve"."""
+    return f"probe-{name}"
 
 
 def url_variable(service: str) -> str:

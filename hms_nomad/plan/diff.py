@@ -117,7 +117,7 @@ def job_to_register(desired: Desired, stored: ObservedJob | None) -> dict[str, A
     """
     group = desired.job["TaskGroups"][0]
     count = group["Count"] if stored is None or stored.stopped else _clamped(desired, stored.count)
-    return with_count(desired.job, count, count if group["Update"]["Canary"] else 0)
+    return with_count(desired.job, count, count)
 
 
 def with_attempt(change: Change, stored: ObservedJob | None) -> Change:

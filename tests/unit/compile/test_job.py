@@ -51,12 +51,32 @@ def test_the_sidecars_own_meta_stays_empty_so_that_consul_copies_the_services_me
 def test_a_health_path_is_asked_through_an_exposed_listener():
     group = group_of(health={"path": "/up", "interval": "3s"})
     service = group["Services"][0]
-    assert group["Networks"][0]["DynamicPorts"] == [{"Label": "health"}]
+    assert {"Label": "health"} in group["Networks"][0]["DynamicPorts"]
     assert service["Checks"][0]["Path"] == "/up"
     assert service["Checks"][0]["PortLabel"] == "health"
     assert service["Connect"]["SidecarService"]["Proxy"]["Expose"]["Paths"] == [
         {"Path": "/up", "Protocol": "http", "LocalPathPort": 3000, "ListenerPort": "health"}
     ]
+
+
+def test_each_named_probe_has_a_listener_that_passes_nothing_but_its_path():
+    group = group_of(probes={"gve": {"path": "/gve?deep=1"}})
+    assert {"Label": "probe-gve"} in group["Networks"][0]["DynamicPorts"]
+    paths = group["Services"][0]["Connect"]["SidecarService"]["Proxy"]["Expose"]["Paths"]
+    assert [(path["Path"], path["ListenerPort"]) for path in paths] == [("/gve", "probe-gve")]
+
+
+def test_a_sidecar_shows_what_it_counted_at_a_port_that_the_registry_names():
+    group = group_of()
+    service = group["Services"][0]
+    assert group["Networks"][0]["DynamicPorts"][0] == {"Label": "metrics", "To": 9102}
+    assert service["Connect"]["SidecarService"]["Proxy"]["Config"]["envoy_prometheus_bind_addr"] == "0.0.0.0:9102"
+    assert service["Meta"]["metrics_port"] == "${NOMAD_HOST_PORT_metrics}"
+
+
+@pytest.mark.parametrize("strategy", ["canary", "blue-green", "rolling"])
+def test_new_instances_stand_beside_the_old_ones_whatever_the_strategy(strategy):
+    assert group_of(rollout={"strategy": strategy})["Update"]["Canary"] == 2
 
 
 def test_each_dependency_answers_on_port_80_of_its_own_loopback_address_under_its_mesh_name():
