@@ -114,6 +114,11 @@ class Rollout(_Section):
     min_healthy: Duration = Field("3s", description="How long an instance must stay healthy to count as healthy.")
     deadline: Duration = Field("2m", description="Longest time for a new instance to become healthy.")
     drain: Duration = Field("5s", description="Time between deregistering an instance and stopping it.")
+    keep: Duration | None = Field(
+        None,
+        description="How long the old instances stay, without traffic, after the last step, so that `abort` brings them "
+        "back at once; 30s for blue-green and no time at all otherwise when absent.",
+    )
 
 
 class Spec(_Section):
