@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import requests
@@ -23,7 +23,7 @@ _LONGEST_PAGE = 16 * 1024 * 1024
 _LISTENER = "public_listener"
 # A sidecar's whole page has thousands of lines; Envoy picks those whose own names match.
 _WANTED = (
-    rf"^http\.{_LISTENER}\.downstream_rq_([1-5]xx|time)$|^control_plane\.connected_state$|^server\.uptime$"
+    rf"^http\.{_LISTENER}\.downstream_rq_([1-5]xx|time|active)$|^http\.upstream\..*\.config_reload$|^control_plane\.connected_state$|^server\.uptime$"
     r"|^(cluster_manager\.cds|listener_manager\.lds)\.(version|update_success)$"
 )
 _RESOURCES = {"cds": "envoy_cluster_manager_cds", "lds": "envoy_listener_manager_lds"}
@@ -44,7 +44,9 @@ class EnvoySample:
     ``requests`` counts answers by class ("2xx"), ``latency`` is a cumulative histogram that Envoy brings up to date
     only every 5 seconds. ``connected`` says whether Consul guides the sidecar. ``config_updates`` counts the
     configurations taken over, of clusters ("cds") and listeners ("lds"); ``config_versions`` are Envoy's hashes of
-    their versions, which stay the same under Consul. What the page does not hold is empty or None.
+    their versions, which stay the same under Consul. ``active`` requests have come in and are not answered yet.
+    ``route_reloads`` counts, for each service that this sidecar calls, how often it took over new routes (weights
+    among them). What the page does not hold is empty or None.
     """
 
     requests: Mapping[str, int]
@@ -53,6 +55,8 @@ class EnvoySample:
     config_updates: Mapping[str, int]
     config_versions: Mapping[str, int]
     uptime_seconds: int | None
+    active: int | None = None
+    route_reloads: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -103,6 +107,8 @@ def sample_from(metrics: Iterable[Metric]) -> EnvoySample:
     requests_by_class: dict[str, int] = {}
     buckets: dict[float, int] = {}
     gauges: dict[str, int] = {}
+    reloads: dict[str, int] = {}
+    active: int | None = None
     for metric in metrics:
         inbound = metric.labels.get("envoy_http_conn_manager_prefix") == _LISTENER
         if metric.name == "envoy_http_downstream_rq_xx" and inbound:
@@ -111,6 +117,10 @@ def sample_from(metrics: Iterable[Metric]) -> EnvoySample:
         elif metric.name == "envoy_http_downstream_rq_time_bucket" and inbound:
             bound = float(metric.labels["le"])
             buckets[bound] = buckets.get(bound, 0) + metric.count
+        elif metric.name == "envoy_http_downstream_rq_active" and inbound:
+            active = (active or 0) + metric.count
+        elif metric.name.startswith("envoy_http_rds_") and (callee := metric.labels.get("consul_upstream_service")):
+            reloads[callee] = reloads.get(callee, 0) + metric.count
         elif metric.name.startswith(("envoy_control_plane_", "envoy_server_", *_RESOURCES.values())):
             gauges[metric.name] = metric.count
     connected = gauges.get("envoy_control_plane_connected_state")
@@ -121,6 +131,8 @@ def sample_from(metrics: Iterable[Metric]) -> EnvoySample:
         config_updates=_by_resource(gauges, "update_success"),
         config_versions=_by_resource(gauges, "version"),
         uptime_seconds=gauges.get("envoy_server_uptime"),
+        active=active,
+        route_reloads=reloads,
     )
 
 
