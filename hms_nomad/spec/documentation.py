@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hms_nomad.spec.checks import rules
 from hms_nomad.spec.diagnostics import Level
+from hms_nomad.spec.explain import FieldDoc, every_field
 from hms_nomad.spec.loader import examine
 from hms_nomad.spec.registry import Rule
+from hms_nomad.spec.schema import schema_text
 
 _FILE = "receipt.hms.yml"
 _BASE = {
@@ -92,6 +96,85 @@ def _short(line: str) -> str:
     return line if len(line) <= 4 * _LONGEST_LINE else line[:_LONGEST_LINE] + "..."
 
 
+_SPEC_INTRODUCTION = """\
+# The spec: `*.hms.yml`
+
+<!-- Made from the models in hms_nomad/spec/model.py by scripts/spec_docs.py; change the models, then run it again. -->
+
+One file describes one service. This is a whole one:
+
+```yaml
+# yaml-language-server: $schema=docs/hms.schema.json
+name: receipt-svc
+version: 1.0.0
+image: ghcr.io/gov/receipt:1.0
+port: 3000
+routes:
+  - path: /receipt
+    methods: [POST]
+scaling:
+  min: 2        # keep two pods alive
+  max: 10
+```
+
+- `hms-nomad validate` checks files without a cluster; [diagnostics](diagnostics.md) explains the code of each finding.
+- `hms-nomad explain scaling.cpu.high` prints what stands below in the terminal.
+- The [JSON Schema](hms.schema.json) lets editors complete and check while you write.
+- The same as JSON, in a file that ends with `.json`, means the same.
+
+How YAML is read: `true` and `false` are the only booleans, numbers are decimal, and everything else is the text that
+stands there (`yes`, `017`, `12:30`). A version that looks like a number needs quotes (`"1.20"`). Anchors, aliases,
+merge keys and tags are refused, and so is a key given twice. Durations are a number with `ms`, `s`, `m` or `h`.
+"""
+
+
+def spec_page() -> str:
+    """The text of ``docs/spec.md``: every field with its type, default and meaning, a table for each section."""
+    table = {doc.path: doc for doc in every_field()}
+    parts = [_SPEC_INTRODUCTION]
+    for doc in table.values():
+        if doc.children:
+            heading = f"## `{doc.path}`" if doc.path else "## All fields"
+            rows = [_row(table[child]) for child in doc.children]
+            parts.append("\n".join([heading, "", doc.description, "", *_HEAD, *rows, ""]))
+    return "\n".join(parts)
+
+
+_HEAD = ("| field | type | default | meaning |", "|---|---|---|---|")
+
+
+def _row(doc: FieldDoc) -> str:
+    name = doc.path.rpartition(".")[2]
+    default = "**required**" if doc.required else _as_written(doc.default)
+    meaning = doc.description if not doc.children else doc.description.partition(". ")[0].rstrip(".") + "."
+    limits = [limit for limit in doc.limits if doc.type != "duration" and limit not in meaning.lower()]
+    meaning += f" Must be {_joined(limits)}." if limits else ""
+    if doc.examples:
+        meaning += f" Example: {_as_written(doc.examples[0])}."
+    shown = f"[`{name}`](#{_anchor(doc.path)})" if doc.children else f"`{name}`"
+    return f"| {shown} | {doc.type} | {default} | {meaning} |"
+
+
+def _joined(limits: list[str]) -> str:
+    return ", ".join(limits)
+
+
+def _anchor(path: str) -> str:
+    return "".join(char for char in path.lower() if char.isalnum() or char in "-_")
+
+
+def _as_written(value: Any) -> str:
+    if value in (None, [], {}):
+        return ""
+    if isinstance(value, list):
+        return "`[" + ", ".join(str(entry) for entry in value) + "]`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
 def generated() -> dict[str, str]:
     """Every generated file of the documentation by its path in the project."""
-    return {"docs/diagnostics.md": diagnostics_page()}
+    return {
+        "docs/diagnostics.md": diagnostics_page(),
+        "docs/hms.schema.json": schema_text(),
+        "docs/spec.md": spec_page(),
+    }

@@ -27,7 +27,9 @@ class _Section(BaseModel):
 class Route(_Section):
     """One path that the service answers; everything else is refused by the mesh and by the gateway."""
 
-    path: str = Field(description="Path that is answered; starts with a slash.", examples=["/receipt"], pattern=r"^/")
+    path: str = Field(
+        description="Path that is answered; starts with a slash.", examples=["/receipt"], pattern=r"^/", max_length=400
+    )
     match: Literal["exact", "prefix", "regex"] = Field("prefix", description="How the path is compared.")
     methods: tuple[Method, ...] = Field(
         (), description="Methods that are answered; all of them when empty.", examples=[["POST"]]
@@ -78,8 +80,8 @@ class Probe(_Section):
 class Resources(_Section):
     """What one instance reserves."""
 
-    cpu: int = Field(100, ge=1, description="MHz.")
-    memory: int = Field(128, ge=10, description="MiB.")
+    cpu: int = Field(100, ge=1, description="MHz of processor time.")
+    memory: int = Field(128, ge=10, description="MiB of memory.")
     memory_max: int | None = Field(
         None, ge=10, description="MiB up to which the instance may grow where the node allows it."
     )
@@ -116,8 +118,8 @@ class Rollout(_Section):
     drain: Duration = Field("5s", description="Time between deregistering an instance and stopping it.")
     keep: Duration | None = Field(
         None,
-        description="How long the old instances stay, without traffic, after the last step, so that `abort` brings them "
-        "back at once; 30s for blue-green and no time at all otherwise when absent.",
+        description="How long the old instances stay, without traffic, after the last step, so that `abort` brings "
+        "them back at once; 30s for blue-green and no time at all otherwise when absent.",
     )
 
 
@@ -145,7 +147,9 @@ class Spec(_Section):
     allow: tuple[ServiceName, ...] = Field((), description="Services that may call this one without declaring it.")
     mesh: MeshPolicy = Field(MeshPolicy(), description="How callers' sidecars treat requests to this service.")
     rollout: Rollout = Field(Rollout(), description="How traffic moves to a new release.")
-    owner: str | None = Field(None, description="Team that answers for the service; shown in the Nomad UI.")
+    owner: str | None = Field(
+        None, description="Team that answers for the service; shown in the Nomad UI.", max_length=200
+    )
     description: str | None = Field(None, description="What the service does; shown in the Nomad UI.", max_length=1000)
     links: dict[str, str] = Field({}, description="Label and URL of pages for operators; shown in the Nomad UI.")
     nomad: dict[str, Any] = Field(

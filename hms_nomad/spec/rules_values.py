@@ -319,3 +319,5 @@ def _durations(spec: Spec) -> Iterator[tuple[Path, str, bool]]:
     yield ("rollout", "deadline"), spec.rollout.deadline, False
     if spec.rollout.p99 is not None:
         yield ("rollout", "p99"), spec.rollout.p99, False
+    if spec.rollout.keep is not None:
+        yield ("rollout", "keep"), spec.rollout.keep, True
