@@ -57,7 +57,7 @@ _INVALID = re.compile(
     r"|does not (exist|permit|match)|cannot |can't |could not parse|duplicate|exceeds?\b|too (long|large|many)"
     r"|conflicts with|not permitted|errors? occurred|reserved|should (not )?|contains|has no |unlicensed|enterprise"
     r"|not enabled|denied by|disallowed|failed validation|validation failed|malformed|expected|empty|references|"
-    r"protocol|already exists|no such|not found|is not a |unpermitted|did not provide|no canaries",
+    r"protocol|already exists|no such|not found|is not a |unpermitted|did not provide|task not running",
     re.IGNORECASE,
 )
 _RPC_PREFIX = re.compile(r"^(rpc error( making call)?:\s*)+", re.IGNORECASE)

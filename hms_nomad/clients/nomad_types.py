@@ -221,7 +221,10 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """An instance on a node. ``ports`` by label are filled by reading one allocation; lists leave them out."""
+    """An instance on a node.
+
+    ``ports`` by label and ``previous_allocation``, which it replaces, are filled by reading one; lists leave them out.
+    """
 
     id: str
     name: str

@@ -6,6 +6,7 @@ whatever a library passes. Nothing is read from the environment: no proxies, no 
 
 from __future__ import annotations
 
+import http.client
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,14 @@ from typing import Any, TypeVar
 import requests
 import tenacity
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import (
+    HTTPError,
+    IncompleteRead,
+    InvalidChunkLength,
+    NameResolutionError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
 
 from hms_nomad.clients.classify import Request, classify, lost_answer, not_sent
 from hms_nomad.clients.connection import Connection
@@ -28,6 +36,7 @@ _FIRST_BACKOFF_SECONDS = 0.2
 _LONGEST_BACKOFF_SECONDS = 5.0
 _LONGEST_ERROR_BODY = 65536
 _CONNECTIONS = 16
+_CUT_SHORT = (http.client.IncompleteRead, IncompleteRead, InvalidChunkLength)
 _BROKEN = (
     requests.exceptions.ConnectionError,
     requests.exceptions.ChunkedEncodingError,
@@ -258,6 +267,8 @@ def _innermost(error: BaseException) -> str:
     """The operating system's or OpenSSL's own words, without the layers of library names around them."""
     seen: BaseException = error
     for _ in range(10):
+        if isinstance(seen, _CUT_SHORT):
+            return "the answer was cut short"
         inner = getattr(seen, "reason", None)
         nested = [inner, *seen.args, seen.__cause__, seen.__context__]
         below = next((found for found in nested if isinstance(found, BaseException) and found is not seen), None)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hms_nomad.clients.nomad import NomadClient
 from tests.contract.consul_server import Consul, consul_anyhow, consul_process
+from tests.contract.jobs import Jobs, jobs_of
 from tests.contract.nomad_server import Nomad, nomad_agent, nomad_with_acls, nomad_without_leader
 from tests.contract.vault_server import Vault, new_vault, vault_anyhow, vault_process
 
@@ -38,6 +40,21 @@ def nomad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
     """A Nomad server and client that runs shell commands."""
     with nomad_agent(_directory(tmp_path_factory, "nomad")) as server:
         yield server
+
+
+@pytest.fixture
+def client(nomad: Nomad) -> Iterator[NomadClient]:
+    """A client of the Nomad that runs shell commands."""
+    client = nomad.client()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def jobs(client: NomadClient) -> Iterator[Jobs]:
+    """Jobs that are purged after the test."""
+    with jobs_of(client) as jobs:
+        yield jobs
 
 
 @pytest.fixture(scope="session")

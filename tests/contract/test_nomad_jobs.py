@@ -2,55 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from hms_nomad.clients.errors import ConflictError, InvalidRequestError, NotFoundError
 from hms_nomad.clients.nomad import NomadClient
-from hms_nomad.clients.nomad_types import Allocation, Deployment
+from tests.contract.jobs import Jobs
 from tests.contract.nomad_server import Nomad, job
 from tests.waiting import eventually
-
-
-@pytest.fixture
-def client(nomad: Nomad) -> Iterator[NomadClient]:
-    client = nomad.client()
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def stopping(client: NomadClient) -> Iterator[Any]:
-    """Job structs whose jobs are purged after the test."""
-    used: list[str] = []
-
-    def make(job_id: str, *args: Any, **fields: Any) -> dict[str, Any]:
-        used.append(job_id)
-        return job(job_id, *args, **fields)
-
-    yield make
-    for job_id in used:
-        client.stop_job(job_id, purge=True)
-
-
-def _settled(client: NomadClient, job_id: str, version: int = 0) -> Deployment:
-    def newest() -> Deployment | None:
-        return next((found for found in client.job_deployments(job_id) if found.job_version == version), None)
-
-    found = eventually(newest, lambda deployment: deployment is not None and deployment.done)
-    assert found is not None
-    return found
-
-
-def _running(client: NomadClient, job_id: str) -> Allocation:
-    def first() -> Allocation | None:
-        return next((found for found in client.job_allocations(job_id).value if found.client_status == "running"), None)
-
-    found = eventually(first, lambda allocation: allocation is not None)
-    assert found is not None
-    return found
 
 
 @pytest.mark.contract("NomadClient.leader", "NomadClient.version")
@@ -104,8 +64,8 @@ def test_a_job_of_another_namespace_is_not_seen(nomad: Nomad, client: NomadClien
 
 
 @pytest.mark.contract("NomadClient.register_job", "NomadClient.read_job", "NomadClient.list_jobs")
-def test_a_job_is_read_as_it_was_registered(client: NomadClient, stopping: Any) -> None:
-    body = {**stopping("as-registered"), "Meta": {"managed-by": "hms-nomad", "odd": "ü\n$(x) %2F"}}
+def test_a_job_is_read_as_it_was_registered(client: NomadClient, jobs: Jobs) -> None:
+    body = {**jobs.struct("as-registered"), "Meta": {"managed-by": "hms-nomad", "odd": "ü\n$(x) %2F"}}
 
     registration = client.register_job(body, modify_index=0)
 
@@ -124,8 +84,8 @@ def test_a_job_is_read_as_it_was_registered(client: NomadClient, stopping: Any) 
 
 
 @pytest.mark.contract("NomadClient.register_job")
-def test_index_0_creates_and_a_stale_index_loses(client: NomadClient, stopping: Any) -> None:
-    first = client.register_job(stopping("cas"), modify_index=0)
+def test_index_0_creates_and_a_stale_index_loses(client: NomadClient, jobs: Jobs) -> None:
+    first = client.register_job(jobs.struct("cas"), modify_index=0)
 
     with pytest.raises(ConflictError):
         client.register_job(job("cas"), modify_index=0)
@@ -145,8 +105,8 @@ def test_an_index_of_a_job_that_is_not_there_loses(client: NomadClient) -> None:
 
 
 @pytest.mark.contract("NomadClient.register_job")
-def test_the_source_of_a_job_is_never_submitted(nomad: Nomad, client: NomadClient, stopping: Any) -> None:
-    client.register_job(stopping("no-source"), modify_index=0)
+def test_the_source_of_a_job_is_never_submitted(nomad: Nomad, client: NomadClient, jobs: Jobs) -> None:
+    client.register_job(jobs.struct("no-source"), modify_index=0)
 
     with pytest.raises(OSError, match="404"):
         nomad.http("GET", "/v1/job/no-source/submission?version=0")
@@ -184,15 +144,15 @@ def test_a_doubtful_job_is_judged_with_a_warning(client: NomadClient) -> None:
 
 
 @pytest.mark.contract("NomadClient.plan_job", "NomadClient.register_job")
-def test_a_plan_counts_what_would_happen(client: NomadClient, stopping: Any) -> None:
+def test_a_plan_counts_what_would_happen(client: NomadClient, jobs: Jobs) -> None:
     new = client.plan_job(job("planned", Count=3))
     assert new.updates["main"]["Place"] == 3
     assert new.failed == {}
     assert new.modify_index == 0
     assert client.read_job("planned") is None
 
-    registration = client.register_job(stopping("planned"), modify_index=0)
-    _settled(client, "planned")
+    registration = client.register_job(jobs.struct("planned"), modify_index=0)
+    jobs.settled("planned")
     changed = client.plan_job(job("planned", "while :; do sleep 1; done"))
 
     assert changed.updates["main"]["DestructiveUpdate"] == 1
@@ -219,8 +179,8 @@ def test_a_plan_says_why_a_group_finds_no_node(client: NomadClient) -> None:
 
 
 @pytest.mark.contract("NomadClient.read_evaluation")
-def test_an_evaluation_ends_with_its_deployment_or_its_failure(client: NomadClient, stopping: Any) -> None:
-    registration = client.register_job(stopping("evaluated"), modify_index=0)
+def test_an_evaluation_ends_with_its_deployment_or_its_failure(client: NomadClient, jobs: Jobs) -> None:
+    registration = client.register_job(jobs.struct("evaluated"), modify_index=0)
     evaluation = client.read_evaluation(registration.eval_id)
     while evaluation.status == "pending":
         evaluation = client.read_evaluation(registration.eval_id, evaluation.index, wait=30)
@@ -233,7 +193,7 @@ def test_an_evaluation_ends_with_its_deployment_or_its_failure(client: NomadClie
     assert evaluation.deployment_id == client.job_deployments("evaluated")[0].id
     assert evaluation.failed == {}
 
-    hungry = stopping("evaluated-hungry")
+    hungry = jobs.struct("evaluated-hungry")
     hungry["TaskGroups"][0]["Tasks"][0]["Resources"] = {"CPU": 20, "MemoryMB": 10_000_000}
     registration = client.register_job(hungry, modify_index=0)
     evaluation = eventually(
@@ -246,8 +206,8 @@ def test_an_evaluation_ends_with_its_deployment_or_its_failure(client: NomadClie
 
 
 @pytest.mark.contract("NomadClient.job_versions", "NomadClient.revert_job")
-def test_a_job_goes_back_to_an_older_version(client: NomadClient, stopping: Any) -> None:
-    first = client.register_job(stopping("reverted"), modify_index=0)
+def test_a_job_goes_back_to_an_older_version(client: NomadClient, jobs: Jobs) -> None:
+    first = client.register_job(jobs.struct("reverted"), modify_index=0)
     client.register_job({**job("reverted"), "Priority": 60}, modify_index=first.modify_index)
     assert [found.version for found in client.job_versions("reverted")] == [1, 0]
     assert client.job_versions("no-such-job") == ()
@@ -270,8 +230,8 @@ def test_a_job_goes_back_to_an_older_version(client: NomadClient, stopping: Any)
 
 
 @pytest.mark.contract("NomadClient.tag_version", "NomadClient.untag_version", "NomadClient.job_versions")
-def test_a_version_has_a_name_until_it_is_taken_away(client: NomadClient, stopping: Any) -> None:
-    first = client.register_job(stopping("tagged"), modify_index=0)
+def test_a_version_has_a_name_until_it_is_taken_away(client: NomadClient, jobs: Jobs) -> None:
+    first = client.register_job(jobs.struct("tagged"), modify_index=0)
     client.register_job({**job("tagged"), "Priority": 60}, modify_index=first.modify_index)
 
     client.tag_version("tagged", 0, "r-1", "the good one")
@@ -302,10 +262,10 @@ def test_a_stopped_job_is_remembered_until_it_is_purged(client: NomadClient) -> 
 
 
 @pytest.mark.contract("NomadClient.scale_job", "NomadClient.scale_status", "NomadClient.scaling_policies")
-def test_a_group_is_scaled_within_its_bounds(client: NomadClient, stopping: Any) -> None:
+def test_a_group_is_scaled_within_its_bounds(client: NomadClient, jobs: Jobs) -> None:
     scaling = {"Min": 0, "Max": 3, "Enabled": True, "Policy": {"cooldown": "1m"}}
-    client.register_job(stopping("scaled", Scaling=scaling), modify_index=0)
-    _settled(client, "scaled")
+    client.register_job(jobs.struct("scaled", Scaling=scaling), modify_index=0)
+    jobs.settled("scaled")
 
     registration = client.scale_job("scaled", "main", 2, "more load")
 
@@ -322,7 +282,7 @@ def test_a_group_is_scaled_within_its_bounds(client: NomadClient, stopping: Any)
     assert policy in client.scaling_policies()
     assert client.scaling_policies("no-such-job") == ()
     assert client.scale_status("no-such-job") is None
-    _settled(client, "scaled", version=1)
+    jobs.settled("scaled", version=1)
     with pytest.raises(InvalidRequestError, match="maximum"):
         client.scale_job("scaled", "main", 4, "too much")
     with pytest.raises(InvalidRequestError, match="does not exist"):
@@ -332,19 +292,19 @@ def test_a_group_is_scaled_within_its_bounds(client: NomadClient, stopping: Any)
 
 
 @pytest.mark.contract("NomadClient.scale_job")
-def test_a_job_is_not_scaled_during_its_deployment(client: NomadClient, stopping: Any) -> None:
-    body = stopping("deploying")
+def test_a_job_is_not_scaled_during_its_deployment(client: NomadClient, jobs: Jobs) -> None:
+    body = jobs.struct("deploying")
     body["Update"]["MinHealthyTime"] = 200_000_000_000
     client.register_job(body, modify_index=0)
-    eventually(lambda: client.job_deployments("deploying"))
+    jobs.deployment("deploying")
 
     with pytest.raises(ConflictError, match="active deployment"):
         client.scale_job("deploying", "main", 2, "too early")
 
 
 @pytest.mark.contract("NomadClient.dispatch_job")
-def test_a_parameterized_job_runs_once_for_each_token(client: NomadClient, stopping: Any) -> None:
-    body = stopping("dispatched", 'echo "$NOMAD_META_who: $(cat local/in)"')
+def test_a_parameterized_job_runs_once_for_each_token(client: NomadClient, jobs: Jobs) -> None:
+    body = jobs.struct("dispatched", 'echo "$NOMAD_META_who: $(cat local/in)"')
     body |= {"Type": "batch", "ParameterizedJob": {"Payload": "optional", "MetaRequired": ["who"]}, "Update": None}
     body["TaskGroups"][0]["Tasks"][0]["DispatchPayload"] = {"File": "in"}
     client.register_job(body, modify_index=0)
@@ -358,10 +318,8 @@ def test_a_parameterized_job_runs_once_for_each_token(client: NomadClient, stopp
     child = client.read_job(first.job_id)
     assert child is not None
     assert child.meta == {"who": "tax-team"}
-    allocation = eventually(
-        lambda: client.job_allocations(first.job_id).value, lambda found: bool(found) and found[0].done
-    )[0]
-    assert list(client.logs(allocation.id, "work")) == ["tax-team: hello"]
+    allocation = jobs.started(first.job_id)
+    assert list(client.logs(allocation.id, "work", follow=True)) == ["tax-team: hello"]
     with pytest.raises(InvalidRequestError, match="who"):
         client.dispatch_job("dispatched", {})
     with pytest.raises(InvalidRequestError, match="unpermitted"):
@@ -369,8 +327,8 @@ def test_a_parameterized_job_runs_once_for_each_token(client: NomadClient, stopp
 
 
 @pytest.mark.contract("NomadClient.dispatch_job")
-def test_other_jobs_cannot_be_dispatched(client: NomadClient, stopping: Any) -> None:
-    client.register_job(stopping("plain"), modify_index=0)
+def test_other_jobs_cannot_be_dispatched(client: NomadClient, jobs: Jobs) -> None:
+    client.register_job(jobs.struct("plain"), modify_index=0)
 
     with pytest.raises(InvalidRequestError, match="parameterized"):
         client.dispatch_job("plain", {})
@@ -387,8 +345,8 @@ def test_an_id_that_would_ask_another_endpoint_is_refused(client: NomadClient, j
 
 @pytest.mark.contract("NomadClient.read_job", "NomadClient.register_job")
 @pytest.mark.parametrize("job_id", ["with/slash", "odd-%2F", "ask?x=y", "hash#x"])
-def test_an_id_with_odd_signs_is_that_job_and_no_other(client: NomadClient, stopping: Any, job_id: str) -> None:
-    client.register_job(stopping(job_id), modify_index=0)
+def test_an_id_with_odd_signs_is_that_job_and_no_other(client: NomadClient, jobs: Jobs, job_id: str) -> None:
+    client.register_job(jobs.struct(job_id), modify_index=0)
 
     stored = client.read_job(job_id)
 

@@ -1,0 +1,249 @@
+"""Allocations and deployments of a real Nomad: what runs, how it is, and how a rollout goes on."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+import pytest
+
+from hms_nomad.clients.errors import ConflictError, InvalidRequestError, NotFoundError
+from hms_nomad.clients.nomad import NomadClient
+from tests.contract.jobs import Jobs
+from tests.contract.nomad_server import FOREVER, job
+from tests.waiting import eventually
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
+CANARY = {"Canary": 1, "MaxParallel": 1, "MinHealthyTime": 10_000_000, "HealthCheck": "task_states"}
+
+
+def _canary_job(job_id: str, script: str = FOREVER) -> dict[str, Any]:
+    return {**job(job_id, script), "Update": CANARY}
+
+
+@pytest.mark.contract("NomadClient.job_allocations", "NomadClient.read_allocation")
+def test_an_instance_has_a_place_a_version_and_task_states(client: NomadClient, jobs: Jobs) -> None:
+    networks = [{"DynamicPorts": [{"Label": "http", "To": 0}]}]
+    listed = jobs.run("placed", Networks=networks)
+
+    whole = client.read_allocation(listed.id)
+
+    (node,) = client.ready_nodes()
+    assert (whole.job_id, whole.group, whole.job_version) == ("placed", "main", 0)
+    assert (whole.node_id, whole.node_name, whole.name) == (node.id, "contract", "placed.main[0]")
+    assert (whole.client_status, whole.desired_status, whole.done) == ("running", "run", False)
+    assert (whole.tasks["work"].state, whole.tasks["work"].failed) == ("running", False)
+    assert [event.type for event in whole.tasks["work"].events][-1] == "Started"
+    assert all(event.time_ns > 0 for event in whole.tasks["work"].events)
+    port = whole.ports["http"]
+    assert port.value > 0
+    assert port.host_ip
+    assert listed.ports == {}
+    assert client.job_allocations("no-such-job").value == ()
+    with pytest.raises(NotFoundError):
+        client.read_allocation(NOBODY)
+
+
+@pytest.mark.contract("NomadClient.job_allocations")
+def test_the_list_of_instances_waits_for_news(client: NomadClient, jobs: Jobs) -> None:
+    jobs.run("awaited")
+    jobs.settled("awaited")
+    before = client.job_allocations("awaited")
+    answers: list[Any] = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(client.job_allocations("awaited", index=before.index, wait=60))
+    )
+    waiting.start()
+    client.stop_allocation(before.value[0].id)
+    waiting.join(60)
+
+    (after,) = answers
+    assert after.index > before.index
+    assert after.value != before.value
+    quiet = client.job_allocations("no-such-job", index=after.index, wait=0.2)
+    assert quiet.value == ()
+
+
+@pytest.mark.contract("NomadClient.job_allocations", "NomadClient.logs")
+def test_a_task_that_fails_says_why(client: NomadClient, jobs: Jobs) -> None:
+    jobs.run("failing", "echo cannot go on >&2; exit 3")
+
+    failed = eventually(lambda: client.job_allocations("failing").value[0], lambda found: found.done)
+
+    assert failed.client_status == "failed"
+    assert failed.tasks["work"].failed
+    ended = next(event for event in failed.tasks["work"].events if event.type == "Terminated")
+    assert ended.details["exit_code"] == "3"
+    assert "Exit Code: 3" in ended.message
+    assert list(client.logs(failed.id, "work", "stderr")) == ["cannot go on"]
+
+
+@pytest.mark.contract("NomadClient.stop_allocation")
+def test_a_stopped_instance_is_replaced(client: NomadClient, jobs: Jobs) -> None:
+    first = jobs.run("replaced")
+
+    eval_id = client.stop_allocation(first.id)
+
+    assert client.read_evaluation(eval_id).triggered_by == "alloc-stop"
+    replacement = eventually(
+        lambda: next((one for one in client.job_allocations("replaced").value if one.id != first.id), None)
+    )
+    assert replacement is not None
+    assert client.read_allocation(replacement.id).previous_allocation == first.id
+    with pytest.raises(NotFoundError):
+        client.stop_allocation(NOBODY)
+
+
+@pytest.mark.contract("NomadClient.restart_allocation", "NomadClient.read_allocation")
+def test_a_task_is_restarted_in_its_place(client: NomadClient, jobs: Jobs) -> None:
+    allocation = jobs.run("restarted")
+
+    for restarts, task in ((1, ""), (2, "work")):
+        client.restart_allocation(allocation.id, task)
+        eventually(
+            lambda: client.read_allocation(allocation.id).tasks["work"],
+            lambda found, restarts=restarts: (found.state, found.restarts) == ("running", restarts),
+        )
+
+    with pytest.raises(NotFoundError):
+        client.restart_allocation(allocation.id, "no-such-task")
+    with pytest.raises(NotFoundError):
+        client.restart_allocation(NOBODY)
+
+
+@pytest.mark.contract("NomadClient.signal_allocation", "NomadClient.logs")
+def test_a_task_gets_a_signal(client: NomadClient, jobs: Jobs) -> None:
+    allocation = jobs.run(
+        "signalled", "trap 'echo usr1' USR1; trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done"
+    )
+    eventually(lambda: list(client.logs(allocation.id, "work")), lambda lines: lines == ["up"])
+
+    client.signal_allocation(allocation.id, signal.SIGUSR1.name, "work")
+    eventually(lambda: list(client.logs(allocation.id, "work")), lambda lines: lines == ["up", "usr1"])
+    client.signal_allocation(allocation.id, "SIGUSR1")
+    eventually(lambda: list(client.logs(allocation.id, "work")), lambda lines: lines == ["up", "usr1", "usr1"])
+
+    with pytest.raises(InvalidRequestError, match="SIGNOPE is no signal"):
+        client.signal_allocation(allocation.id, "SIGNOPE")
+    with pytest.raises(NotFoundError):
+        client.signal_allocation(allocation.id, "SIGUSR1", "no-such-task")
+
+
+@pytest.mark.contract("NomadClient.allocation_stats")
+def test_an_instance_uses_memory_and_time(client: NomadClient, jobs: Jobs) -> None:
+    allocation = jobs.run("measured", "while :; do :; done")
+
+    stats = eventually(lambda: client.allocation_stats(allocation.id), lambda found: found.cpu_percent > 0)
+
+    assert stats.memory_bytes > 0
+    assert stats.cpu_ticks > 0
+    with pytest.raises(NotFoundError):
+        client.allocation_stats(NOBODY)
+
+
+@pytest.mark.contract("NomadClient.allocation_checks")
+def test_nomads_own_checks_tell_success_from_failure(client: NomadClient, jobs: Jobs) -> None:
+    port = client.address.rpartition(":")[2]
+    checks = [
+        {"Name": name, "Type": "http", "Path": path, "Interval": 1_000_000_000, "Timeout": 1_000_000_000}
+        for name, path in (("leader", "/v1/status/leader"), ("nothing", "/no-such-page"))
+    ]
+    service = {"Name": "checked", "Provider": "nomad", "Address": "127.0.0.1", "PortLabel": port, "Checks": checks}
+    allocation = jobs.run("checked", Services=[service])
+
+    found = eventually(
+        lambda: {check.name: check for check in client.allocation_checks(allocation.id)},
+        lambda found: {check.status for check in found.values()} == {"success", "failure"},
+    )
+
+    assert found["leader"].status == "success"
+    assert (found["leader"].group, found["leader"].service) == ("checked.main[0]", "checked")
+    assert found["nothing"].status == "failure"
+    with pytest.raises(NotFoundError):
+        client.allocation_checks(NOBODY)
+
+
+@pytest.mark.contract("NomadClient.job_deployments", "NomadClient.read_deployment")
+def test_a_deployment_is_followed_to_its_end(client: NomadClient, jobs: Jobs) -> None:
+    registration = client.register_job(jobs.struct("followed"), modify_index=0)
+    deployment = jobs.deployment("followed")
+    snapshot = client.read_deployment(deployment.id)
+    statuses = [snapshot.value.status]
+    while not snapshot.value.done:
+        snapshot = client.read_deployment(deployment.id, snapshot.index, wait=30)
+        statuses.append(snapshot.value.status)
+
+    ended = snapshot.value
+    assert (statuses[-1], ended.job_id, ended.job_version) == ("successful", "followed", 0)
+    assert ended.job_modify_index == registration.modify_index
+    assert ended.status_description
+    assert (ended.groups["main"].desired_total, ended.groups["main"].placed, ended.groups["main"].healthy) == (1, 1, 1)
+    assert client.job_deployments("no-such-job") == ()
+    with pytest.raises(NotFoundError):
+        client.read_deployment(NOBODY)
+
+
+@pytest.mark.contract("NomadClient.promote_deployment", "NomadClient.read_deployment")
+def test_canaries_wait_for_their_promotion(client: NomadClient, jobs: Jobs) -> None:
+    jobs.struct("promoted")
+    first = client.register_job(_canary_job("promoted"), modify_index=0)
+    jobs.settled("promoted")
+    client.register_job(_canary_job("promoted", f": two; {FOREVER}"), modify_index=first.modify_index)
+    deployment = jobs.deployment("promoted", version=1)
+
+    waiting = eventually(
+        lambda: client.read_deployment(deployment.id).value, lambda found: found.groups["main"].healthy == 1
+    )
+    group = waiting.groups["main"]
+    assert (group.desired_canaries, group.promoted, waiting.done) == (1, False, False)
+    (canary,) = group.placed_canaries
+    allocation = client.read_allocation(canary)
+    assert (allocation.canary, allocation.healthy, allocation.job_version) == (True, True, 1)
+
+    assert client.promote_deployment(deployment.id)
+
+    ended = jobs.settled("promoted", version=1)
+    assert (ended.status, ended.groups["main"].promoted) == ("successful", True)
+    with pytest.raises(ConflictError):
+        client.promote_deployment(deployment.id)
+    with pytest.raises(NotFoundError):
+        client.promote_deployment(NOBODY)
+
+
+@pytest.mark.contract("NomadClient.promote_deployment")
+def test_what_is_not_ready_is_not_promoted(client: NomadClient, jobs: Jobs) -> None:
+    jobs.struct("unready")
+    slow = {**CANARY, "MinHealthyTime": 200_000_000_000}
+    first = client.register_job({**job("unready"), "Update": CANARY}, modify_index=0)
+    jobs.settled("unready")
+    client.register_job({**job("unready", f": two; {FOREVER}"), "Update": slow}, modify_index=first.modify_index)
+    jobs.started("unready", version=1)
+
+    with pytest.raises(InvalidRequestError, match="healthy"):
+        client.promote_deployment(jobs.deployment("unready", version=1).id)
+
+
+@pytest.mark.contract("NomadClient.fail_deployment", "NomadClient.pause_deployment", "NomadClient.read_deployment")
+def test_a_deployment_is_paused_resumed_and_failed(client: NomadClient, jobs: Jobs) -> None:
+    jobs.struct("stopped-rollout")
+    reverting = {**CANARY, "AutoRevert": True}
+    first = client.register_job({**job("stopped-rollout"), "Update": reverting}, modify_index=0)
+    jobs.settled("stopped-rollout")
+    second = {**job("stopped-rollout", f": two; {FOREVER}"), "Update": reverting}
+    client.register_job(second, modify_index=first.modify_index)
+    deployment = jobs.deployment("stopped-rollout", version=1)
+    assert deployment.groups["main"].auto_revert
+
+    client.pause_deployment(deployment.id, paused=True)
+    assert client.read_deployment(deployment.id).value.status == "paused"
+    client.pause_deployment(deployment.id, paused=False)
+    assert client.read_deployment(deployment.id).value.status == "running"
+    assert client.fail_deployment(deployment.id)
+
+    assert client.read_deployment(deployment.id).value.status == "failed"
+    for write in (client.fail_deployment, lambda found: client.pause_deployment(found, paused=True)):
+        with pytest.raises(ConflictError):
+            write(deployment.id)
+        with pytest.raises(NotFoundError):
+            write(NOBODY)
