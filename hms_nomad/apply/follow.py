@@ -119,7 +119,8 @@ class _Watch:
     def look(self) -> Deployment:
         self._deployment = self._nomad.read_deployment(self._deployment.id).value
         for allocation in self._nomad.job_allocations(self._deployment.job_id).value:
-            if allocation.deployment_id == self._deployment.id:
+            # The list of a job's allocations does not say which deployment they belong to.
+            if allocation.job_version == self._deployment.job_version:
                 self._report_allocation(allocation)
         if self._is_new("deployment", self.summary()):
             self._report(Event("deployment", f"deployment is {self.summary()}", self._facts()))
