@@ -24,6 +24,15 @@ from hms_nomad.spec.model import Spec
 _SECOND = 1_000_000_000
 _PROCESS_DRIVERS = frozenset({"exec", "raw_exec"})
 
+# An instance that dies is deregistered some seconds later; until then only the callers' own experience can keep requests
+# away from it. Half of the instances at most are left out, so that an error of the service itself cannot empty it.
+_PASSIVE_HEALTH_CHECK = {
+    "interval": 1 * _SECOND,
+    "max_failures": 3,
+    "max_ejection_percent": 50,
+    "base_ejection_time": 5 * _SECOND,
+}
+
 
 def group_service(spec: Spec, platform: Platform) -> dict[str, Any]:
     """The group's service block (Nomad API, job JSON, ``Services``), still without release and digest in its meta.
@@ -79,7 +88,7 @@ def upstreams(spec: Spec) -> list[dict[str, Any]]:
             "DestinationType": "service",
             "LocalBindAddress": address,
             "LocalBindPort": upstream_port(),
-            "Config": {"protocol": "http"},
+            "Config": {"protocol": "http", "passive_health_check": _PASSIVE_HEALTH_CHECK},
         }
         for name, address in upstream_addresses(spec.uses).items()
     ]

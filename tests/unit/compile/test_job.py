@@ -93,6 +93,13 @@ def test_each_dependency_answers_on_port_80_of_its_own_loopback_address_under_it
     assert task["Env"]["HMS_TAX_SVC_URL"] == "http://tax-svc.mesh"
 
 
+def test_callers_leave_out_an_instance_that_keeps_failing_but_never_all_of_them():
+    proxy = group_of(uses=["tax-svc"])["Services"][0]["Connect"]["SidecarService"]["Proxy"]
+    check = proxy["Upstreams"][0]["Config"]["passive_health_check"]
+    assert check["max_failures"] == 3
+    assert check["max_ejection_percent"] == 50
+
+
 def test_a_command_runs_without_a_container_and_gets_addresses_instead_of_names():
     task = group_of(image=None, command=["python3", "app.py"], uses=["tax-svc"])["Tasks"][0]
     assert task["Driver"] == "exec"
