@@ -42,6 +42,7 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry("hms_nomad.cli.status", "Show what runs, and what is wrong with it.", LOOKING),
     "logs": Entry("hms_nomad.cli.logs", "Show what the instances of a service write.", LOOKING),
     "registry": Entry("hms_nomad.cli.registry", "Look up where services live.", LOOKING),
+    "dev": Entry("hms_nomad.cli.dev", "Run a whole platform on this machine, for development.", MACHINE),
     "context": Entry("hms_nomad.cli.context", "Choose the cluster that commands talk to.", MACHINE),
 }
 

@@ -66,7 +66,7 @@ def _confirmed(plan: workflow.StopPlan) -> bool:
 def _lines(printer: Printer, outcome: workflow.StopOutcome) -> Iterator[str]:
     tick = printer.style("✓", "green")
     if not outcome.changed:
-        yield f"{tick} {outcome.service} is stopped already: nothing to do"
+        yield f"{tick} {outcome.service} does not run and has no entries: nothing to do"
     else:
         yield f"{tick} {outcome.service} stopped{' and forgotten' if outcome.purged else ''}"
     if outcome.callers and outcome.changed:

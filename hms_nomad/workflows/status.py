@@ -9,14 +9,29 @@ from typing import Any
 
 from hms_nomad.clients.consul_types import Check, Instance
 from hms_nomad.clients.errors import NotFoundError, ServerError
-from hms_nomad.clients.nomad_types import Allocation, Deployment, Job, TaskState
+from hms_nomad.clients.nomad_types import Allocation, Deployment, Job, TaskEvent, TaskState
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.plan.change import ForeignObjectError
 from hms_nomad.workflows.fleet import our_jobs, side_by_side
 from hms_nomad.workflows.session import Session
 
 _SIDECAR = "-sidecar-proxy"
+_SIDECAR_TASK = "connect-proxy-"
 _PASSING = "passing"
+_CONSEQUENCES = frozenset(
+    {
+        "Alloc Unhealthy",
+        "Killed",
+        "Killing",
+        "Leader Task Dead",
+        "Not Restarting",
+        "Received",
+        "Restarting",
+        "Sibling Task Failed",
+        "Started",
+        "Task Setup",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,26 +240,32 @@ def _checks(registered: Instance | None, sidecar: Instance | None) -> list[Check
 
 
 def _sidecar_task(allocation: Allocation) -> str:
-    return next((state.state for name, state in allocation.tasks.items() if name.startswith("connect-proxy-")), "")
+    return next((state.state for name, state in allocation.tasks.items() if name.startswith(_SIDECAR_TASK)), "")
 
 
 def _why(allocation: Allocation, checks: Iterable[Check]) -> str:
     """The most telling reason: a task in trouble, a check that fails, or that it has only just begun."""
-    for name, task in sorted(allocation.tasks.items(), key=lambda item: item[0].startswith("connect-proxy-")):
-        if task.failed or task.state == "dead" or (task.restarts and task.state == "pending"):
-            return f"task {name} {_last_event(task)}"
+    tasks = sorted(allocation.tasks.items(), key=lambda item: item[0].startswith(_SIDECAR_TASK))
+    troubled = [(name, task) for name, task in tasks if task.failed or task.state == "dead" or task.restarts]
+    # A task that was stopped because the other one failed says nothing of the cause.
+    for name, task in sorted(troubled, key=lambda item: not _telling(item[1])):
+        return f"task {name}: {_last_event(task)}"
     for check in checks:
         if check.status != _PASSING:
             return f"check {check.name!r} is {check.status}: {' '.join(check.output.split())}".rstrip(": ")
-    for name, task in allocation.tasks.items():
+    for name, task in tasks:
         if task.state == "pending":
-            return f"task {name} has not started: {_last_event(task)}".rstrip(": ")
+            return f"task {name} has not started: {_last_event(task)}"
     return f"the allocation is {allocation.client_status} and not registered in Consul"
 
 
+def _telling(task: TaskState) -> list[TaskEvent]:
+    """The events that name a cause."""
+    return [event for event in task.events if event.type not in _CONSEQUENCES]
+
+
 def _last_event(task: TaskState) -> str:
-    telling = [event for event in task.events if event.type not in ("Restarting", "Not Restarting", "Killing")]
-    last = next(iter(reversed(telling or list(task.events))), None)
+    last = next(iter(reversed(_telling(task) or list(task.events))), None)
     return f"{last.type}: {last.message}".rstrip(": ") if last else task.state
 
 

@@ -115,12 +115,15 @@ def stop(session: Session, name: str, options: StopOptions, report: Report) -> S
         report(event)
 
     _remove(session, plan, options, noted, routes=True)
-    if plan.runs or plan.forgets:
-        session.nomad.stop_job(name, purge=options.purge)
-        how = "stopped and forgotten" if options.purge else "stopped"
-        noted(Event("apply", f"job {name} {how}", {"kind": "job", "name": name, "action": "delete"}))
+    if plan.runs:
+        session.nomad.stop_job(name)
+        noted(_done(name, "stopped"))
     if not plan.empty:
         _await_end(session, name, deadline, report)
+    if plan.forgets:
+        # Only now: Nomad lists no instances of a job that it has forgotten.
+        session.nomad.stop_job(name, purge=True)
+        noted(_done(name, "forgotten"))
     _remove(session, plan, options, noted, routes=False)
     return StopOutcome(
         service=name,
@@ -130,6 +133,10 @@ def stop(session: Session, name: str, options: StopOptions, report: Report) -> S
         callers=plan.callers,
         foreign=plan.foreign,
     )
+
+
+def _done(name: str, word: str) -> Event:
+    return Event("apply", f"job {name} {word}", {"kind": "job", "name": name, "action": "delete"})
 
 
 def _remove(session: Session, plan: StopPlan, options: StopOptions, report: Report, *, routes: bool) -> None:
