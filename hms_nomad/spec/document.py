@@ -54,7 +54,8 @@ class Document:
     """Plain data with positions.
 
     ``written`` holds scalars as they stand in the text; ``broken`` the paths whose value is not known because of a
-    problem that is listed; ``complete`` is False when the text could not be read to its end.
+    problem that is listed; ``complete`` is False when the text could not be read to its end. ``moved`` says which paths
+    come from elsewhere in the text, ``references`` which variables a value was made of.
     """
 
     data: Any = None
@@ -64,16 +65,32 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     broken: set[Path] = field(default_factory=set)
     complete: bool = True
+    moved: dict[Path, Path] = field(default_factory=dict)
+    references: dict[Path, tuple[str, ...]] = field(default_factory=dict)
 
     def mark(self, path: Path, *, key: bool = False) -> Mark:
         """The place of a value (or of its key), or of the nearest part of the document around it."""
-        if key and path in self.keys:
-            return self.keys[path]
-        while path not in self.values:
+        while True:
+            there = self.origin(path)
+            if key and there in self.keys:
+                return self.keys[there]
+            if there in self.values:
+                return self.values[there]
             if not path:
                 return Mark(1, 1)
-            path = path[:-1]
-        return self.values[path]
+            path, key = path[:-1], False
+
+    def text(self, path: Path) -> str:
+        """A scalar as it stands in the text; "" for everything else."""
+        return self.written.get(self.origin(path), "")
+
+    def origin(self, path: Path) -> Path:
+        """Where a value stands in the text: elsewhere, if an environment was laid over it."""
+        if self.moved:
+            for length in range(len(path), 0, -1):
+                if (there := self.moved.get(path[:length])) is not None:
+                    return (*there, *path[length:])
+        return path
 
 
 class Builder:

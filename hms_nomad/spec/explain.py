@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from hms_nomad.spec.model import Spec
+from hms_nomad.spec.model import Source
 from hms_nomad.spec.shape import Shape, shape_of
 
 
@@ -59,7 +59,7 @@ def every_field() -> tuple[FieldDoc, ...]:
 
 def _canonical(path: str) -> str:
     """Replace what stands for an entry by its canonical form, where the language has entries."""
-    shape: Shape | None = Shape("section", model=Spec)
+    shape: Shape | None = Shape("section", model=Source)
     steps: list[str] = []
     for step in re.findall(r"[^.\[\]]+|\[[^\]]*\]", path):
         if shape is not None and shape.kind in {"list", "mapping"}:
@@ -90,7 +90,7 @@ def _nearest(wanted: str, table: dict[str, FieldDoc]) -> str:
 
 def _table() -> dict[str, FieldDoc]:
     table: dict[str, FieldDoc] = {}
-    whole = " ".join((Spec.__doc__ or "").split())
+    whole = " ".join((Source.__doc__ or "").split())
     table[""] = FieldDoc(
         "",
         "section",
@@ -99,9 +99,9 @@ def _table() -> dict[str, FieldDoc]:
         description=whole,
         examples=(),
         limits=(),
-        children=tuple(Spec.model_fields),
+        children=tuple(Source.model_fields),
     )
-    _add(Spec, "", table)
+    _add(Source, "", table)
     return table
 
 

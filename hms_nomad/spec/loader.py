@@ -7,7 +7,8 @@ pass that finds errors does not hide the findings of the next one: what is broke
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,24 +17,35 @@ from hms_nomad.spec.checks import check_spec
 from hms_nomad.spec.diagnostics import Diagnostic, Level, Position, SpecError
 from hms_nomad.spec.document import MAX_FINDINGS, Document, Path, Problem, UnreadableError
 from hms_nomad.spec.json_source import read_json
-from hms_nomad.spec.model import Spec
+from hms_nomad.spec.model import Spec, Variable
+from hms_nomad.spec.overlay import resolve
 from hms_nomad.spec.registry import Finding
+from hms_nomad.spec.rules_reading import RULES
+from hms_nomad.spec.selection import NOTHING, Selection
 from hms_nomad.spec.source import readable
+from hms_nomad.spec.variables import Value
 from hms_nomad.spec.wording import worded
 from hms_nomad.spec.yaml_source import read_yaml
 
 _HINTED = 20
+_LEVELS = {rule.code: rule.level for rule in RULES}
 _STAND_INS: dict[str, Any] = {"name": "unknown", "version": "0", "port": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A file after all passes: its spec where there is no error, and every finding in the order of the file."""
+    """A file after all passes: its spec where there is no error, and every finding in the order of the file.
+
+    ``document`` is that of the chosen environment, ``values`` are those of the ``declared`` variables.
+    """
 
     file: str
     document: Document
     spec: Spec | None
     diagnostics: tuple[Diagnostic, ...]
+    environments: tuple[str, ...] = ()
+    declared: Mapping[str, Variable] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict)
 
     def diagnostic(self, finding: Finding) -> Diagnostic:
         """A finding about this file's spec with its place in the file."""
@@ -42,32 +54,51 @@ class Examined:
         return Diagnostic(finding.rule.code, finding.rule.level, place, finding.message, finding.fix)
 
 
-def load_spec(text: bytes | str, file: str) -> Spec:
+def load_spec(
+    text: bytes | str, file: str, environment: str | None = None, variables: Mapping[str, str] | None = None
+) -> Spec:
     """The spec that a file holds; ``file`` is its name for messages (a ``.json`` name means JSON).
 
+    ``environment`` chooses one of the file's environments, ``variables`` gives values (as typed) to its variables.
     Raises SpecError with every error, in the order of the file. Warnings are left to ``examine``.
     """
-    examined = examine(text, file)
+    examined = examine(text, file, Selection(environment, variables or {}))
     if examined.spec is None:
         raise SpecError(tuple(found for found in examined.diagnostics if found.level is Level.ERROR))
     return examined.spec
 
 
-def examine(text: bytes | str, file: str) -> Examined:
-    """Load a file and report errors, warnings and notes; never raises for the content of a file."""
+def examine(
+    text: bytes | str, file: str, selection: Selection = NOTHING, *, every_environment: bool = False
+) -> Examined:
+    """Load a file and report errors, warnings and notes; never raises for the content of a file.
+
+    With ``every_environment`` the findings of all environments are added to those of the file without any.
+    """
     document = read_document(text, file)
-    problems = list(document.problems)
-    spec: Spec | None = None
-    broken: set[Path] = set()
-    if document.complete:
-        spec, errors, broken = _validated(document)
-        problems += errors
-    whole = Examined(file, document, spec, ())
-    found = [_diagnostic(problem, file) for problem in problems]
+    if not document.complete:
+        return _concluded(Examined(file, document, None, ()), [_diagnostic(one, file) for one in document.problems])
+    chosen, found = _examined(document, file, selection)
+    if every_environment and selection.environment is None:
+        for name in chosen.environments:
+            found += _examined(document, file, replace(selection, environment=name))[1]
+    return _concluded(chosen, found)
+
+
+def _examined(document: Document, file: str, selection: Selection) -> tuple[Examined, list[Diagnostic]]:
+    resolved = resolve(document, selection)
+    spec, errors, broken = _validated(resolved.document)
+    whole = Examined(file, resolved.document, spec, (), resolved.environments, resolved.declared, resolved.values)
+    found = [_diagnostic(problem, file) for problem in [*resolved.document.problems, *errors]]
     found += [whole.diagnostic(finding) for finding in (check_spec(spec, broken) if spec is not None else ())]
-    found = sorted(dict.fromkeys(found), key=lambda one: (one.position.line, one.position.column, one.code))
-    failed = any(one.level is Level.ERROR for one in found)
-    return replace(whole, spec=None if failed else spec, diagnostics=tuple(found[:MAX_FINDINGS]))
+    return whole, found
+
+
+def _concluded(examined: Examined, found: list[Diagnostic]) -> Examined:
+    """In the order of the file, each finding once; a file with an error has no spec."""
+    ordered = sorted(dict.fromkeys(found), key=lambda one: (one.position.line, one.position.column, one.code))
+    failed = any(one.level is Level.ERROR for one in ordered)
+    return replace(examined, spec=None if failed else examined.spec, diagnostics=tuple(ordered[:MAX_FINDINGS]))
 
 
 def read_document(text: bytes | str, file: str) -> Document:
@@ -144,7 +175,7 @@ def _without(data: Any, broken: set[Path], path: Path = ()) -> Any:
 def _diagnostic(problem: Problem, file: str) -> Diagnostic:
     return Diagnostic(
         problem.code,
-        Level.ERROR,
+        _LEVELS[problem.code],
         Position(file, problem.mark.line, problem.mark.column),
         problem.message,
         problem.fix,

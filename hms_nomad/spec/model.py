@@ -20,6 +20,11 @@ Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CO
 Protocol = Literal["http", "http2", "grpc", "tcp"]
 
 
+VARIABLE = r"^[a-z][a-z0-9_]{0,62}$"
+
+VariableName = Annotated[str, StringConstraints(pattern=VARIABLE, max_length=63)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -154,4 +159,29 @@ class Spec(_Section):
     links: dict[str, str] = Field({}, description="Label and URL of pages for operators; shown in the Nomad UI.")
     nomad: dict[str, Any] = Field(
         {}, description="Escape hatch: merged into the Nomad job last, and shown in the diff."
+    )
+
+
+class Variable(_Section):
+    """A value that a file leaves open: it stands in other values as ``${var.NAME}``."""
+
+    type: Literal["text", "integer", "number", "boolean"] = Field("text", description="What its values are.")
+    default: Any = Field(None, description="Value where none is given; without a default one must be given.")
+    choices: tuple[Any, ...] = Field((), description="The only values that are taken; any when empty.")
+    description: str | None = Field(None, description="What it is for.", max_length=1000)
+
+
+class Source(Spec):
+    """One service, with the values that its file leaves open and what differs by environment.
+
+    A Spec is what is left of it once an environment is chosen and every variable has its value.
+    """
+
+    variables: dict[VariableName, Variable] = Field(
+        {}, description="Values that the file leaves open; given by `--var NAME=VALUE` or by an environment."
+    )
+    environments: dict[ServiceName, dict[str, Any]] = Field(
+        {},
+        description="Fields that differ by environment, laid over the others by `--env NAME`: mappings are "
+        "merged, lists and values replaced, an empty value means the default; `variables` gives them values.",
     )

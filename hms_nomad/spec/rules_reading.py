@@ -8,8 +8,8 @@ from hms_nomad.spec.registry import Rule
 _SERVICE = "name: receipt-svc\nversion: 1.0.0\nimage: ghcr.io/gov/receipt:1.0\nport: 3000\n"
 
 
-def _rule(code: str, title: str, cause: str, fix: str, example: str = "") -> Rule:
-    return Rule(code, Level.ERROR, title, cause, fix, example)
+def _rule(code: str, title: str, cause: str, fix: str, example: str = "", level: Level = Level.ERROR) -> Rule:
+    return Rule(code, level, title, cause, fix, example)
 
 
 RULES = (
@@ -150,6 +150,47 @@ RULES = (
         "Names are DNS labels, because they become host names; durations have a unit; paths start with a slash.",
         "write the value as the message says",
         _SERVICE + "scaling: {every: 1 minute}\n",
+    ),
+    _rule(
+        "HMS110",
+        "An environment that the file does not have",
+        "Without it the values meant for that environment would be missing, and others would be deployed.",
+        "mend the name given with `--env`, or declare it below `environments`",
+    ),
+    _rule(
+        "HMS111",
+        "A variable that is not declared",
+        "Every variable is declared with its type, so that a slip in its name cannot leave a value empty.",
+        "mend the name, or declare it below `variables`",
+        _SERVICE.replace("receipt:1.0", "receipt:${var.tag}"),
+    ),
+    _rule(
+        "HMS112",
+        "A variable without a value",
+        "It has no default, and neither the command line nor the environment gives it a value.",
+        "give it one with `--var NAME=VALUE`",
+        _SERVICE.replace("receipt:1.0", "receipt:${var.tag}") + "variables:\n  tag: {}\n",
+    ),
+    _rule(
+        "HMS113",
+        "A value that does not fit its variable",
+        "The declared type and choices say which values make sense.",
+        "give it another value, or declare another type",
+        _SERVICE + "scaling: {min: '${var.least}', max: 9}\nvariables:\n  least: {type: integer, default: two}\n",
+    ),
+    _rule(
+        "HMS115",
+        "What an environment cannot change",
+        "A service has one name everywhere, and environments do not contain environments.",
+        "remove it",
+    ),
+    _rule(
+        "HMS116",
+        "A variable that no value names",
+        "Whoever gives it a value expects something to change, but nothing does.",
+        "use it or remove it",
+        _SERVICE + "variables:\n  tag: {default: '1.0'}\n",
+        Level.WARNING,
     ),
 )
 """Every rule that has no check function: the loader looks for it while it reads."""

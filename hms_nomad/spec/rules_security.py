@@ -43,8 +43,7 @@ _SOCKETS = ("docker.sock", "containerd.sock", "podman.sock")
 def secret_in_env(spec: Spec) -> Iterator[Hit]:
     """Whoever may read the job, the repository or a saved plan reads the value too."""
     for name, value in spec.env.items():
-        named = _SECRET_NAME.search(name) and not _NO_SECRET_NAME.search(name) and not value.startswith("/")
-        if value and (named or _SECRET_VALUE.search(value)):
+        if looks_secret(name, value):
             yield Hit(("env", name), f"{spoken(('env', name))} looks like a secret")
 
 
@@ -187,6 +186,12 @@ def replaced_by_nomad(spec: Spec) -> Iterator[Hit]:
     for path, value in texts:
         if _REPLACED.search(value):
             yield Hit(path, f"{spoken(path)} contains an expression that Nomad replaces")
+
+
+def looks_secret(name: str, value: str) -> bool:
+    """True when an environment variable seems to hold a secret, by its name or by the form of its value."""
+    named = _SECRET_NAME.search(name) and not _NO_SECRET_NAME.search(name) and not value.startswith("/")
+    return bool(value and (named or _SECRET_VALUE.search(value)))
 
 
 def _part(spec: Spec, name: str) -> Mapping[str, Any]:

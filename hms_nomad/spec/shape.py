@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hms_nomad.spec.model import DNS_LABEL, DURATION, Spec
+from hms_nomad.spec.model import DNS_LABEL, DURATION, Source
 
 Step = str | int
 
@@ -64,7 +64,7 @@ _PLURALS = {
 }
 
 
-def shape_at(path: tuple[Step, ...], model: type[BaseModel] = Spec) -> Shape | None:
+def shape_at(path: tuple[Step, ...], model: type[BaseModel] = Source) -> Shape | None:
     """The shape of the value at a path of a document, or None where the language knows nothing there."""
     shape: Shape | None = Shape("section", model=model)
     for step in path:
@@ -110,7 +110,7 @@ def field_at(path: tuple[Step, ...]) -> FieldInfo | None:
 
 def sections_with(name: str) -> list[str]:
     """Sections of the language that have a field of this name, as dotted paths; "" is the top."""
-    return [prefix for prefix, model in _sections(Spec, "") if name in model.model_fields]
+    return [prefix for prefix, model in _sections(Source, "") if name in model.model_fields]
 
 
 def _sections(model: type[BaseModel], prefix: str) -> list[tuple[str, type[BaseModel]]]:

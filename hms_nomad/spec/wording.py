@@ -115,25 +115,36 @@ def _nearest_name(name: str, path: Path) -> str:
 
 def _bad_key(path: Path, document: Document) -> Problem:
     section, name = spoken(path[:-1]), str(path[-1])
+    if section == "variables":
+        return Problem(
+            "HMS106",
+            document.mark(path, key=True),
+            f"{quoted(name)} is no name of a variable",
+            "use lower-case letters, digits and underscores, a letter first, at most 63 characters",
+        )
     message, fix = _wrong_form(f"the name in {section}", name, Shape("name"), path)
     return Problem("HMS106", document.mark(path, key=True), message, fix)
 
 
 def _wrong_type(path: Path, value: Any, shape: Shape, document: Document) -> Problem:
-    written = document.written.get(path, "")
+    written = document.text(path)
     subject = spoken(path)
     mark = document.mark(path)
     if not path:
         return Problem("HMS103", mark, f"a spec is a mapping of fields, not {_kind(value)}", "start with name: my-svc")
     if value is None:
         return Problem("HMS103", mark, f"{subject} is empty", f"give it a value ({shape.words}) or remove the key")
+    if names := document.references.get(path):
+        fix = f"the value comes from the variable {names[0]}: give it another type"
+    else:
+        fix = _type_fix(value, written, shape, path)
     fraction = shape.kind == "integer" and isinstance(value, float)
     what = f"the fraction {written}" if fraction else _kind(value)
     return Problem(
         "HMS103",
         mark,
         f"{subject} must be {_article(shape)}, not {what}",
-        _type_fix(value, written, shape, path),
+        fix,
     )
 
 

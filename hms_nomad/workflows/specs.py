@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hms_nomad.spec.diagnostics import Diagnostic, Level, Position, SpecError
-from hms_nomad.spec.document import MAX_BYTES
+from hms_nomad.spec.document import MAX_BYTES, quoted
 from hms_nomad.spec.loader import Examined, examine
 from hms_nomad.spec.model import Spec
+from hms_nomad.spec.origins import Origin, origins
+from hms_nomad.spec.selection import NOTHING, Selection
 
 STDIN = "-"
 """The path that stands for standard input; messages call it ``<stdin>``."""
@@ -30,44 +32,61 @@ class SpecFile:
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
-def read_spec(path: str) -> Spec:
-    """The spec of one file ("-": standard input). Raises SpecError with every error of the file."""
+def read_spec(path: str, environment: str | None = None, variables: Mapping[str, str] | None = None) -> Spec:
+    """The spec of one file ("-": standard input). Raises SpecError with every error of the file.
+
+    ``environment`` chooses one of its environments, ``variables`` gives values, as typed, to its variables.
+    """
     if _is_directory(path):
         raise SpecError((_finding("HMS001", path, "this is a directory", "name one file in it"),))
-    return read_specs([path])[0].spec
+    return read_specs([path], environment, variables)[0].spec
 
 
-def read_specs(paths: Iterable[str]) -> tuple[SpecFile, ...]:
+def read_specs(
+    paths: Iterable[str], environment: str | None = None, variables: Mapping[str, str] | None = None
+) -> tuple[SpecFile, ...]:
     """The specs of files and of directories (every ``*.hms.yml|yaml|json`` below, sorted), in the order of the paths.
 
-    Raises SpecError with every error of every file; a service that two files declare is one of them.
+    Where several files are read, an environment or a variable need not be declared by all of them, but by one. Raises
+    SpecError with every error of every file; a service that two files declare is one of them.
     """
-    examined, findings = examine_paths(paths)
+    examined, findings = examine_paths(paths, Selection(environment, variables or {}))
     errors = tuple(finding for finding in findings if finding.level is Level.ERROR)
     if errors:
         raise SpecError(errors)
     return tuple(SpecFile(name, one.spec, one.diagnostics) for name, one in examined if one.spec is not None)
 
 
-def examine_paths(paths: Iterable[str]) -> tuple[tuple[tuple[str, Examined], ...], tuple[Diagnostic, ...]]:
+def read_origins(
+    path: str, environment: str | None = None, variables: Mapping[str, str] | None = None
+) -> tuple[Origin, ...]:
+    """Where each value of one file's spec comes from. Raises SpecError like ``read_spec``."""
+    examined, findings = examine_paths([path], Selection(environment, variables or {}))
+    if errors := tuple(finding for finding in findings if finding.level is Level.ERROR):
+        raise SpecError(errors)
+    return tuple(origin for _, one in examined for origin in origins(one))
+
+
+def examine_paths(
+    paths: Iterable[str], selection: Selection = NOTHING, *, every_environment: bool = False
+) -> tuple[tuple[tuple[str, Examined], ...], tuple[Diagnostic, ...]]:
     """Every file by name with what its examination gave, and all findings, those about missing files included."""
-    examined: dict[str, Examined] = {}
-    findings: list[Diagnostic] = []
+    contents: dict[str, bytes | Diagnostic] = {}
     for path in paths:
         for name, finding in _files(path):
-            if finding is not None:
-                findings.append(finding)
-                continue
-            label = _label(name)
-            if label in examined:
-                continue
-            content = _read(name, label)
-            if isinstance(content, Diagnostic):
-                findings.append(content)
-            else:
-                examined[label] = examine(content, label)
-                findings += examined[label].diagnostics
+            if _label(name) not in contents:
+                contents[_label(name)] = finding or _read(name, _label(name))
+    several = replace(selection, lenient=len(contents) > 1)
+    examined: dict[str, Examined] = {}
+    findings: list[Diagnostic] = []
+    for label, content in contents.items():
+        if isinstance(content, Diagnostic):
+            findings.append(content)
+        else:
+            examined[label] = examine(content, label, several, every_environment=every_environment)
+            findings += examined[label].diagnostics
     findings += _declared_twice(examined)
+    findings += _declared_nowhere(examined, several) if several.lenient else ()
     return tuple(examined.items()), tuple(findings)
 
 
@@ -139,6 +158,19 @@ def _declared_twice(examined: dict[str, Examined]) -> Iterator[Diagnostic]:
         earlier = first.setdefault(one.spec.name, file)
         if earlier != file:
             yield _finding("HMS014", file, f"the service {one.spec.name} is declared in {earlier} too", "rename one")
+
+
+def _declared_nowhere(examined: dict[str, Examined], selection: Selection) -> Iterator[Diagnostic]:
+    """A name that none of several files knows is a slip."""
+    whole = next(iter(examined), "")
+    name = selection.environment
+    if name is not None and not any(name in one.environments for one in examined.values()):
+        yield _finding("HMS110", whole, f"no file has the environment {quoted(name)}", "mend the name, or declare it")
+    for variable in selection.variables:
+        if not any(variable in one.declared for one in examined.values()):
+            yield _finding(
+                "HMS111", whole, f"no file declares the variable {quoted(variable)}", "mend the name, or declare it"
+            )
 
 
 def _finding(code: str, file: str, message: str, fix: str) -> Diagnostic:

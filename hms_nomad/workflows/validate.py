@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hms_nomad.spec.diagnostics import Diagnostic, Level
@@ -11,6 +11,7 @@ from hms_nomad.spec.fleet import CYCLE, cycles
 from hms_nomad.spec.loader import Examined
 from hms_nomad.spec.registry import Finding
 from hms_nomad.spec.rules_cluster import check_against, not_checked
+from hms_nomad.spec.selection import Selection
 from hms_nomad.workflows.specs import SpecFile, examine_paths
 
 _WEIGHT = {Level.INFO: 0, Level.WARNING: 1, Level.ERROR: 2}
@@ -46,13 +47,20 @@ class Report:
         return sum(1 for finding in self.diagnostics if finding.level is level)
 
 
-def validate(paths: Iterable[str], fail_on: Level = Level.ERROR, facts: Facts = UNKNOWN) -> Report:
+def validate(
+    paths: Iterable[str],
+    fail_on: Level = Level.ERROR,
+    facts: Facts = UNKNOWN,
+    environment: str | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Report:
     """Check the specs of files and directories ("-": standard input), alone, together and against ``facts``.
 
     Never raises for what is wrong with a file: that is what the report is for. Checks for which ``facts`` do not
-    suffice are listed as not run.
+    suffice are listed as not run. Without ``environment`` the files are checked as they stand and in each of their
+    environments; ``variables`` gives values, as typed.
     """
-    examined, findings = examine_paths(paths)
+    examined, findings = examine_paths(paths, Selection(environment, variables or {}), every_environment=True)
     findings += tuple(_of_all(examined, facts))
     order = {name: number for number, (name, _) in enumerate(examined)}
     findings = tuple(sorted(findings, key=lambda one: _place(one, order)))
