@@ -42,7 +42,10 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry("hms_nomad.cli.status", "Show what runs, and what is wrong with it.", LOOKING),
     "logs": Entry("hms_nomad.cli.logs", "Show what the instances of a service write.", LOOKING),
     "registry": Entry("hms_nomad.cli.registry", "Look up where services live.", LOOKING),
+    "gateway": Entry("hms_nomad.cli.gateway", "Look at the way in from outside.", LOOKING),
     "dev": Entry("hms_nomad.cli.dev", "Run a whole platform on this machine, for development.", MACHINE),
+    "platform": Entry("hms_nomad.cli.platform", "Run the platform's own jobs, such as the gateway.", MACHINE),
+    "policies": Entry("hms_nomad.cli.policies", "Show the access policies that ship with the program.", MACHINE),
     "context": Entry("hms_nomad.cli.context", "Choose the cluster that commands talk to.", MACHINE),
 }
 

@@ -14,11 +14,14 @@ from typing import Any
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Intention
 from hms_nomad.compile.entries import PATH_KEYS, permissions
 from hms_nomad.compile.names import canonical, short_hash
-from hms_nomad.platform.model import Gateway, Platform
+from hms_nomad.platform.model import Gateway, Platform, PlatformError
 from hms_nomad.spec.model import Route, Spec
 
 ROUTE_KIND = "http-route"
 GATEWAY_KIND = "api-gateway"
+PLATFORM_KEY = "platform"
+"""Key in the meta of the platform's own jobs, which are no services; its value says what the job is."""
+
 LISTENER = "http"
 """Name of the gateway's listener, which is also the label of its port in the job."""
 
@@ -122,7 +125,7 @@ def compile_gateway(
 ) -> CompiledGateway:
     """The gateway's entry and its job, from the shipped ``job`` and Envoy ``bootstrap``.
 
-    Raises ValueError when the platform's sidecars run in containers but no image is named.
+    Raises PlatformError when the platform's sidecars run in containers but no image is named.
     """
     host, _, port = (gateway.consul_grpc or "127.0.0.1:${attr.consul.grpc}").partition(":")
     values: dict[str, Any] = {
@@ -169,28 +172,29 @@ def _driver(platform: Platform, *, privileged: bool) -> dict[str, Any]:
     arguments = ["-c", "${NOMAD_SECRETS_DIR}/envoy.json", "-l", "warning", "--disable-hot-restart"]
     if sidecar.driver == "docker":
         if sidecar.image is None:
-            raise ValueError("the gateway runs in a container: name Envoy's image in the platform's sidecar.image")
-        config = {"image": sidecar.image, "args": arguments, "network_mode": "host"}
-        # The image's own account cannot read a file of mode 0600; the folder of secrets is closed to other tasks.
-        return {
-            "driver": "docker",
-            "driver_config": config,
-            "user": "root" if privileged else "",
-            "envoy_uid": "0" if privileged else "101",
-            "bootstrap_mode": "0644",
-        }
-    config = {"command": sidecar.command, "args": arguments}
+            raise PlatformError("the gateway runs in a container: name Envoy's image in the platform's sidecar.image")
+        config: dict[str, Any] = {"image": sidecar.image, "args": arguments, "network_mode": "host"}
+    else:
+        config = {"command": sidecar.command, "args": arguments}
+    # Only a port below 1024 needs root, which Nomad denies to the exec driver unless its configuration allows it.
+    root = privileged or sidecar.driver == "raw_exec"
     return {
         "driver": sidecar.driver,
         "driver_config": config,
-        "user": "root",
-        "envoy_uid": "0",
-        "bootstrap_mode": "0600",
+        "user": "root" if root else "",
+        "envoy_uid": "0" if root else "101",
+        # Another account must be able to read it; the folder of secrets is closed to other tasks.
+        "bootstrap_mode": "0600" if root else "0644",
     }
 
 
 def _belongs_to_public(match: Mapping[str, Any], routes: tuple[Route, ...]) -> bool:
-    """True when the first route of the spec that has this match's path and methods is public."""
+    """True when the first route of the spec that has this match's path and methods is public.
+
+    A match that looks at headers or the query is none of the spec's routes.
+    """
+    if match.get("Header") or match.get("QueryParam"):
+        return False
     methods = set(match.get("Methods") or ())
     for route in routes:
         if match.get(PATH_KEYS[route.match]) == route.path and methods <= set(route.methods or methods):

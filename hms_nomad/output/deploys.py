@@ -63,13 +63,18 @@ def failure_lines(printer: Printer, ended: Deployed) -> Iterator[str]:
     yield f"{printer.style_note('error:', 'red')} {ended.service} {ended.version} was not deployed: {reason}"
     if failure is None:
         return
+    yield from evidence_lines(failure)
+    yield f"  next: {_next_command(ended, failure)}"
+
+
+def evidence_lines(failure: Failure) -> Iterator[str]:
+    """What a failed deployment left behind: the instance, its last events and lines, and the answers of its checks."""
     if failure.allocation:
         yield f"  instance {failure.allocation[:8]}, task {failure.task or 'unknown'}"
     for title, lines in (("events", failure.events), ("last lines", failure.lines), ("checks", failure.checks)):
         if lines:
             yield f"  {title}:"
             yield from (f"    {inert(line)}" for line in lines)
-    yield f"  next: {_next_command(ended, failure)}"
 
 
 def deploy_document(ended: Deployed, file: str) -> dict[str, Any]:

@@ -61,10 +61,15 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
     from hms_nomad.dev import errors as stack
     from hms_nomad.plan.change import ForeignObjectError
     from hms_nomad.platform.context import ContextError
+    from hms_nomad.platform.jobspecs import SettingError, UnknownDataError
+    from hms_nomad.platform.model import PlatformError
 
     again = "run the same command again: it looks at what is there first"
     return (
         (ContextError, ExitCode.BAD_INPUT, "bad-context", ""),
+        (UnknownDataError, ExitCode.BAD_INPUT, "not-found", ""),
+        (SettingError, ExitCode.BAD_INPUT, "bad-setting", ""),
+        (PlatformError, ExitCode.BAD_INPUT, "unsuitable-platform", ""),
         (ForeignObjectError, ExitCode.CONFLICT, "foreign-object", ""),
         (servers.ConflictError, ExitCode.CONFLICT, "conflict", again),
         (servers.InvalidRequestError, ExitCode.BAD_INPUT, "refused", ""),

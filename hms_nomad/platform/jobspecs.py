@@ -24,6 +24,10 @@ class UnknownDataError(LookupError):
     """There is no job or policy of that name; the text lists those that exist."""
 
 
+class SettingError(ValueError):
+    """A placeholder of a policy has no value, or one that cannot stand there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A policy as text in the server's language; ``purpose`` is its first line, ``settings`` the names it asks for."""
@@ -47,20 +51,32 @@ def list_policies() -> tuple[Policy, ...]:
 def read_policy(server: str, role: str, settings: Mapping[str, str]) -> Policy:
     """A policy with its placeholders filled in from ``settings`` (namespace, services, gateway).
 
-    Raises UnknownDataError for an unknown server or role, ValueError for a value that could end a string of the
-    policy's language, and for one that is missing.
+    Raises UnknownDataError for an unknown server or role, SettingError for a value that could end a string
+    of the policy's language, and for one that is missing.
     """
     policy = _policy(server, role)
 
     def fill(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in settings:
-            raise ValueError(f"the {server} policy {role} needs a value for {name}")
+            raise SettingError(f"the {server} policy {role} needs a value for {name}")
         if not _SAFE_VALUE.fullmatch(settings[name]):
-            raise ValueError(f"{settings[name]!r} cannot stand in a policy; use letters, digits, - and _")
+            raise SettingError(f"{settings[name]!r} cannot stand in a policy; use letters, digits, - and _")
         return settings[name]
 
     return Policy(server, role, policy.purpose, policy.settings, _PLACEHOLDER.sub(fill, policy.text))
+
+
+def policies_of_role(role: str, server: str | None, settings: Mapping[str, str]) -> tuple[Policy, ...]:
+    """The policies of a role, for one server or for all that it has one for, filled in from ``settings``.
+
+    Raises UnknownDataError and SettingError as ``read_policy``.
+    """
+    servers = [server] if server else [one.server for one in list_policies() if one.role == role]
+    if not servers:
+        roles = ", ".join(sorted({one.role for one in list_policies()}))
+        raise UnknownDataError(f"there is no role {role!r}; there are: {roles}")
+    return tuple(read_policy(one, role, settings) for one in servers)
 
 
 def read_job(name: str) -> dict[str, Any]:

@@ -7,6 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 _LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 
+class PlatformError(Exception):
+    """The platform's configuration does not allow what was asked for; the text says what would be right."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from hms_nomad.clients.nomad_types import JobSummary
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
+from hms_nomad.compile.gateway import PLATFORM_KEY
 from hms_nomad.workflows.session import Session
 
 T = TypeVar("T")
@@ -18,13 +19,9 @@ _AT_ONCE = 8
 
 
 def our_jobs(session: Session) -> tuple[JobSummary, ...]:
-    """The namespace's jobs that carry our mark, by name; those that were stopped are left out."""
-    return tuple(
-        sorted(
-            (job for job in session.nomad.list_jobs() if job.meta.get(OWNER_KEY) == OWNER and not job.stop),
-            key=lambda job: job.id,
-        )
-    )
+    """The namespace's jobs that carry our mark, by name; stopped ones and the platform's own are left out."""
+    ours = (job for job in session.nomad.list_jobs() if job.meta.get(OWNER_KEY) == OWNER)
+    return tuple(sorted((job for job in ours if not job.stop and PLATFORM_KEY not in job.meta), key=lambda job: job.id))
 
 
 def service_names(session: Session) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import pytest
 
 from hms_nomad.compile.gateway import compile_gateway, filled
 from hms_nomad.platform.jobspecs import read_job
-from hms_nomad.platform.model import Gateway, Platform, Sidecar
+from hms_nomad.platform.model import Gateway, Platform, PlatformError, Sidecar
 
 PROCESS = Sidecar(driver="raw_exec")
 
@@ -45,14 +45,16 @@ def test_envoy_runs_as_the_sidecars_do():
 
 
 def test_a_container_without_an_image_is_refused_in_words():
-    with pytest.raises(ValueError, match=r"sidecar\.image"):
+    with pytest.raises(PlatformError, match=r"sidecar\.image"):
         compiled(sidecar=Sidecar(driver="docker"))
 
 
-def test_only_a_low_port_makes_a_container_privileged():
+def test_only_a_low_port_makes_envoy_privileged():
     docker = Sidecar(driver="docker", image="envoy:1")
     assert task_of(compiled(sidecar=docker))["User"] == ""
     assert task_of(compiled(Gateway(port=80), sidecar=docker))["User"] == "root"
+    assert task_of(compiled(sidecar=Sidecar(driver="exec")))["User"] == ""
+    assert task_of(compiled(Gateway(port=443), sidecar=Sidecar(driver="exec")))["User"] == "root"
 
 
 def test_the_digest_follows_everything_but_the_count():

@@ -1,0 +1,283 @@
+"""The gateway as callers from outside see it: its instances, its routes, and whether a service's route is live."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hms_nomad.apply.progress import Event, Report
+from hms_nomad.apply.write import write_routes
+from hms_nomad.clients.consul_types import Condition, Instance, StoredEntry
+from hms_nomad.clients.errors import DeadlineExceededError, ServerError, UnavailableError
+from hms_nomad.clients.http_call import Answer, Target, ask
+from hms_nomad.compile.gateway import (
+    GATEWAY_KIND,
+    PROBE_HEADER,
+    PROBE_PATH,
+    ROUTE_KIND,
+    is_public,
+    probe_version,
+)
+from hms_nomad.plan.change import Plan
+from hms_nomad.platform.model import Gateway
+from hms_nomad.spec.model import Spec
+from hms_nomad.workflows.session import Session
+
+_WAIT_SECONDS = 5.0
+_PROBE_SECONDS = 3.0
+_REACH_SECONDS = 10.0
+_PAUSE_SECONDS = 0.25
+_ALL_METHODS = "*"
+_EVERYTHING: tuple[Mapping[str, Any], ...] = ({},)
+# Envoy adds it to every answer that came from an instance, and to none of its own.
+_FROM_AN_INSTANCE = "x-envoy-upstream-service-time"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayInstance:
+    """One running gateway; ``status`` is passing, warning or critical."""
+
+    node: str
+    address: str
+    status: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayState:
+    """The gateway of the platform: its instances, and what Consul finds wrong with its listeners."""
+
+    name: str
+    installed: bool
+    url: str
+    instances: tuple[GatewayInstance, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRoute:
+    """One way through the gateway. ``method`` is "*" for all of them; ``bound`` that requests are let through."""
+
+    service: str
+    method: str
+    match: str
+    path: str
+    url: str
+    bound: bool
+    reason: str
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RouteState:
+    """A service's route once it is live. ``probed`` is False when no instance of the gateway is reached from here."""
+
+    service: str
+    probed: bool
+    urls: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def gateway_status(session: Session) -> GatewayState:
+    """The gateway's instances and its problems. Raises the errors of ``hms_nomad.clients.errors``."""
+    gateway = session.platform.gateway
+    if gateway is None:
+        return GatewayState("", False, "", (), ("this platform has no gateway",))
+    entry = session.consul.read_entry(GATEWAY_KIND, gateway.name)
+    instances = tuple(_instances(session, gateway))
+    problems = [] if entry is None else _problems(entry)
+    if entry is not None and not any(one.status == "passing" for one in instances):
+        problems.append("no instance of it is healthy")
+    return GatewayState(gateway.name, entry is not None, _url(gateway, instances), instances, tuple(problems))
+
+
+def gateway_routes(session: Session) -> tuple[GatewayRoute, ...]:
+    """Every way through the platform's gateway, by path and method, those of others included."""
+    gateway = session.platform.gateway
+    if gateway is None:
+        return ()
+    base = _url(gateway, tuple(_instances(session, gateway)))
+    routes = [route for entry in _routes_of(session, gateway) for route in _rows(entry, base)]
+    return tuple(sorted(routes, key=lambda route: (route.path, route.method, route.service)))
+
+
+def route_warnings(session: Session, spec: Spec) -> tuple[str, ...]:
+    """Why the public routes of a spec will not be reached from outside, as far as it can be known before a deploy.
+
+    Empty when nothing is wrong, or when the spec has no public route.
+    """
+    if not is_public(spec):
+        return ()
+    gateway = session.platform.gateway
+    if gateway is None:
+        return (f"the public routes of {spec.name} lead nowhere: this platform has no gateway",)
+    if session.consul.read_entry(GATEWAY_KIND, gateway.name) is None:
+        missing = f"the public routes of {spec.name} wait for the gateway {gateway.name}, which is not installed"
+        return (f"{missing}; see hms-nomad platform install gateway",)
+    return tuple(_clashes(session, gateway, spec))
+
+
+def open_routes(session: Session, spec: Spec, plan: Plan, deadline: float, report: Report) -> tuple[str, ...]:
+    """Write the gateway's route of a plan and wait until it is live; answers what is still wrong, in words.
+
+    To be called once the service is healthy. ``deadline`` is a value of ``time.monotonic()``. Raises ConflictError,
+    DeadlineExceededError with what is missing, and the other errors of ``hms_nomad.clients.errors``.
+    """
+    write_routes(plan.changes, session.consul, report)
+    warnings = route_warnings(session, spec)
+    gateway = session.platform.gateway
+    if not is_public(spec) or gateway is None or session.consul.read_entry(GATEWAY_KIND, gateway.name) is None:
+        return warnings
+    state = await_route(session, spec, deadline)
+    report(Event("gateway", f"Open to the outside at {', '.join(state.urls)}", {"urls": list(state.urls)}))
+    return (*warnings, *state.warnings)
+
+
+def await_route(session: Session, spec: Spec, deadline: float) -> RouteState:
+    """Wait until the gateway lets requests through to a service: Consul calls its route bound, and a probe that goes
+    through each healthy instance of the gateway is answered by an instance of the service.
+
+    The probe is refused by the service's sidecar, so the service itself never sees it. ``deadline`` is a value of
+    ``time.monotonic()``. Raises DeadlineExceededError with what is missing.
+    """
+    gateway = session.platform.gateway
+    if gateway is None or not is_public(spec):
+        raise ValueError(f"{spec.name} has no route through a gateway")
+    route = _bound_route(session, spec.name, deadline)
+    version = probe_version(route.body)
+    instances = [one for one in _instances(session, gateway) if one.status == "passing"]
+    reached = [one for one in instances if _answers(one, spec.name, version, deadline)]
+    urls = tuple(dict.fromkeys(f"{_url(gateway, tuple(instances))}{row.path}" for row in _rows(route, "")))
+    warnings: tuple[str, ...] = ()
+    if not instances:
+        warnings = (f"the route of {spec.name} is bound, but no instance of the gateway {gateway.name} is healthy",)
+    elif len(reached) < len(instances):
+        away = ", ".join(one.url for one in instances if one not in reached)
+        warnings = (f"the route of {spec.name} is bound, but {away} cannot be reached from this machine",)
+    return RouteState(spec.name, bool(reached), urls, warnings)
+
+
+def _bound_route(session: Session, name: str, deadline: float) -> StoredEntry:
+    index, reason = 0, "Consul has not judged it yet"
+    while True:
+        answer = session.consul.watch_entry(ROUTE_KIND, name, index=index, wait=_WAIT_SECONDS)
+        entry = answer.value
+        if entry is None:
+            reason = "it does not exist"
+        else:
+            missing = _not_bound(entry.conditions)
+            if missing is None:
+                return entry
+            reason = missing
+        if time.monotonic() > deadline:
+            raise DeadlineExceededError(f"the gateway does not take the route of {name}: {reason}")
+        index = answer.index
+
+
+def _not_bound(conditions: tuple[Condition, ...]) -> str | None:
+    """Why a route is not bound, or None when it is."""
+    if any(condition.type == "Bound" and condition.true for condition in conditions):
+        return None
+    messages = [f"{condition.reason}: {condition.message}" for condition in conditions if not condition.true]
+    return "; ".join(messages) or "Consul has not judged it yet"
+
+
+def _answers(instance: GatewayInstance, service: str, version: str, deadline: float) -> bool:
+    """Whether the probe reaches the service through one instance of the gateway; False when that is out of reach.
+
+    Raises DeadlineExceededError when the instance answers, but not with the service.
+    """
+    host, _, port = instance.address.rpartition(":")
+    target = Target(f"gateway {instance.url}", host.strip("[]"), int(port))
+    missing = "no answer"
+    out_of_reach = min(deadline, time.monotonic() + _REACH_SECONDS)
+    while True:
+        try:
+            answer = ask(target, "GET", PROBE_PATH, {PROBE_HEADER: version}, None, _PROBE_SECONDS)
+        except UnavailableError:
+            # The listener comes with the first route, so a refusal can be a moment too early.
+            if time.monotonic() > out_of_reach:
+                return False
+        except ServerError as error:
+            missing = error.detail
+        else:
+            if answer.header(_FROM_AN_INSTANCE):
+                return True
+            missing = _said(answer)
+        if time.monotonic() > deadline:
+            raise DeadlineExceededError(f"the gateway at {instance.url} does not lead to {service}: {missing}")
+        # Nothing tells when Envoy has taken a configuration over.
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _said(answer: Answer) -> str:
+    text = " ".join(answer.body.decode("utf-8", "replace").split())[:200]
+    return f"it answers {answer.status} {text}".rstrip()
+
+
+def _instances(session: Session, gateway: Gateway) -> Iterator[GatewayInstance]:
+    for one in session.consul.instances(gateway.name).value:
+        yield GatewayInstance(one.node, _address(one), one.status, f"http://{_address(one)}")
+
+
+def _address(instance: Instance) -> str:
+    host = f"[{instance.address}]" if ":" in instance.address else instance.address
+    return f"{host}:{instance.port}"
+
+
+def _url(gateway: Gateway, instances: tuple[GatewayInstance, ...]) -> str:
+    """The address to tell people: the configured one, else that of the first instance."""
+    return gateway.url or next((one.url for one in instances), "")
+
+
+def _problems(entry: StoredEntry) -> list[str]:
+    return [
+        f"{one.about or entry.name}: {one.message}"
+        for one in entry.conditions
+        if one.true == (one.type == "Conflicted")
+    ]
+
+
+def _routes_of(session: Session, gateway: Gateway) -> Iterator[StoredEntry]:
+    for entry in session.consul.list_entries(ROUTE_KIND):
+        parents = entry.body.get("Parents") or ()
+        if any(parent.get("Name") == gateway.name for parent in parents):
+            yield entry
+
+
+def _rows(entry: StoredEntry, base: str) -> Iterator[GatewayRoute]:
+    reason = _not_bound(entry.conditions)
+    ours = bool(probe_version(entry.body))
+    for rule in entry.body.get("Rules") or ():
+        services = ", ".join(str(service["Name"]) for service in rule.get("Services") or ())
+        for match in rule.get("Matches") or _EVERYTHING:
+            path = match.get("Path") or {"Match": "prefix", "Value": "/"}
+            if path["Value"] == PROBE_PATH:
+                continue
+            yield GatewayRoute(
+                service=services,
+                method=match.get("Method") or _ALL_METHODS,
+                match=path["Match"],
+                path=path["Value"],
+                url="" if path["Match"] == "regex" else f"{base}{path['Value']}",
+                bound=reason is None,
+                reason=reason or "",
+                ours=ours,
+            )
+
+
+def _clashes(session: Session, gateway: Gateway, spec: Spec) -> Iterator[str]:
+    """Routes of other services that answer the very same requests: one of the two would never be used."""
+    taken = {
+        (route.match, route.path, route.method): route.service
+        for entry in _routes_of(session, gateway)
+        if entry.name != spec.name
+        for route in _rows(entry, "")
+    }
+    for route in spec.routes:
+        for method in (route.methods or (_ALL_METHODS,)) if route.public else ():
+            other = taken.get((route.match, route.path, method))
+            if other is not None:
+                yield f"the gateway has {method} {route.path} already, for {other}: one of the two is never used"
