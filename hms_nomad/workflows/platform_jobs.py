@@ -173,7 +173,7 @@ def _runs(job: Job, compiled: CompiledGateway) -> bool:
 
 
 def _deployment(session: Session, job: Job) -> Deployment | None:
-    """The newest deployment of a job's current version; Nomad forgets old ones, so one that outlived its own is None."""
+    """The newest deployment of a job's current version, or None when Nomad has forgotten it already."""
     return next((found for found in session.nomad.job_deployments(job.id) if found.job_version == job.version), None)
 
 
