@@ -7,6 +7,7 @@ from hms_nomad.cli.options import SpecsArgument
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.plans import plan_document, plan_lines
 from hms_nomad.workflows import plan as workflow
+from hms_nomad.workflows.gateway import route_warnings
 from hms_nomad.workflows.specs import read_specs
 
 app = new_app()
@@ -21,10 +22,13 @@ def plan(run: Run, specs: SpecsArgument) -> int:
     files = read_specs(specs)
     with run.session() as session:
         plans = workflow.plan(session, [file.spec for file in files])
+        warnings = [warning for file in files for warning in route_warnings(session, file.spec)]
     changed = not all(one.empty for one in plans)
+    for warning in warnings:
+        run.printer.warn(f"warning: {warning}")
     run.printer.show(
         "plan",
-        {"changed": changed, "plans": [plan_document(one) for one in plans]},
+        {"changed": changed, "plans": [plan_document(one) for one in plans], "warnings": warnings},
         lambda: plan_lines(run.printer, plans),
     )
     return ExitCode.CHANGES if changed else ExitCode.OK

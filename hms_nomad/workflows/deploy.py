@@ -14,7 +14,7 @@ from typing import Any
 from hms_nomad.apply.failure import Failure, explain_failure
 from hms_nomad.apply.follow import Verdict, follow, follow_deployment
 from hms_nomad.apply.progress import Event, Report
-from hms_nomad.apply.write import register, write_entries
+from hms_nomad.apply.write import register, write_entries, write_routes
 from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
 from hms_nomad.compile import compile_spec
 from hms_nomad.compile.desired import Desired
@@ -23,6 +23,7 @@ from hms_nomad.plan.diff import make_plan, with_attempt
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.observed import Observed
 from hms_nomad.spec.model import Spec
+from hms_nomad.workflows.gateway import open_routes, route_warnings
 from hms_nomad.workflows.observe import observe, read_mesh
 from hms_nomad.workflows.session import Session
 
@@ -78,7 +79,8 @@ def deploy(session: Session, spec: Spec, options: DeployOptions, report: Report)
     report(Event("plan", f"{len(plan.effective)} objects to change", {"changes": len(plan.effective)}))
     deadline = started + (options.timeout or _patience(desired))
     if plan.empty:
-        return _outcome(session, spec, desired, plan, Status.UNCHANGED, changed=False)
+        warnings = route_warnings(session, spec)
+        return _outcome(session, spec, desired, plan, Status.UNCHANGED, changed=False, warnings=warnings)
     if not plan.effective and (running := _running_deployment(session, desired, observed)) is not None:
         report(Event("deployment", f"a deployment of this release runs already: {running.id[:8]}", {}))
         verdict = follow_deployment(session.nomad, running, deadline, report)
@@ -86,9 +88,12 @@ def deploy(session: Session, spec: Spec, options: DeployOptions, report: Report)
     plan = _write_entries(session, desired, plan, report)
     job = _job_change(plan)
     if job.action is Action.KEEP and not plan.unfinished:
-        return _outcome(session, spec, desired, plan, Status.DEPLOYED, changed=True)
+        warnings = open_routes(session, spec, plan, deadline, report)
+        return _outcome(session, spec, desired, plan, Status.DEPLOYED, changed=True, warnings=warnings)
     registration = register(with_attempt(job, observed.job) if plan.unfinished else job, session.nomad, report)
     if options.detach:
+        # Nobody will be there to open the way in once the service is healthy.
+        write_routes(plan.changes, session.consul, report)
         return _outcome(session, spec, desired, plan, Status.DETACHED, changed=True)
     verdict = follow(session.nomad, desired.service, registration, deadline, report)
     return _conclude(session, spec, desired, plan, verdict, deadline, report)
@@ -137,7 +142,8 @@ def _conclude(
     report(Event("registered", "Registered in service mesh", {"service": spec.name}))
     bounds = {"min": spec.scaling.min, "max": spec.scaling.max}
     report(Event("scaling", f"Auto-scaler set ({spec.scaling.min}-{spec.scaling.max})", bounds))
-    return _outcome(session, spec, desired, plan, Status.DEPLOYED, changed=True, verdict=verdict)
+    warnings = open_routes(session, spec, plan, deadline, report)
+    return _outcome(session, spec, desired, plan, Status.DEPLOYED, changed=True, verdict=verdict, warnings=warnings)
 
 
 def _await_registration(session: Session, spec: Spec, deadline: float) -> None:
@@ -178,6 +184,7 @@ def _outcome(
     changed: bool,
     verdict: Verdict | None = None,
     failure: Failure | None = None,
+    warnings: tuple[str, ...] = (),
 ) -> DeployOutcome:
     instances = session.consul.instances(spec.name, passing=True, connect=True).value
     return DeployOutcome(
@@ -192,6 +199,7 @@ def _outcome(
         plan=plan,
         failure=failure,
         deployment=verdict.deployment.id if verdict and verdict.deployment else None,
+        warnings=warnings,
     )
 
 
