@@ -80,7 +80,15 @@ class NomadClient(JobCalls, ScalingCalls, RolloutCalls):
         Without one, UnavailableError is raised when the servers stay away for ``Connection.retry_seconds``.
         API: https://developer.hashicorp.com/nomad/api-docs/events
         """
-        return EventReader(self._transport, self._event.stream, topics, index=index, deadline=deadline).read()
+        reader = EventReader(
+            self._transport,
+            self._event.stream,
+            topics,
+            index=index,
+            deadline=deadline,
+            check_rights=lambda: self._read("follow events", self._list_one_job, rows(lambda row: row), retry=False),
+        )
+        return reader.read()
 
     def logs(
         self,
@@ -103,6 +111,9 @@ class NomadClient(JobCalls, ScalingCalls, RolloutCalls):
         if follow:
             return reader.follow(tail_lines, stop or threading.Event(), lambda: self._task_is_dead(alloc_id, task))
         return reader.read(tail_lines)
+
+    def _list_one_job(self) -> Any:
+        return self._jobs.request(method="get", params={"per_page": "1"}).json()
 
     def _task_is_dead(self, alloc_id: str, task: str) -> bool:
         allocation = self.read_allocation(alloc_id)

@@ -22,6 +22,9 @@ from hms_nomad.clients.transport import Transport, backoff
 
 # Three heartbeats: a server that is silent for longer is gone, whatever its socket says.
 _SILENCE_SECONDS = 30.0
+# The first heartbeat comes at once, and never where the token may not read the events: Nomad then answers 200 and
+# nothing else.
+_FIRST_WORD_SECONDS = 5.0
 
 
 class EventReader:
@@ -35,18 +38,24 @@ class EventReader:
         *,
         index: int = 0,
         deadline: float | None = None,
+        check_rights: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """``deadline`` is a value of ``clock``, in seconds; the other parameters are those of NomadClient.events."""
+        """``deadline`` is a value of ``clock``, in seconds; ``check_rights`` raises what a stream without a word hides.
+
+        The other parameters are those of NomadClient.events.
+        """
         self._transport = transport
         self._endpoint = endpoint
         self._topics = [f"{topic}:{key}" for topic, keys in topics.items() for key in keys]
         self._next_index = index
         self._deadline = deadline
+        self._check_rights = check_rights
         self._clock = clock
         self._sleep = sleep
         self._connected = False
+        self._silent = True
         self._failures = 0
         self._first_failure = 0.0
 
@@ -63,6 +72,7 @@ class EventReader:
         with contextlib.closing(self._open()) as response:
             for line in self._lines(response):
                 body = self._decoded(line)
+                self._silent = False
                 self._failures = 0
                 index = int(body.get("Index") or 0)
                 # A server that was asked for an index it has not reached yet may start earlier.
@@ -79,6 +89,7 @@ class EventReader:
                 method="get", params=params, headers=dict(UNCOMPRESSED), stream=True
             )
         self._connected = True
+        self._silent = True
         return response
 
     def _decoded(self, line: bytes) -> Mapping[str, Any]:
@@ -95,12 +106,17 @@ class EventReader:
         """Whole lines; what a broken connection cut off is dropped, the next connection brings it again."""
         rest = b""
         request = self._transport.request("follow events", write=False)
-        for data in arriving(response, request, self._transport.connection, self._silence):
-            *lines, rest = (rest + data).split(b"\n")
-            yield from (line for line in lines if line.strip())
+        try:
+            for data in arriving(response, request, self._transport.connection, self._silence):
+                *lines, rest = (rest + data).split(b"\n")
+                yield from (line for line in lines if line.strip())
+        except UnavailableError:
+            if self._silent:
+                self._check_rights()
+            raise
 
     def _silence(self) -> float:
-        return min(_SILENCE_SECONDS, self._remaining())
+        return min(_FIRST_WORD_SECONDS if self._silent else _SILENCE_SECONDS, self._remaining())
 
     def _remaining(self) -> float:
         """Seconds until the deadline. Raises DeadlineExceededError when there are none."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hms_nomad.clients.nomad import NomadClient
-from tests.contract.consul_server import Consul, consul_anyhow, consul_process
+from tests.contract.consul_server import Consul, consul_anyhow, consul_process, consul_without_leader
 from tests.contract.jobs import Jobs, jobs_of
 from tests.contract.nomad_server import Nomad, nomad_agent, nomad_with_acls, nomad_without_leader
 from tests.contract.vault_server import Vault, new_vault, vault_anyhow, vault_process
@@ -32,6 +32,13 @@ def strict_consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
 def local_consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
     """A Consul that is a process of this machine: one that can be frozen, and that a local Envoy can ask."""
     with consul_process(_directory(tmp_path_factory, "local-consul")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def leaderless_consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
+    """A Consul server without a leader."""
+    with consul_without_leader(_directory(tmp_path_factory, "leaderless-consul")) as server:
         yield server
 
 

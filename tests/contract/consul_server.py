@@ -43,13 +43,44 @@ class Consul:
 
 
 @contextlib.contextmanager
-def consul_process(directory: Path, *, acl: bool = False, config: Mapping[str, Any] | None = None) -> Iterator[Consul]:
-    """A Consul in development mode (one server, mesh on); with ``acl`` everything is denied but to the token."""
+def consul_process(
+    directory: Path, *, acl: bool = False, https: int = -1, config: Mapping[str, Any] | None = None
+) -> Iterator[Consul]:
+    """A Consul in development mode (one server, mesh on); with ``acl`` everything is denied but to the token.
+
+    ``https`` is a port that speaks TLS as ``config`` says.
+    """
+    with _agent(directory, ["-dev"], acl=acl, https=https, config=config) as consul:
+        assert consul.server is not None
+        consul.server.wait_until(lambda: _has_leader(consul), "ready")
+        yield consul
+
+
+@contextlib.contextmanager
+def consul_without_leader(directory: Path) -> Iterator[Consul]:
+    """A server that waits for two others, which never come."""
+    options = ["-server", "-bootstrap-expect=3", f"-data-dir={directory / 'data'}"]
+    with _agent(directory, options, config={"performance": {"rpc_hold_timeout": "100ms"}}) as consul:
+        assert consul.server is not None
+        consul.server.wait_until(lambda: _asked(consul, "/v1/agent/self"), "answering")
+        yield consul
+
+
+@contextlib.contextmanager
+def _agent(
+    directory: Path,
+    options: list[str],
+    *,
+    acl: bool = False,
+    https: int = -1,
+    config: Mapping[str, Any] | None = None,
+) -> Iterator[Consul]:
     program = binary("consul")
     http, grpc = free_port(), free_port()
     settings = {
         "ports": {
             "http": http,
+            "https": https,
             "grpc": grpc,
             "grpc_tls": -1,
             "dns": -1,
@@ -62,11 +93,9 @@ def consul_process(directory: Path, *, acl: bool = False, config: Mapping[str, A
     }
     file = directory / "consul.json"
     file.write_text(json.dumps(settings))
-    command = [program, "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", f"-config-file={file}"]
+    command = [program, "agent", *options, "-bind=127.0.0.1", "-client=127.0.0.1", f"-config-file={file}"]
     with running(command, directory) as server:
-        consul = Consul(f"http://127.0.0.1:{http}", MANAGEMENT_TOKEN if acl else "", grpc, server)
-        server.wait_until(lambda: _has_leader(consul), "ready")
-        yield consul
+        yield Consul(f"http://127.0.0.1:{http}", MANAGEMENT_TOKEN if acl else "", grpc, server)
 
 
 @contextlib.contextmanager
@@ -93,8 +122,12 @@ def _acl(on: bool) -> dict[str, Any]:
 
 
 def _has_leader(consul: Consul) -> bool:
-    # The catalog answers only once the server's own node stands in it, which is when writes work too.
+    # The catalog has the server's own node only once writes work too.
+    return _asked(consul, "/v1/status/leader") and _asked(consul, "/v1/catalog/nodes")
+
+
+def _asked(consul: Consul, path: str) -> bool:
     try:
-        return bool(consul.http("GET", "/v1/status/leader")) and bool(consul.http("GET", "/v1/catalog/nodes"))
+        return bool(consul.http("GET", path))
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False

@@ -65,7 +65,7 @@ def nomad_without_leader(directory: Path) -> Iterator[Nomad]:
     settings = _server_only(directory)
     settings["server"]["bootstrap_expect"] = 3
     with _agent(directory, [], settings) as nomad:
-        nomad.server.wait_until(lambda: _asked(nomad, "/v1/agent/health?type=client", lambda _: True), "answering")
+        nomad.server.wait_until(lambda: _asked(nomad, "/v1/agent/self", bool), "answering")
         yield nomad
 
 
