@@ -95,10 +95,15 @@ def command(
         del run.__wrapped__  # Typer would look through to the function's own signature.
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
-        app.command(name, epilog=_shown(examples))(run)
+        app.command(name, help=_paragraphs(inspect.getdoc(function) or ""), epilog=_shown(examples))(run)
         return function
 
     return register
+
+
+def _paragraphs(text: str) -> str:
+    """A docstring with one line a paragraph: the terminal's width breaks it, not the source's."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _shown(examples: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from hms_nomad.cli.options import SpecsArgument, TimeoutOption
 from hms_nomad.output.deploys import deploy_document, deploy_lines, failure_lines, interrupted_line
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.progress import shown
+from hms_nomad.spec.diagnostics import Level
 from hms_nomad.workflows import deploy as workflow
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile, read_specs
@@ -41,12 +42,15 @@ def deploy(
     files = read_specs(specs)
     for file in files:
         for finding in file.diagnostics:
-            run.printer.note(str(finding))
+            if finding.level is Level.WARNING:
+                run.printer.note(str(finding))
     options = workflow.DeployOptions(timeout=timeout, detach=detach)
     ended: list[workflow.DeployOutcome] = []
     with run.session() as session:
         for file in files:
             ended.append(_deploy_one(run, session, file, options))
+            for warning in ended[-1].warnings:
+                run.printer.warn(f"warning: {warning}")
             if not run.printer.json:
                 _print(run, ended[-1], file, len(files) > 1)
             if ended[-1].failure is not None:

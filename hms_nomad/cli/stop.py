@@ -12,7 +12,7 @@ from hms_nomad.apply.progress import Event, Report
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import ServiceArgument, TimeoutOption
 from hms_nomad.output.exit_codes import ExitCode
-from hms_nomad.output.printer import Printer
+from hms_nomad.output.printer import Printer, is_terminal
 from hms_nomad.output.progress import shown
 from hms_nomad.workflows import stop as workflow
 
@@ -36,7 +36,7 @@ def stop(
     """
     options = workflow.StopOptions(timeout=timeout or _USUAL_TIMEOUT_SECONDS, purge=purge)
     with run.session() as session:
-        if not yes and sys.stdin.isatty():
+        if not yes and is_terminal(sys.stdin):
             plan = workflow.plan_stop(session, name, options)
             if not plan.empty and not _confirmed(plan):
                 run.printer.warn("nothing was stopped")

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _LASTING = frozenset({"apply", "warning"})
+_ON_STDOUT = frozenset({"image", "registered", "scaling"})
+"""What the result says anyway, in the chapter's own words."""
+
+_BAR_WIDTH = 30
 _REDRAWS_PER_SECOND = 8
 
 
@@ -52,7 +56,7 @@ def _lines(printer: Printer, kept: list[Event]) -> Report:
         kept.append(event)
         if event.kind == "warning":
             printer.warn(_line(printer, event))
-        else:
+        elif event.kind not in _ON_STDOUT and not _half_way(event):
             printer.note(_line(printer, event))
 
     return report
@@ -61,6 +65,20 @@ def _lines(printer: Printer, kept: list[Event]) -> Report:
 def _line(printer: Printer, event: Event) -> str:
     message = inert(event.message)
     return f"{printer.style_note('warning:', 'yellow')} {message}" if event.kind == "warning" else message
+
+
+def _half_way(event: Event) -> bool:
+    """A download that goes on: worth a moving bar, but no line."""
+    done, total = event.data.get("done"), event.data.get("total")
+    return event.kind == "download" and bool(done) and done != total
+
+
+def _bar(event: Event) -> str:
+    total = int(event.data.get("total") or 0)
+    if event.kind != "download" or not total:
+        return ""
+    filled = int(event.data.get("done") or 0) * _BAR_WIDTH // total
+    return f"{'━' * filled}{'╌' * (_BAR_WIDTH - filled)} "
 
 
 class _View:
@@ -73,8 +91,9 @@ class _View:
         self._rows: dict[str, str] = {}
 
     def take(self, event: Event) -> None:
-        subject = str(event.data.get("allocation") or event.kind)
-        self._rows[subject] = inert(event.message)
+        if event.kind not in _ON_STDOUT:
+            subject = str(event.data.get("allocation") or event.data.get("product") or event.kind)
+            self._rows[subject] = _bar(event) + inert(event.message)
 
     def render(self) -> RenderableType:
         from rich.console import Group

@@ -1,0 +1,197 @@
+"""``deploy`` prints what the chapter prints, says when nothing was to do, and explains a failure by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hms_nomad.apply.failure import Failure
+from hms_nomad.apply.progress import Event
+from hms_nomad.plan.change import Action, Change, FieldChange, Plan
+from hms_nomad.workflows.deploy import DeployOptions, DeployOutcome, Status
+from tests.unit.cli.running import json_of, run
+
+SECRET = "hunter2"
+PLAN = Plan(
+    service="receipt-svc",
+    release_before=None,
+    release_after="r0123456789",
+    digest="d",
+    changes=(
+        Change("service-defaults", "receipt-svc", Action.CREATE, (FieldChange("Protocol", None, "http"),), {}, 0),
+        Change("job", "receipt-svc", Action.CREATE, (), {"Env": {"PASSWORD": SECRET}}, 0),
+    ),
+)
+DEPLOYED = DeployOutcome(
+    service="receipt-svc",
+    status=Status.DEPLOYED,
+    changed=True,
+    version="1.0.0",
+    release="r0123456789",
+    url="http://receipt-svc.mesh/receipt",
+    instances=2,
+    scaling={"min": 2, "max": 10},
+    plan=PLAN,
+    deployment="4d1c2b3a-0000-0000-0000-000000000000",
+)
+FAILED = replace(
+    DEPLOYED,
+    status=Status.FAILED,
+    failure=Failure(
+        reason="Failed due to unhealthy allocations",
+        allocation="3f2a91bc-0000-0000-0000-000000000000",
+        task="app",
+        events=("Terminated: Exit Code: 1",),
+        lines=("Traceback (most recent call last):", "\x1b[2JKeyError: 'PORT'"),
+        checks=("health: HTTP GET http://10.0.0.1:1/health: 500",),
+    ),
+)
+
+
+@pytest.fixture
+def deploys(monkeypatch):
+    """Let deploys end as the test says; answers what they were asked."""
+    asked = []
+
+    def becomes(*outcomes, events=()):
+        left = list(outcomes)
+
+        def deploy(session, spec, options, report):
+            asked.append((spec.name, options))
+            for event in events:
+                report(event)
+            outcome = left.pop(0)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+
+        monkeypatch.setattr("hms_nomad.workflows.deploy.deploy", deploy)
+        return asked
+
+    return becomes
+
+
+def test_a_first_deploy_prints_what_the_chapter_prints(deploys, spec_file):
+    deploys(DEPLOYED)
+    result = run("deploy", spec_file)
+    assert result.exit_code == 0
+    assert result.stdout == (
+        "✓ Image pulled\n"
+        "✓ Registered in service mesh\n"
+        "✓ Auto-scaler set (2-10)\n"
+        "Service URL: http://receipt-svc.mesh/receipt\n"
+    )
+    assert result.stderr == ""
+
+
+def test_a_second_deploy_says_that_nothing_was_to_do(deploys, spec_file):
+    unchanged = replace(DEPLOYED, status=Status.UNCHANGED, changed=False)
+    deploys(unchanged, unchanged)
+    assert run("deploy", spec_file).stdout == (
+        "✓ receipt-svc 1.0.0 runs already: nothing to change\nService URL: http://receipt-svc.mesh/receipt\n"
+    )
+    body = json_of(run("deploy", spec_file, "--output", "json"))
+    assert (body["schema"], body["changed"]) == ("hms-nomad/deploy/v1", False)
+
+
+def test_a_change_that_replaces_nothing_pulls_no_image(deploys, spec_file):
+    deploys(replace(DEPLOYED, plan=replace(PLAN, release_before="r0123456789")))
+    assert run("deploy", spec_file).stdout.splitlines()[0] == "✓ No instance replaced"
+
+
+def test_progress_goes_to_stderr_and_can_be_silenced(deploys, spec_file):
+    events = (
+        Event("apply", "job receipt-svc created", {"kind": "job"}),
+        Event("registered", "Registered in service mesh", {}),
+        Event("warning", "the node is nearly full", {}),
+    )
+    deploys(DEPLOYED, DEPLOYED, events=events)
+    assert run("deploy", spec_file).stderr == "job receipt-svc created\nwarning: the node is nearly full\n"
+    assert run("deploy", spec_file, "--quiet").stderr == "warning: the node is nearly full\n"
+
+
+def test_a_failure_is_explained(deploys, spec_file):
+    deploys(FAILED)
+    result = run("deploy", spec_file)
+    assert result.exit_code == 5
+    assert result.stdout == ""
+    assert result.stderr == (
+        "error: receipt-svc 1.0.0 was not deployed: Failed due to unhealthy allocations\n"
+        "  instance 3f2a91bc, task app\n"
+        "  events:\n"
+        "    Terminated: Exit Code: 1\n"
+        "  last lines:\n"
+        "    Traceback (most recent call last):\n"
+        "    \\x1b[2JKeyError: 'PORT'\n"
+        "  checks:\n"
+        "    health: HTTP GET http://10.0.0.1:1/health: 500\n"
+        "  next: hms-nomad logs receipt-svc --alloc 3f2a91bc\n"
+    )
+
+
+def test_a_failure_is_a_document_too(deploys, spec_file):
+    deploys(FAILED)
+    result = run("deploy", spec_file, "-o", "json")
+    assert result.exit_code == 5
+    (service,) = json_of(result)["services"]
+    assert service["status"] == "failed"
+    assert service["failure"]["reason"] == "Failed due to unhealthy allocations"
+
+
+def test_the_document_holds_no_secrets(deploys, spec_file):
+    deploys(DEPLOYED)
+    result = run("deploy", spec_file, "-o", "json")
+    assert SECRET not in result.output
+    (service,) = json_of(result)["services"]
+    assert [change["kind"] for change in service["plan"]["changes"]] == ["service-defaults", "job"]
+
+
+def test_options_reach_the_workflow(deploys, spec_file):
+    asked = deploys(replace(DEPLOYED, status=Status.DETACHED))
+    result = run("deploy", spec_file, "--detach", "--timeout", "1.5m")
+    assert asked == [("receipt-svc", DeployOptions(timeout=90.0, detach=True))]
+    assert "hms-nomad status receipt-svc" in result.stdout
+
+
+def test_several_services_stop_at_the_first_that_fails(deploys, spec_file, tmp_path):
+    others = []
+    for name in ("payment-svc", "portal"):
+        other = tmp_path / f"{name}.hms.yml"
+        other.write_text(f"name: {name}\nversion: '1'\nimage: x:1\nport: 80\n", encoding="utf-8")
+        others.append(str(other))
+    asked = deploys(replace(DEPLOYED, service="receipt-svc"), FAILED)
+    result = run("deploy", spec_file, *others)
+    assert result.exit_code == 5
+    assert [name for name, _ in asked] == ["receipt-svc", "payment-svc"]
+    assert result.stdout.splitlines()[0] == "receipt-svc 1.0.0"
+    assert result.stderr.splitlines()[-1] == "not deployed: portal"
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ((), "before anything of receipt-svc was looked at; nothing was changed"),
+        ((Event("plan", "", {"changes": 3}),), "nothing of receipt-svc was changed; 3 changes are left"),
+        (
+            (
+                Event("plan", "", {"changes": 3}),
+                Event("apply", "service-defaults receipt-svc created", {"kind": "service-defaults"}),
+            ),
+            "done: service-defaults receipt-svc created; not done: 2 of 3 changes, the job among them",
+        ),
+        (
+            (
+                Event("plan", "", {"changes": 1}),
+                Event("apply", "job receipt-svc created", {"kind": "job"}),
+            ),
+            "not done: waiting until receipt-svc is healthy; Nomad goes on without this command",
+        ),
+    ],
+)
+def test_an_interrupted_deploy_says_what_is_done_and_what_is_not(deploys, spec_file, events, said):
+    deploys(KeyboardInterrupt(), events=events)
+    result = run("deploy", spec_file, "--quiet")
+    assert result.exit_code == 130
+    (line,) = result.stderr.splitlines()
+    assert said in line

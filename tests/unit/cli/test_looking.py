@@ -1,0 +1,229 @@
+"""``plan``, ``status``, ``registry`` and ``logs``: what a person reads, and the same facts for machines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from hms_nomad.apply.progress import Event
+from hms_nomad.plan.change import Action, Change, FieldChange, Plan
+from hms_nomad.workflows import registry, status
+from hms_nomad.workflows.logs import LogLine, LogOptions
+from tests.unit.cli.running import json_of, run
+
+KEEP = Change("service-resolver", "receipt-svc", Action.KEEP, (), {}, 7)
+PLAN = Plan(
+    service="receipt-svc",
+    release_before="r1111111111",
+    release_after="r2222222222",
+    digest="d",
+    changes=(
+        KEEP,
+        Change("service-router", "receipt-svc", Action.CREATE, (FieldChange("Routes", None, [{"a": 1}]),), {}, 0),
+        Change("service-splitter", "receipt-svc", Action.DELETE, (FieldChange("Splits", [1], None),), None, 9),
+        Change("job", "receipt-svc", Action.UPDATE, (FieldChange("Tasks.app.Config.image", "a:1", "a:2"),), {}, 8),
+    ),
+)
+DEPLOYMENT = status.DeploymentState("4d1c2b3a-0000", "successful", "Deployment completed successfully", 2, 2)
+RECEIPT = status.ServiceState(
+    "receipt-svc",
+    "degraded",
+    "1.0.0",
+    "r1111111111",
+    1,
+    2,
+    {"min": 2, "max": 10},
+    "http://receipt-svc.mesh/receipt",
+    DEPLOYMENT,
+)
+SICK = status.InstanceState(
+    allocation="3f2a91bc-0000",
+    node="node-1",
+    status="running",
+    health="critical",
+    sidecar="running",
+    version="1.0.0",
+    release="r1111111111",
+    canary=False,
+    address="10.0.0.1:20001",
+    checks=(status.CheckAnswer("health", "critical", "500"),),
+    why="check 'health' is critical: 500",
+)
+REGISTERED = registry.Registered(
+    name="receipt-svc",
+    version="1.0.0",
+    release="r1111111111",
+    url="http://receipt-svc.mesh/receipt",
+    protocol="http",
+    port=3000,
+    owner="",
+    routes=(registry.AnsweredRoute("/receipt", "prefix", ("POST",)), registry.AnsweredRoute("/x", "exact", ())),
+    healthy=1,
+    endpoints=(
+        registry.Endpoint("3f2a91bc-0000", "node-1", "10.0.0.1:20001", "passing", "1.0.0", "r1111111111"),
+        registry.Endpoint("7c9d0e1f-0000", "node-2", "10.0.0.2:20002", "critical", "1.0.0", "r1111111111"),
+    ),
+)
+
+
+def answering(monkeypatch, name, answer):
+    monkeypatch.setattr(f"hms_nomad.workflows.{name}", lambda *_, **__: answer)
+
+
+def test_a_plan_is_read_object_by_object_and_field_by_field(monkeypatch, spec_file):
+    answering(monkeypatch, "plan.plan", (PLAN,))
+    result = run("plan", spec_file)
+    assert result.exit_code == 1
+    assert result.stdout == (
+        "receipt-svc: release r1111111111 -> r2222222222, every instance is replaced\n"
+        "  = service-resolver receipt-svc\n"
+        "  + service-router receipt-svc\n"
+        '      + Routes: [{"a": 1}]\n'
+        "  - service-splitter receipt-svc\n"
+        "      - Splits: [1]\n"
+        "  ~ job receipt-svc\n"
+        '      ~ Tasks.app.Config.image: "a:1" -> "a:2"\n'
+        "\n"
+        "1 to create, 1 to update, 1 to delete, 1 unchanged\n"
+    )
+
+
+def test_a_plan_without_changes_ends_with_0(monkeypatch, spec_file):
+    answering(monkeypatch, "plan.plan", (replace(PLAN, release_before="r2222222222", changes=(KEEP,)),))
+    result = run("plan", spec_file)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0] == "receipt-svc: nothing to change (release r2222222222)"
+
+
+def test_a_plan_for_machines(monkeypatch, spec_file):
+    answering(monkeypatch, "plan.plan", (PLAN,))
+    body = json_of(run("plan", spec_file, "-o", "json"))
+    assert (body["schema"], body["changed"]) == ("hms-nomad/plan/v1", True)
+    (plan,) = body["plans"]
+    assert plan["changes"][3] == {
+        "action": "update",
+        "kind": "job",
+        "name": "receipt-svc",
+        "index": 8,
+        "fields": [{"path": "Tasks.app.Config.image", "before": "a:1", "after": "a:2"}],
+    }
+
+
+def test_the_status_of_all_services_is_one_table(monkeypatch):
+    answering(monkeypatch, "status.list_status", (RECEIPT, replace(RECEIPT, service="db", deployment=None)))
+    assert run("status").stdout == (
+        "NAME         VERSION  RELEASE      STATE     HEALTHY  SCALING  DEPLOYMENT  URL\n"
+        "receipt-svc  1.0.0    r1111111111  degraded  1/2      2-10     successful  http://receipt-svc.mesh/receipt\n"
+        "db           1.0.0    r1111111111  degraded  1/2      2-10     -           http://receipt-svc.mesh/receipt\n"
+    )
+
+
+def test_no_service_is_no_error(monkeypatch):
+    answering(monkeypatch, "status.list_status", ())
+    assert "hms-nomad deploy" in run("status").stdout
+    assert json_of(run("status", "-o", "json"))["services"] == []
+
+
+def test_the_status_of_a_service_says_why_an_instance_is_sick(monkeypatch):
+    detail = status.ServiceDetail(RECEIPT, (SICK,), "app: memory is exhausted on 1 node")
+    answering(monkeypatch, "status.service_status", detail)
+    lines = run("status", "receipt-svc").stdout.splitlines()
+    assert lines[0] == "receipt-svc 1.0.0 (release r1111111111): degraded"
+    assert "Not placed  app: memory is exhausted on 1 node" in lines
+    assert lines[-2].split()[:5] == ["3f2a91bc", "node-1", "running", "critical", "running"]
+    assert lines[-1] == "3f2a91bc: check 'health' is critical: 500"
+    body = json_of(run("status", "receipt-svc", "-o", "json"))
+    assert body["service"]["instances"][0]["checks"] == [{"name": "health", "status": "critical", "output": "500"}]
+
+
+def test_the_registry_is_a_phone_book(monkeypatch):
+    answering(monkeypatch, "registry.list_registry", (REGISTERED,))
+    line = run("registry", "list").stdout.splitlines()[1]
+    assert line.split() == [
+        "receipt-svc",
+        "1.0.0",
+        "r1111111111",
+        "1/2",
+        "http",
+        "POST",
+        "/receipt,",
+        "=/x",
+        "http://receipt-svc.mesh/receipt",
+    ]
+
+
+def test_a_lookup_gives_version_url_and_addresses(monkeypatch):
+    answering(monkeypatch, "registry.lookup", REGISTERED)
+    assert run("registry", "lookup", "receipt-svc").stdout == (
+        "receipt-svc 1.0.0\n"
+        "URL        http://receipt-svc.mesh/receipt\n"
+        "Release    r1111111111\n"
+        "Protocol   http, port 3000\n"
+        "Routes     POST /receipt, =/x\n"
+        "Healthy    1 of 2 instances\n"
+        "\n"
+        "INSTANCE  NODE    ADDRESS         HEALTH    VERSION  RELEASE\n"
+        "3f2a91bc  node-1  10.0.0.1:20001  passing   1.0.0    r1111111111\n"
+        "7c9d0e1f  node-2  10.0.0.2:20002  critical  1.0.0    r1111111111\n"
+    )
+    body = json_of(run("registry", "lookup", "receipt-svc", "-o", "json"))["service"]
+    assert (body["version"], body["healthy"]) == ("1.0.0", 1)
+    assert body["routes"][0] == {"path": "/receipt", "match": "prefix", "methods": ["POST"]}
+
+
+@pytest.fixture
+def logs(monkeypatch):
+    """Let an instance have written two lines; answers what was asked."""
+    asked = []
+
+    def read(session, name, options, report):
+        asked.append((name, options))
+        report(Event("log", "7c9d0e1f has written nothing yet", {}))
+        yield LogLine("3f2a91bc-0000", "stdout", "Sent receipt to a@b")
+        yield LogLine("3f2a91bc-0000", "stderr", "\x1b[2Joops")
+
+    monkeypatch.setattr("hms_nomad.workflows.logs.read_logs", read)
+    monkeypatch.setattr("hms_nomad.workflows.logs.follow_logs", read)
+    return asked
+
+
+def test_each_line_carries_its_instance(logs):
+    result = run("logs", "receipt-svc", "--tail", "20")
+    assert result.stdout == "[3f2a91bc] Sent receipt to a@b\n[3f2a91bc] \x1b[2Joops\n"
+    assert result.stderr == "7c9d0e1f has written nothing yet\n"
+    assert logs == [("receipt-svc", LogOptions(tail=20))]
+
+
+def test_logs_for_machines_are_a_document_a_line(logs):
+    lines = [json.loads(line) for line in run("logs", "receipt-svc", "-o", "json").stdout.splitlines()]
+    assert lines[0] == {
+        "schema": "hms-nomad/logs/v1",
+        "allocation": "3f2a91bc-0000",
+        "stream": "stdout",
+        "line": "Sent receipt to a@b",
+    }
+    assert lines[1]["stream"] == "stderr"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), LogOptions(tail=100)),
+        (("--follow",), LogOptions(tail=100)),
+        (("--tail", "0"), LogOptions(tail=0)),
+        (("--stderr",), LogOptions(tail=100, streams=("stderr",))),
+        (("--stdout", "--stderr"), LogOptions(tail=100)),
+        (("--alloc", "3f"), LogOptions(tail=100, allocation="3f")),
+    ],
+)
+def test_options_of_logs(logs, words, expected):
+    run("logs", "receipt-svc", *words)
+    assert logs == [("receipt-svc", expected)]
+
+
+def test_a_pattern_searches_everything_unless_a_tail_is_named(logs):
+    run("logs", "receipt-svc", "--grep", "ERR|WARN")
+    run("logs", "receipt-svc", "--grep", "x", "--tail", "3")
+    assert [(options.tail, options.pattern.pattern) for _, options in logs] == [(None, "ERR|WARN"), (3, "x")]
