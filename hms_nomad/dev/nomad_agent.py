@@ -121,8 +121,7 @@ def lacks_keys(server: ServerRecord) -> str:
 
 
 def _client(node: Node) -> dict[str, Any]:
-    # Envoy under the exec driver runs as root, because it binds the dependencies' port 80; by default Nomad forbids it.
-    options = {"fingerprint.denylist": _CLOUDS, "user.denylist": ""}
+    options = {"fingerprint.denylist": _CLOUDS}
     if node.docker is None:
         options["driver.denylist"] = "docker"
     first, last = node.slot.dynamic_ports
