@@ -130,8 +130,8 @@ def _process_sidecar(platform: Platform) -> dict[str, Any]:
     chrooted = platform.sidecar.driver == "exec"
     bootstrap = "/secrets/envoy_bootstrap.json" if chrooted else "${NOMAD_SECRETS_DIR}/envoy_bootstrap.json"
     arguments = ["-c", bootstrap, "-l", "warning", "--concurrency", "1", "--disable-hot-restart"]
-    # No user is named: exec's own, nobody, may bind the dependencies' port 80 (the driver hands it NET_BIND_SERVICE), and
-    # by default Nomad refuses root there.
+    # No user is named: exec's own, nobody, may bind the dependencies' port 80 (the driver hands it NET_BIND_SERVICE),
+    # and by default Nomad refuses root there.
     settings: dict[str, Any] = {"Config": {"command": platform.sidecar.command, "args": arguments}}
     if not chrooted:
         # The bootstrap names Consul's socket relative to a chroot that this driver does not make.
