@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.binaries import binary
 
-_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,31 @@ class Authority:
         self.file = str(directory / "ca.pem")
         self._key = str(directory / "ca.key")
         _openssl(
-            "req", "-x509", *_KEY, "-keyout", self._key, "-out", self.file, "-days", "2", "-subj", "/CN=an authority"
+            "req",
+            "-x509",
+            *_KEY,
+            "-nodes",
+            "-keyout",
+            self._key,
+            "-out",
+            self.file,
+            "-days",
+            "2",
+            "-subj",
+            "/CN=an authority",
         )
 
-    def issue(self, name: str, names: str = "DNS:localhost,IP:127.0.0.1", days: int = 2) -> Pair:
-        """A certificate called ``name`` for ``names``, valid for ``days`` from now (below 0: expired)."""
+    def issue(
+        self, name: str, names: str = "DNS:localhost,IP:127.0.0.1", days: int = 2, password: str | None = None
+    ) -> Pair:
+        """A certificate called ``name`` for ``names``, valid for ``days`` from now (below 0: expired).
+
+        ``password`` locks its key.
+        """
+        lock = ("-nodes",) if password is None else ("-passout", f"pass:{password}")
         key, request, certificate = (str(self._directory / f"{name}.{end}") for end in ("key", "csr", "pem"))
         _openssl(
-            *("req", *_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={name}"),
+            *("req", *_KEY, *lock, "-keyout", key, "-out", request, "-subj", f"/CN={name}"),
             *("-addext", f"subjectAltName={names}"),
         )
         _openssl(
