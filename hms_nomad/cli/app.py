@@ -35,6 +35,7 @@ class Entry:
 
 COMMANDS: dict[str, Entry] = {
     "validate": Entry("hms_nomad.cli.validate", "Check specs, without asking a server.", EVERYDAY),
+    "explain": Entry("hms_nomad.cli.explain", "Explain a field of the spec.", EVERYDAY),
     "render": Entry("hms_nomad.cli.render", "Show what a spec stands for, without asking a server.", EVERYDAY),
     "plan": Entry("hms_nomad.cli.plan", "Show what a deploy would change.", EVERYDAY),
     "deploy": Entry("hms_nomad.cli.deploy", "Bring services up, and wait until they are healthy.", EVERYDAY),

@@ -73,19 +73,23 @@ def command(
 
     The function's docstring is the help and ``examples`` stand below it. Its first parameter is the Run; what it
     returns is the exit code (None: 0). The options of every command are added behind its own; ``cluster`` adds those
-    that choose one.
+    that choose one. A command with an option of its own for one of them, such as further forms of ``--output``, keeps
+    it.
     """
-    added = (_CLUSTER if cluster else {}) | _LOOK
 
     def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
         hints = get_type_hints(function, include_extras=True)
         own = list(inspect.signature(function).parameters.values())[1:]
+        shared = (_CLUSTER if cluster else {}) | _LOOK
+        added = {key: option for key, option in shared.items() if key not in hints}
 
         @functools.wraps(function)
         def run(**values: Any) -> int | None:
-            shared = {key: values.pop(key) for key in added}
-            look = Look(shared["output"], shared["quiet"], shared["color"])
-            return function(Run(Printer(look), shared.get("context"), shared.get("namespace")), **values)
+            chosen = {key: values.get(key) for key in shared}
+            form = Format.JSON if chosen["output"] == Format.JSON else Format.TEXT
+            printer = Printer(Look(form, bool(chosen["quiet"]), chosen["color"] or Color.AUTO))
+            rest = {key: value for key, value in values.items() if key not in added}
+            return function(Run(printer, chosen.get("context"), chosen.get("namespace")), **rest)
 
         parameters = [p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         parameters += [

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from hms_nomad.apply.progress import Event
 from hms_nomad.cli.command import Run, command, new_app
-from hms_nomad.cli.options import SpecsArgument, TimeoutOption
+from hms_nomad.cli.options import EnvironmentOption, SpecsArgument, TimeoutOption, VariablesOption, parse_variables
 from hms_nomad.output.deploys import deploy_document, deploy_lines, failure_lines, interrupted_line
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.progress import shown
 from hms_nomad.spec.diagnostics import Level
+from hms_nomad.spec.fleet import deploy_order
 from hms_nomad.workflows import deploy as workflow
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile, read_specs
@@ -25,21 +27,23 @@ app = new_app()
     "deploy",
     "hms-nomad deploy receipt.hms.yml",
     "hms-nomad deploy receipt.hms.yml --timeout 3m --output json",
-    "hms-nomad deploy services/ --detach",
+    "hms-nomad deploy services/ --env staging --var tag=1.0.1 --detach",
 )
 def deploy(
     run: Run,
     specs: SpecsArgument,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait until the services are healthy.")] = False,
     timeout: TimeoutOption = None,
+    env: EnvironmentOption = None,
+    var: VariablesOption = None,
 ) -> int:
     """Bring services up, and wait until they are healthy.
 
     Only what differs is changed; the second time with the same file nothing is. Several services are deployed one
-    after the other, and the first that fails ends the command. It is safe to interrupt: the same command again
-    finishes the work.
+    after the other, what others use first, and the first that fails ends the command. It is safe to interrupt: the
+    same command again finishes the work.
     """
-    files = read_specs(specs)
+    files = _in_order(read_specs(specs, env, parse_variables(var)))
     for file in files:
         for finding in file.diagnostics:
             if finding.level is Level.WARNING:
@@ -65,6 +69,13 @@ def deploy(
     if left:
         run.printer.warn(f"not deployed: {', '.join(left)}")
     return ExitCode.FAILED if ended[-1].failure is not None else ExitCode.OK
+
+
+def _in_order(files: Sequence[SpecFile]) -> list[SpecFile]:
+    """What others use comes first; else the order of the command line."""
+    waves = enumerate(deploy_order(file.spec for file in files))
+    wave_of = {name: number for number, names in waves for name in names}
+    return sorted(files, key=lambda file: wave_of[file.spec.name])
 
 
 def _deploy_one(run: Run, session: Session, file: SpecFile, options: workflow.DeployOptions) -> workflow.DeployOutcome:

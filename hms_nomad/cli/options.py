@@ -24,6 +24,19 @@ def parse_seconds(text: str) -> float:
     return value
 
 
+def parse_variables(given: list[str] | None) -> dict[str, str]:
+    """Name to value of each ``--var NAME=VALUE``. Raises BadParameter."""
+    values = {}
+    for text in given or ():
+        name, sign, value = text.partition("=")
+        if not name or not sign:
+            raise typer.BadParameter(f"{text!r} gives no value; write --var NAME=VALUE", param_hint="--var")
+        if name in values:
+            raise typer.BadParameter(f"{name} is given twice", param_hint="--var")
+        values[name] = value
+    return values
+
+
 ContextOption = Annotated[
     str | None,
     typer.Option(
@@ -41,6 +54,12 @@ TraceOption = Annotated[bool, typer.Option("--trace", help="Show where an error 
 TimeoutOption = Annotated[
     float | None,
     typer.Option("--timeout", parser=parse_seconds, metavar="TIME", help="Longest time to wait, like 90s or 5m."),
+]
+EnvironmentOption = Annotated[
+    str | None, typer.Option("--env", metavar="NAME", help="Environment of the specs to lay over them.")
+]
+VariablesOption = Annotated[
+    list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Value of a variable that the specs leave open.")
 ]
 SpecArgument = Annotated[
     str, typer.Argument(metavar="SPEC", help='File of the service, "-" for stdin.', autocompletion=complete_spec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hms_nomad.cli.command import Run, command, new_app
-from hms_nomad.cli.options import SpecsArgument
+from hms_nomad.cli.options import EnvironmentOption, SpecsArgument, VariablesOption, parse_variables
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.plans import plan_document, plan_lines
 from hms_nomad.workflows import plan as workflow
@@ -13,13 +13,18 @@ from hms_nomad.workflows.specs import read_specs
 app = new_app()
 
 
-@command(app, "plan", "hms-nomad plan receipt.hms.yml", "hms-nomad plan services/ --output json")
-def plan(run: Run, specs: SpecsArgument) -> int:
+@command(
+    app,
+    "plan",
+    "hms-nomad plan receipt.hms.yml",
+    "hms-nomad plan services/ --env staging --output json",
+)
+def plan(run: Run, specs: SpecsArgument, env: EnvironmentOption = None, var: VariablesOption = None) -> int:
     """Show what a deploy would change, field by field, and write nothing.
 
     Ends with 0 when there is nothing to change and with 1 when there is, so that a pipeline can decide by it.
     """
-    files = read_specs(specs)
+    files = read_specs(specs, env, parse_variables(var))
     with run.session() as session:
         plans = workflow.plan(session, [file.spec for file in files])
         warnings = [warning for file in files for warning in route_warnings(session, file.spec)]

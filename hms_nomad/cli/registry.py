@@ -73,8 +73,8 @@ def _detail(printer: Printer, one: workflow.Registered) -> Iterator[str]:
 
 
 def _routes(one: workflow.Registered) -> Iterator[str]:
-    """Routes as people say them: "POST /receipt", "GET,HEAD /files*", "* =/exact"."""
-    marks = {"exact": "={}", "prefix": "{}", "regex": "~{}"}
+    """Routes as people say them; "..." stands for all paths that begin so, "~" for a regular expression."""
+    marks = {"exact": "{}", "prefix": "{}...", "regex": "~{}"}
     for route in one.routes:
         path = marks[route.match].format(route.path)
         yield f"{','.join(route.methods)} {path}" if route.methods else path

@@ -3,46 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from hms_nomad.cli.command import Run, command, new_app
-from hms_nomad.cli.options import SpecsArgument
+from hms_nomad.cli.options import EnvironmentOption, SpecsArgument, VariablesOption, parse_variables
+from hms_nomad.output.document import as_text
 from hms_nomad.output.exit_codes import ExitCode
-from hms_nomad.output.faults import diagnostic_document
 from hms_nomad.spec.diagnostics import Level
+from hms_nomad.spec.facts import UNKNOWN, Facts
+from hms_nomad.spec.report_formats import diagnostics_to_json, diagnostics_to_sarif
 from hms_nomad.workflows import validate as workflow
+from hms_nomad.workflows.cluster_facts import gather_facts
 
 app = new_app()
+
+
+class ReportFormat(StrEnum):
+    """What stdout carries."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
 
 
 @command(
     app,
     "validate",
     "hms-nomad validate receipt.hms.yml",
-    "hms-nomad validate services/ --fail-on warning",
-    "cat receipt.hms.yml | hms-nomad validate - --output json",
-    cluster=False,
+    "hms-nomad validate services/ --cluster --fail-on warning",
+    "hms-nomad validate services/ --output sarif > findings.sarif",
 )
 def validate(
     run: Run,
     specs: SpecsArgument,
     fail_on: Annotated[Level, typer.Option("--fail-on", help="Lightest finding that ends with code 2.")] = Level.ERROR,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Check against the nodes and services of the cluster too.")
+    ] = False,
+    env: EnvironmentOption = None,
+    var: VariablesOption = None,
+    output: Annotated[
+        ReportFormat, typer.Option("--output", "-o", help="What stdout carries; sarif for code scanners.")
+    ] = ReportFormat.TEXT,
 ) -> int:
-    """Check specs, without asking a server.
+    """Check specs, without asking a server unless --cluster says so.
 
-    Each finding is one line: the place, its code, the cause, and what would be right.
+    Each finding is one line: the place, its code, the cause, and what would be right. Checks that could not be made
+    are counted, with what they would have needed.
     """
-    report = workflow.validate(specs, fail_on)
-    body = {
+    facts = _facts(run) if cluster else UNKNOWN
+    report = workflow.validate(specs, fail_on, facts, env, parse_variables(var))
+    if output is ReportFormat.SARIF:
+        run.printer.text([as_text(diagnostics_to_sarif(report.diagnostics))])
+    else:
+        run.printer.show("validate", _body(report), lambda: _lines(report))
+    return ExitCode.BAD_INPUT if report.failed else ExitCode.OK
+
+
+def _facts(run: Run) -> Facts:
+    with run.session() as session:
+        return gather_facts(session.nomad, session.consul)
+
+
+def _body(report: workflow.Report) -> dict[str, object]:
+    return {
         "ok": not report.failed,
         "files": report.files,
-        "diagnostics": [diagnostic_document(found) for found in report.diagnostics],
+        "diagnostics": diagnostics_to_json(report.diagnostics),
         "not_run": report.not_run,
     }
-    run.printer.show("validate", body, lambda: _lines(report))
-    return ExitCode.BAD_INPUT if report.failed else ExitCode.OK
 
 
 def _lines(report: workflow.Report) -> Iterator[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hms_nomad.output.exit_codes import ExitCode
-from hms_nomad.spec.diagnostics import Diagnostic
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -42,8 +41,10 @@ def classify(error: BaseException) -> Fault:
     if isinstance(error, KeyboardInterrupt):
         return Fault(ExitCode.INTERRUPTED, "interrupted", str(error) or "interrupted")
     if diagnostics := getattr(error, "diagnostics", ()):
+        from hms_nomad.spec.report_formats import diagnostics_to_json
+
         lines = "\n".join(str(found) for found in diagnostics)
-        return Fault(ExitCode.BAD_INPUT, "bad-spec", lines, tuple(diagnostic_document(found) for found in diagnostics))
+        return Fault(ExitCode.BAD_INPUT, "bad-spec", lines, tuple(diagnostics_to_json(diagnostics)))
     for kind, exit_code, code, mend in foreseen():
         if isinstance(error, kind):
             # One line whatever the server wrote: line breaks in its text would look like further messages.
@@ -84,20 +85,6 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (stack.ServerFailedError, ExitCode.FAILED, "server-failed", ""),
         (stack.StackError, ExitCode.UNAVAILABLE, "unavailable", ""),
     )
-
-
-def diagnostic_document(found: Diagnostic) -> dict[str, Any]:
-    """A finding for machines."""
-    return {
-        "code": found.code,
-        "level": str(found.level),
-        "file": found.position.file,
-        "line": found.position.line,
-        "column": found.position.column,
-        "message": found.message,
-        "fix": found.fix,
-        "link": found.link,
-    }
 
 
 def _bug(error: BaseException) -> Fault:

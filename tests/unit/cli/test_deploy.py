@@ -168,6 +168,14 @@ def test_several_services_stop_at_the_first_that_fails(deploys, spec_file, tmp_p
     assert result.stderr.splitlines()[-1] == "not deployed: portal"
 
 
+def test_what_others_use_is_deployed_first(deploys, spec_file, tmp_path):
+    caller = tmp_path / "payment.hms.yml"
+    caller.write_text("name: payment-svc\nversion: '1'\nimage: x:1\nport: 80\nuses: [receipt-svc]\n", encoding="utf-8")
+    asked = deploys(DEPLOYED, replace(DEPLOYED, service="payment-svc"))
+    assert run("deploy", str(caller), spec_file).exit_code == 0
+    assert [name for name, _ in asked] == ["receipt-svc", "payment-svc"]
+
+
 @pytest.mark.parametrize(
     ("events", "said"),
     [

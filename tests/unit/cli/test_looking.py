@@ -148,8 +148,8 @@ def test_the_registry_is_a_phone_book(monkeypatch):
         "1/2",
         "http",
         "POST",
-        "/receipt,",
-        "=/x",
+        "/receipt...,",
+        "/x",
         "http://receipt-svc.mesh/receipt",
     ]
 
@@ -161,7 +161,7 @@ def test_a_lookup_gives_version_url_and_addresses(monkeypatch):
         "URL        http://receipt-svc.mesh/receipt\n"
         "Release    r1111111111\n"
         "Protocol   http, port 3000\n"
-        "Routes     POST /receipt, =/x\n"
+        "Routes     POST /receipt..., /x\n"
         "Healthy    1 of 2 instances\n"
         "\n"
         "INSTANCE  NODE    ADDRESS         HEALTH    VERSION  RELEASE\n"

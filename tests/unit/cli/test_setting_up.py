@@ -11,6 +11,7 @@ import yaml
 from hms_nomad.dev.stack import DownResult, ServerState, ServerStatus, StackState, StackStatus
 from hms_nomad.platform.context import save_context
 from hms_nomad.platform.model import Platform, ServerAddress
+from hms_nomad.spec.facts import UNKNOWN
 from hms_nomad.workflows.stop import StopOptions, StopOutcome, StopPlan
 from tests.unit.cli.running import json_of, run
 
@@ -62,6 +63,62 @@ def test_validate_can_fail_on_a_warning(tmp_path):
     body = json_of(strict)
     assert (body["schema"], body["ok"]) == ("hms-nomad/validate/v1", False)
     assert "warning" in {found["level"] for found in body["diagnostics"]}
+
+
+def test_findings_for_code_scanners(tmp_path):
+    file = tmp_path / "unchecked.hms.yml"
+    file.write_text("name: a\nversion: '1'\nport: 1\nimage: x:1\n", encoding="utf-8")
+    body = json_of(run("validate", str(file), "-o", "sarif"))
+    assert body["version"] == "2.1.0"
+    assert body["runs"][0]["results"]
+
+
+def test_validate_asks_the_cluster_only_on_demand(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("hms_nomad.cli.validate.gather_facts", lambda *servers: asked.append(servers) or UNKNOWN)
+    file = tmp_path / "a.hms.yml"
+    file.write_text("name: a\nversion: '1'\nport: 1\nimage: x:1\n", encoding="utf-8")
+    run("validate", str(file))
+    assert not asked
+    run("validate", str(file), "--cluster")
+    assert len(asked) == 1
+
+
+OPEN = """name: a
+version: "1"
+port: 1
+image: x:1
+env: {LINE: "${var.tag}"}
+variables: {tag: {type: text}}
+environments: {staging: {scaling: {max: 7}}}
+"""
+
+
+def test_environments_and_variables_reach_the_spec(tmp_path):
+    file = tmp_path / "open.hms.yml"
+    file.write_text(OPEN, encoding="utf-8")
+    result = run("render", str(file), "-f", "json", "--env", "staging", "--var", "tag=1=2")
+    group = json.loads(result.stdout)["nomad"]["Job"]["TaskGroups"][0]
+    assert group["Scaling"]["Max"] == 7
+    assert group["Tasks"][0]["Env"]["LINE"] == "1=2"
+    table = run("render", str(file), "--env", "staging", "--var", "tag=1.1", "--show-origin").stdout
+    (line,) = [line for line in table.splitlines() if line.startswith("scaling.max ")]
+    assert "environment staging" in line
+
+
+@pytest.mark.parametrize("words", [("--var", "tag"), ("--var", "=1"), ("--var", "tag=1", "--var", "tag=2")])
+def test_a_variable_without_a_clear_value_is_refused(spec_file, words):
+    result = run("render", spec_file, *words)
+    assert result.exit_code == 2
+    assert "--var" in result.stderr
+
+
+def test_a_field_is_explained_and_a_misspelt_one_is_not_far():
+    assert "Above this one instance is added" in run("explain", "scaling.cpu.high").stdout
+    assert json_of(run("explain", "port", "-o", "json"))["field"]["required"] is True
+    wrong = run("explain", "scaling.cpu.hihg")
+    assert wrong.exit_code == 2
+    assert "scaling.cpu.high" in wrong.stderr
 
 
 @pytest.fixture
