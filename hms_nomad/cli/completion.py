@@ -59,7 +59,7 @@ def _silence() -> Iterator[None]:
     before = signal.signal(signal.SIGALRM, _give_up)
     signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS)
     try:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception, _GivenUpError):
             yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -68,4 +68,8 @@ def _silence() -> Iterator[None]:
 
 def _give_up(number: int, frame: FrameType | None) -> None:
     del number, frame
-    raise TimeoutError
+    raise _GivenUpError
+
+
+class _GivenUpError(BaseException):
+    """The time is over. No ordinary exception: those are tried again on the way."""

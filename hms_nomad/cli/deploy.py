@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -50,7 +51,7 @@ def deploy(
                 run.printer.note(str(finding))
     options = workflow.DeployOptions(timeout=timeout, detach=detach)
     ended: list[workflow.DeployOutcome] = []
-    with run.session() as session:
+    with run.session() as session, _told(run, ended):
         for file in files:
             ended.append(_deploy_one(run, session, file, options))
             for warning in ended[-1].warnings:
@@ -69,6 +70,17 @@ def deploy(
     if left:
         run.printer.warn(f"not deployed: {', '.join(left)}")
     return ExitCode.FAILED if ended[-1].failure is not None else ExitCode.OK
+
+
+@contextmanager
+def _told(run: Run, ended: list[workflow.DeployOutcome]) -> Iterator[None]:
+    """An error in the middle of several deploys does not hide those that ended before it."""
+    try:
+        yield
+    except BaseException:
+        if ended:
+            run.printer.warn(f"deployed before the error: {', '.join(one.service for one in ended)}")
+        raise
 
 
 def _in_order(files: Sequence[SpecFile]) -> list[SpecFile]:

@@ -8,6 +8,7 @@ import pytest
 
 from hms_nomad.apply.failure import Failure
 from hms_nomad.apply.progress import Event
+from hms_nomad.clients.errors import UnavailableError
 from hms_nomad.plan.change import Action, Change, FieldChange, Plan
 from hms_nomad.workflows.deploy import DeployOptions, DeployOutcome, Status
 from tests.unit.cli.running import json_of, run
@@ -166,6 +167,15 @@ def test_several_services_stop_at_the_first_that_fails(deploys, spec_file, tmp_p
     assert [name for name, _ in asked] == ["receipt-svc", "payment-svc"]
     assert result.stdout.splitlines()[0] == "receipt-svc 1.0.0"
     assert result.stderr.splitlines()[-1] == "not deployed: portal"
+
+
+def test_an_error_does_not_hide_what_was_deployed_before_it(deploys, spec_file, tmp_path):
+    other = tmp_path / "portal.hms.yml"
+    other.write_text("name: portal\nversion: '1'\nimage: x:1\nport: 80\n", encoding="utf-8")
+    deploys(DEPLOYED, UnavailableError("nomad", "register job portal", "http://127.0.0.1:9", "refused"))
+    result = run("deploy", spec_file, str(other))
+    assert result.exit_code == 6
+    assert result.stderr.splitlines()[-2] == "deployed before the error: receipt-svc"
 
 
 def test_what_others_use_is_deployed_first(deploys, spec_file, tmp_path):
