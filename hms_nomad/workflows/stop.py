@@ -6,7 +6,6 @@ First nobody is sent to it from outside any more, then its instances drain and e
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hms_nomad.apply.progress import Event, Report
@@ -17,12 +16,13 @@ from hms_nomad.compile.gateway import ROUTE_KIND
 from hms_nomad.plan.change import Action, Change, ForeignObjectError
 from hms_nomad.plan.diff import OWN_KINDS
 from hms_nomad.plan.intentions import KIND as INTENTIONS
-from hms_nomad.plan.intentions import merged_intentions, permissions_of_router
+from hms_nomad.plan.intentions import merged_intentions
 from hms_nomad.plan.normal import entry_differences
 from hms_nomad.plan.observed import Observed
 from hms_nomad.workflows.observe import observe, read_mesh
 from hms_nomad.workflows.session import Session
 
+_DEFAULTS = "service-defaults"
 _TRIES = 5
 _WAIT_SECONDS = 10.0
 
@@ -82,13 +82,17 @@ def plan_stop(session: Session, name: str, options: StopOptions) -> StopPlan:
             entries.append(Change(kind, name, Action.DELETE, (), None, entry.modify_index))
         else:
             foreign.append(f"{kind} {name}")
+    intentions = _intention_changes(observed, name, session.platform.namespace)
+    if _others_need_the_protocol(observed, intentions, name):
+        entries = [change for change in entries if change.kind != _DEFAULTS]
+        foreign.append(f"{_DEFAULTS} {name} (rights by path that others gave need it)")
     return StopPlan(
         service=name,
         runs=job is not None and not job.stopped,
         forgets=job is not None and options.purge,
         changes=tuple(
             [change for change in entries if change.kind == ROUTE_KIND]
-            + _intention_changes(observed, name, session.platform.namespace)
+            + intentions
             + [change for change in entries if change.kind != ROUTE_KIND]
         ),
         callers=_callers(observed, name),
@@ -179,7 +183,7 @@ def _intention_changes(observed: Observed, name: str, namespace: str) -> list[Ch
     routers = {key[1]: entry.body for key, entry in observed.entries.items() if key[0] == "service-router"}
     stored = {destination: entry.body for destination, entry in observed.intentions.items()}
     changes = []
-    for destination, body in sorted(merged_intentions(_nothing(name, namespace, routers), stored, routers).items()):
+    for destination, body in sorted(merged_intentions(_nothing(name, namespace), stored, routers).items()):
         before = observed.intentions.get(destination)
         if before is None:
             continue
@@ -191,8 +195,19 @@ def _intention_changes(observed: Observed, name: str, namespace: str) -> list[Ch
     return changes
 
 
-def _nothing(name: str, namespace: str, routers: Mapping[str, Mapping[str, object]]) -> Desired:
-    """What a spec that is gone stands for. The permissions are those that callers have now: they are not widened."""
+def _others_need_the_protocol(observed: Observed, intentions: list[Change], name: str) -> bool:
+    """Whether rights by path to this service stay: Consul then keeps the declaration of its protocol."""
+    stored = observed.intentions.get(name)
+    left = next((change.body for change in intentions if change.name == name), stored.body if stored else None)
+    return any(source.get("Permissions") for source in (left or {}).get("Sources") or ())
+
+
+def _nothing(name: str, namespace: str) -> Desired:
+    """What a spec that is gone stands for.
+
+    Callers keep the right to call without permissions by path: Consul takes those only while the service's protocol is
+    declared, and the next deploy narrows the rights again before it starts an instance.
+    """
     return Desired(
         service=name,
         namespace=namespace,
@@ -201,7 +216,7 @@ def _nothing(name: str, namespace: str, routers: Mapping[str, Mapping[str, objec
         job={},
         entries=(),
         intentions=(),
-        permissions=permissions_of_router(routers.get(name)),
+        permissions=(),
         vault=(),
         registry=RegistryRecord(name, "", "", "", 0, "", ()),
     )
