@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -43,12 +44,18 @@ class Question:
 class Wire:
     """Use as a context manager. The last answer is given again when there is no other."""
 
-    def __init__(self, *answers: Answer, certificate: Pair | None = None, client_ca: str | None = None) -> None:
-        """``certificate`` makes it https; ``client_ca`` then demands certificates that this authority signed."""
+    def __init__(
+        self, *answers: Answer, port: int = 0, certificate: Pair | None = None, client_ca: str | None = None
+    ) -> None:
+        """``certificate`` makes it https; ``client_ca`` then demands certificates that this authority signed.
+
+        ``port`` 0 is a free one.
+        """
         self.answers = list(answers)
         self.questions: list[Question] = []
         self._released = threading.Event()
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler(), bind_and_activate=True)
+        self._connections: list[socket.socket] = []
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
         self._scheme = "http"
         if certificate is not None:
@@ -80,10 +87,13 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of everything that hangs, and stop."""
+        """Let go of everything that hangs, break the connections, and stop."""
         self._released.set()
         self._server.shutdown()
         self._server.server_close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
 
     def _next(self) -> Answer:
@@ -96,6 +106,7 @@ class Wire:
             protocol_version = "HTTP/1.1"
 
             def handle(self) -> None:
+                wire._connections.append(self.connection)
                 with contextlib.suppress(OSError):
                     super().handle()
 

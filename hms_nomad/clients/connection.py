@@ -105,6 +105,8 @@ def _normal_address(address: str) -> str:
     try:
         parts = urlsplit(text)
         port = parts.port
+        # What no name server can be asked for: empty or overlong parts.
+        (parts.hostname or "").encode("idna")
     except ValueError:
         # The text stays out of the error: it may hold a password.
         raise _unusable("the given address", "it is no URL of the form http(s)://host:port") from None

@@ -21,6 +21,7 @@ from urllib3.exceptions import (
     HTTPError,
     IncompleteRead,
     InvalidChunkLength,
+    LocationValueError,
     NameResolutionError,
     NewConnectionError,
     ReadTimeoutError,
@@ -203,7 +204,7 @@ class _GuardedSession(requests.Session):
             if response.status_code < 300 or response.status_code in call.accepted:
                 return response
             body = _error_body(response, streamed=bool(kwargs.get("stream")))
-        except OSError as error:
+        except (OSError, HTTPError) as error:
             # requests' errors are OSErrors; a plain one is a certificate's file that is gone by now.
             raise broken(call.request, error, self._connection, reached=self.reached) from None
         raise classify(call.request, response.status_code, self._redacted(body), response.headers)
@@ -242,6 +243,8 @@ def broken(  # noqa: PLR0911
         return not_sent(request, "the host name cannot be resolved")
     if isinstance(reason, NewConnectionError):
         return not_sent(request, f"no connection: {_innermost(reason)}", transient=reached)
+    if isinstance(error, LocationValueError):
+        return not_sent(request, "the host name cannot be resolved")
     if isinstance(error, requests.exceptions.ReadTimeout | ReadTimeoutError):
         return lost_answer(request, "connected, but no answer in time")
     if isinstance(error, _BROKEN):

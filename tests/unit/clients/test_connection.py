@@ -29,7 +29,17 @@ def test_an_address_is_brought_into_one_form(given: str, normal: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["", "http://", "unix:///run/consul.sock", "ftp://a", "http://a b", "http://a:x", "http://a:0", "http://a/?x=y"],
+    [
+        "",
+        "http://",
+        "unix:///run/consul.sock",
+        "ftp://a",
+        "http://a b",
+        "http://a:x",
+        "http://a:0",
+        "http://a/?x=y",
+        "http://a..b",
+    ],
 )
 def test_an_address_that_cannot_be_called_is_refused(address: str) -> None:
     with pytest.raises(InvalidRequestError):
