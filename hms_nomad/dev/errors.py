@@ -21,7 +21,7 @@ class UnsuitableMachineError(StackError):
 
 
 class MissingBinaryError(StackError):
-    """A server's program is nowhere; ``binary`` is its name."""
+    """Programs are nowhere; ``binary`` is the name of the one, or their names with commas between."""
 
     def __init__(self, binary: str, what: str, fix: str) -> None:
         super().__init__(what, fix)

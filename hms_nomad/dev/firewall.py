@@ -39,8 +39,11 @@ class Chains:
     rules: dict[str, list[str]] = field(default_factory=dict)
 
 
-def clean_firewall(slot: Slot, allocations: Iterable[str]) -> int:
-    """Remove the rules and chains of a stack's allocations, then the shared chains nobody uses; how many went."""
+def clean_firewall(slot: Slot, allocations: Iterable[str], *, alone: bool) -> int:
+    """Remove the rules and chains of a stack's allocations; answers how many went.
+
+    ``alone`` says that no other Nomad runs here: then the shared chains go too where nobody uses them.
+    """
     ids = frozenset(allocations)
     removed = 0
     for table in _TABLES:
@@ -48,9 +51,7 @@ def clean_firewall(slot: Slot, allocations: Iterable[str]) -> int:
             removed += _iptables(table, "-D", chain, *shlex.split(rule))
         for chain in abandoned_chains(_read(table)):
             removed += _iptables(table, "-F", chain) and _iptables(table, "-X", chain)
-    for table in _TABLES:
-        removed += _clean_shared(table)
-    return removed
+    return removed + (sum(_clean_shared(table) for table in _TABLES) if alone else 0)
 
 
 def parse(table: str, text: str) -> Chains:

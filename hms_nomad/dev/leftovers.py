@@ -11,13 +11,12 @@ from pathlib import Path
 
 from hms_nomad.dev.engine import allocation_containers, find_engine, remove_container
 from hms_nomad.dev.errors import StackError
-from hms_nomad.dev.network import Slot
 from hms_nomad.dev.system import attempt
 
 _ALLOCATION = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOUNTS = Path("/proc/self/mountinfo")
 _NETWORKS = Path("/var/run/netns")
-_LEASES = Path("/var/run/cni/networks/nomad")
+_LEASES = Path("/var/run/cni/nomad")
 _RESULTS = Path("/var/lib/cni/results")
 _CGROUPS = Path("/sys/fs/cgroup")
 # What the address plugin keeps beside its leases.
@@ -42,8 +41,11 @@ def remove_containers(allocations: frozenset[str]) -> tuple[str, ...]:
     return tuple(container.name for container in ours)
 
 
-def remove_networks(allocations: Iterable[str]) -> tuple[str, ...]:
-    """Remove the network namespaces of allocations and what the CNI plugins remember of them."""
+def remove_networks(allocations: Iterable[str], *, alone: bool) -> tuple[str, ...]:
+    """Remove the network namespaces of allocations and what the CNI plugins remember of them.
+
+    ``alone`` says that no other Nomad runs here, which might be about to use what seems unused.
+    """
     removed = []
     for allocation in sorted(allocations):
         if (_NETWORKS / allocation).exists() and attempt(["ip", "netns", "delete", allocation]) is not None:
@@ -53,8 +55,7 @@ def remove_networks(allocations: Iterable[str]) -> tuple[str, ...]:
         for file in _leases():
             if allocation in _text(file):
                 file.unlink(missing_ok=True)
-    if _LEASES.is_dir() and not list(_leases()):
-        # Only bookkeeping is left, which the next allocation of any Nomad makes anew.
+    if alone and _LEASES.is_dir() and not list(_leases()):
         shutil.rmtree(_LEASES)
     return tuple(removed)
 
@@ -68,14 +69,22 @@ def unmount_below(directories: Iterable[Path]) -> tuple[str, ...]:
     return tuple(_mounted_below(roots))
 
 
-def remove_cgroups(slot: Slot) -> tuple[str, ...]:
-    """Remove the stack's control groups, in every hierarchy; answers those that are still in use."""
-    parents = [_CGROUPS / slot.cgroup, *_CGROUPS.glob(f"*/{slot.cgroup}")]
-    for parent in parents:
-        for directory, _, _ in os.walk(parent, topdown=False):
-            with contextlib.suppress(OSError):
-                Path(directory).rmdir()
-    return tuple(str(parent) for parent in parents if parent.exists())
+def remove_cgroups(allocations: frozenset[str], *, alone: bool) -> tuple[str, ...]:
+    """Remove the control groups of allocations, and Nomad's own when ``alone``; answers ours still in use.
+
+    They lie below /nomad of each hierarchy (version 1) or nomad.slice (version 2); the client's setting for another
+    parent has no effect in Nomad 2.0.
+    """
+    used = []
+    for parent in (_CGROUPS / "nomad.slice", *_CGROUPS.glob("*/nomad")):
+        for name, _, _ in os.walk(parent, topdown=False):
+            directory = Path(name)
+            ours = directory.name.partition(".")[0] in allocations
+            if ours or alone:
+                with contextlib.suppress(OSError):
+                    directory.rmdir()
+            used += [name] if ours and directory.exists() else []
+    return tuple(used)
 
 
 def remove_tree(directory: Path) -> None:

@@ -27,8 +27,8 @@ _HERE = Path("/var/lib/hms-nomad")
 class Slot:
     """The place of one stack on this machine: everything here is its own, whatever other stacks run.
 
-    ``interface`` carries ``address``; allocations live behind ``bridge`` in ``subnet``. ``cgroup`` is the parent of
-    their control groups, ``directory`` a short one: a socket below it must fit into 107 bytes.
+    ``interface`` carries ``address``; allocations live behind ``bridge`` in ``subnet``. ``directory`` is a short one:
+    the name of a socket below it must fit into 107 bytes.
     """
 
     number: int
@@ -52,11 +52,6 @@ class Slot:
     def subnet(self) -> str:
         """The allocations' addresses, about a thousand."""
         return f"10.254.{self.number * 4}.0/22"
-
-    @property
-    def cgroup(self) -> str:
-        """Name of the parent control group."""
-        return f"hms-nomad-{self.number}.slice"
 
     @property
     def directory(self) -> Path:

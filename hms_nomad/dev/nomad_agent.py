@@ -133,7 +133,6 @@ def _client(node: Node) -> dict[str, Any]:
         "min_dynamic_port": first,
         "max_dynamic_port": last,
         "cni_path": str(node.cni_dir),
-        "cgroup_parent": node.slot.cgroup,
         "alloc_dir": str(node.alloc_dir),
         "chroot_env": {str(node.rootfs): "/"},
         "options": options,

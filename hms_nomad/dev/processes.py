@@ -115,11 +115,11 @@ def send(process: ProcessId, number: signal.Signals) -> bool:
     return True
 
 
-def of_stack(state_dir: Path, cgroup: str) -> tuple[ProcessId, ...]:
-    """Every process that belongs to a stack: started with its mark in the environment, or inside its cgroup."""
+def of_stack(state_dir: Path, allocations: frozenset[str]) -> tuple[ProcessId, ...]:
+    """Every process of a stack: with its mark in the environment, or in the control group of one of its allocations."""
     found = []
     for entry in psutil.process_iter():
-        if entry.pid == os.getpid() or not (_marked(entry, state_dir) or _inside(entry.pid, cgroup)):
+        if entry.pid == os.getpid() or not (_marked(entry, state_dir) or _inside(entry.pid, allocations)):
             continue
         process = identify(entry.pid)
         if process is not None and alive(process):
@@ -134,12 +134,19 @@ def _marked(entry: psutil.Process, state_dir: Path) -> bool:
         return False
 
 
-def _inside(pid: int, cgroup: str) -> bool:
+def another_runs(name: str) -> bool:
+    """True when some process on this machine has this name, whoever started it."""
+    return any(entry.info["name"] == name for entry in psutil.process_iter(["name"]))
+
+
+def _inside(pid: int, allocations: frozenset[str]) -> bool:
     try:
         lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return False
-    return any(cgroup in line.split(":", 2)[-1].split("/") for line in lines)
+    # Nomad names a task's group ALLOCATION.TASK, or ALLOCATION.TASK.scope.
+    groups = {group.partition(".")[0] for line in lines for group in line.split("/")}
+    return not groups.isdisjoint(allocations)
 
 
 def _handle(process: ProcessId) -> int | None:

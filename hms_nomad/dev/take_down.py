@@ -20,7 +20,7 @@ from hms_nomad.dev.leftovers import (
 )
 from hms_nomad.dev.machine import check_rights
 from hms_nomad.dev.network import Slot, release
-from hms_nomad.dev.processes import alive, of_stack, stop
+from hms_nomad.dev.processes import alive, another_runs, of_stack, stop
 from hms_nomad.dev.settings import StackSettings
 from hms_nomad.dev.state import StackRecord, load
 from hms_nomad.dev.system import CommandError, run
@@ -28,6 +28,8 @@ from hms_nomad.platform.context import remove_context
 
 _DRAIN_SECONDS = 60.0
 _STOP_SECONDS = 15.0
+# Without its agent, a task's supervisor does not end when it is asked to.
+_ORPHAN_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def take_down(settings: StackSettings, report: Report) -> DownResult:
     slot = Slot(record.slot) if record.slot is not None else None
     allocations = allocations_of(slot.directory / "alloc") if slot else frozenset()
     _drain(record, report)
-    stopped = _stop_servers(settings, record, slot, report)
+    stopped = _stop_servers(settings, record, allocations, report)
     removed: list[str] = []
     leftovers: list[str] = []
     if slot is not None:
@@ -83,10 +85,11 @@ def _drain(record: StackRecord, report: Report) -> None:
         report(Event("warning", f"Nomad did not stop everything itself: {error.answer}", {}))
 
 
-def _stop_servers(settings: StackSettings, record: StackRecord, slot: Slot | None, report: Report) -> tuple[str, ...]:
+def _stop_servers(
+    settings: StackSettings, record: StackRecord, allocations: frozenset[str], report: Report
+) -> tuple[str, ...]:
     """Nomad first, then what it left running, then the servers that those needed."""
     stopped = []
-    cgroup = slot.cgroup if slot else ""
     for name in ("nomad", "consul", "vault"):
         server = record.servers.get(name)
         if server is not None and alive(server.process):
@@ -95,8 +98,8 @@ def _stop_servers(settings: StackSettings, record: StackRecord, slot: Slot | Non
             report(Event("server", f"{name} stopped", {"name": name, "pid": server.process.pid}))
         if name == "nomad":
             keep = {other.process for other in record.servers.values()}
-            stop([found for found in of_stack(settings.state_dir, cgroup) if found not in keep], _STOP_SECONDS)
-    stop(of_stack(settings.state_dir, cgroup), _STOP_SECONDS)
+            stop([found for found in of_stack(settings.state_dir, allocations) if found not in keep], _ORPHAN_SECONDS)
+    stop(of_stack(settings.state_dir, allocations), _STOP_SECONDS)
     return tuple(stopped)
 
 
@@ -110,12 +113,13 @@ def _clean(
             removed += _remove_image(record)
         except (StackError, OSError) as error:
             leftovers.append(f"containers: {error}")
-    removed += [f"network namespace {name}" for name in remove_networks(allocations)]
-    rules = clean_firewall(slot, allocations)
+    alone = not another_runs("nomad")
+    removed += [f"network namespace {name}" for name in remove_networks(allocations, alone=alone)]
+    rules = clean_firewall(slot, allocations, alone=alone)
     removed += [f"{rules} firewall rules and chains"] if rules else []
     removed += [f"interface {name}" for name in release(slot, owner_of(settings))]
     leftovers += [f"mount {point}" for point in unmount_below([slot.directory, settings.state_dir])]
-    leftovers += [f"control group {name}" for name in remove_cgroups(slot)]
+    leftovers += [f"control group {name}" for name in remove_cgroups(allocations, alone=alone)]
     if not leftovers:
         remove_tree(slot.directory)
         _remove_if_empty(slot)
