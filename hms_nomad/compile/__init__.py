@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hms_nomad.compile.desired import Desired, RegistryRecord
 from hms_nomad.compile.entries import config_entries, intentions, permissions
-from hms_nomad.compile.gateway import gateway_intention, gateway_route
+from hms_nomad.compile.gateway import gateway_intention, gateway_route, gateway_splitter
 from hms_nomad.compile.job import compile_job
 from hms_nomad.compile.names import service_url
 from hms_nomad.platform.model import Platform
@@ -16,14 +16,15 @@ def compile_spec(spec: Spec, platform: Platform) -> Desired:
     job = compile_job(spec, platform)
     entries = config_entries(spec, job.release)
     router = next((entry for entry in entries if entry.kind == "service-router"), None)
-    route, way_in = gateway_route(spec, platform, router), gateway_intention(spec, platform)
+    behind = (gateway_splitter(spec, platform, job.release), gateway_route(spec, platform, router))
+    way_in = gateway_intention(spec, platform)
     return Desired(
         service=spec.name,
         namespace=platform.namespace,
         release=job.release,
         digest=job.digest,
         job=job.body,
-        entries=(*entries, route) if route else entries,
+        entries=(*entries, *(entry for entry in behind if entry is not None)),
         intentions=(*intentions(spec), way_in) if way_in else intentions(spec),
         permissions=permissions(spec.routes) if spec.protocol != "tcp" else (),
         vault=(),

@@ -1,7 +1,7 @@
 """Spec + Platform -> the routes of a service through the API gateway; Platform -> the gateway's own job and entry.
 
-A request through the gateway follows the service's splitter and resolver, but not its router: Consul takes timeouts
-and retries of such a request from the http-route alone, so they are copied into it.
+A request through the gateway follows the service's splitter, and its resolver behind that, but not its router: Consul
+takes timeouts and retries of such a request from the http-route alone, so they are copied into it.
 """
 
 from __future__ import annotations
@@ -80,6 +80,23 @@ def gateway_route(spec: Spec, platform: Platform, router: ConfigEntry | None) ->
         "Rules": [*rules, {"Matches": [probe], "Services": services}],
     }
     return ConfigEntry(kind=ROUTE_KIND, name=spec.name, body=body)
+
+
+def gateway_splitter(spec: Spec, platform: Platform, release: str) -> ConfigEntry | None:
+    """The service-splitter that a service behind the gateway keeps, with all traffic in one part.
+
+    Without it Consul (1.20) sends requests of the gateway to a cluster that it never defines, and each is answered
+    with 503, as soon as the service's resolver names a default subset.
+    """
+    if platform.gateway is None or spec.protocol != "http" or not is_public(spec):
+        return None
+    body = {
+        "Kind": "service-splitter",
+        "Name": spec.name,
+        "Meta": {OWNER_KEY: OWNER},
+        "Splits": [{"Weight": 100, "ServiceSubset": release}],
+    }
+    return ConfigEntry(kind="service-splitter", name=spec.name, body=body)
 
 
 def gateway_intention(spec: Spec, platform: Platform) -> Intention | None:

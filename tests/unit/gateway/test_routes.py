@@ -98,6 +98,14 @@ def test_the_route_is_opened_last_and_closed_first():
     assert {c.kind: c.action for c in plan.changes}["http-route"] is Action.DELETE
 
 
+def test_a_service_behind_the_gateway_keeps_a_splitter_with_all_traffic_in_one_part():
+    desired = compile_spec(spec(routes=[PUBLIC]), Platform())
+    bodies = {entry.kind: entry.body for entry in desired.entries}
+    assert bodies["service-splitter"]["Splits"] == [{"Weight": 100, "ServiceSubset": desired.release}]
+    private = compile_spec(spec(), Platform())
+    assert "service-splitter" not in {entry.kind for entry in private.entries}
+
+
 def test_what_consul_adds_to_a_route_is_no_difference():
     body = route_of(PUBLIC)
     nulls = {"Headers": None, "URLRewrite": None, "RetryFilter": None, "TimeoutFilter": None, "JWT": None}
