@@ -144,7 +144,7 @@ class FrameDecoder:
             self._text = text[end:]
             data = frame.get("Data")
             if data:
-                yield base64.b64decode(data)
+                yield base64.b64decode(data, validate=True)
             elif not frame.get("FileEvent"):
                 yield None
 

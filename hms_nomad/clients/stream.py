@@ -18,6 +18,8 @@ from hms_nomad.clients.transport import broken
 
 # A compressed stream would be held back until the compressor has enough.
 UNCOMPRESSED = {"Accept-Encoding": "identity"}
+# With a size given, urllib3 notices an answer that ends before its declared length.
+_LARGEST_PIECE = 65536
 
 
 def arriving(
@@ -31,7 +33,7 @@ def arriving(
     while True:
         _limit(response, silence())
         try:
-            data = response.raw.read1(decode_content=True)
+            data = response.raw.read1(_LARGEST_PIECE, decode_content=True)
         except HTTPError as error:
             raise broken(request, error, connection) from None
         if not data:
