@@ -101,6 +101,8 @@ def _deploy_one(run: Run, session: Session, file: SpecFile, options: workflow.De
 
 
 def _print(run: Run, outcome: workflow.DeployOutcome, file: SpecFile, headed: bool) -> None:
+    for warning in outcome.warnings:
+        run.printer.warn(f"{run.printer.style_note('warning:', 'yellow')} {warning}")
     if outcome.failure is not None:
         for line in failure_lines(run.printer, outcome):
             run.printer.warn(line)

@@ -1,0 +1,120 @@
+"""A service goes in the reverse order of its coming, and only what is ours goes."""
+
+from __future__ import annotations
+
+import pytest
+
+from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
+from hms_nomad.plan.change import ForeignObjectError
+from hms_nomad.workflows.stop import StopOptions, plan_stop, stop
+from tests.unit.workflows.servers import FakeConsul, FakeNomad, allocation, job, session
+
+DENIED = {"Name": "*", "Action": "deny", "Description": "hms-nomad: default"}
+CALLER = {"Name": "portal", "Action": "allow", "Description": "hms-nomad: allow"}
+POST = [{"Action": "allow", "HTTP": {"PathPrefix": "/receipt", "Methods": ["POST"]}}]
+USER = {"Name": "payment", "Permissions": POST, "Description": "hms-nomad: uses"}
+OPERATOR = {"Name": "auditor", "Action": "allow", "Description": "by hand"}
+
+
+def quiet(event):
+    del event
+
+
+def deployed(*, sources=(DENIED,)):
+    """The receipt service, which uses the mailer, as a deploy leaves it."""
+    nomad = FakeNomad(jobs={"receipt": job("receipt")}, allocations=[allocation("aaaaaaaa", "receipt")])
+    consul = FakeConsul()
+    for kind in ("service-defaults", "service-resolver", "http-route"):
+        consul.store(kind, "receipt")
+    match = {"HTTP": {"PathPrefix": "/receipt", "Methods": ["POST"]}}
+    consul.store("service-router", "receipt", {"Routes": [{"Match": match}]})
+    consul.store("service-intentions", "receipt", {"Sources": list(sources)})
+    uses = {"Name": "receipt", "Action": "allow", "Description": "hms-nomad: uses"}
+    consul.store("service-intentions", "mailer", {"Sources": [OPERATOR, uses]}, meta={"team": "mail"})
+    return nomad, consul
+
+
+def test_the_order_is_route_instances_rights_rules():
+    nomad, consul = deployed()
+    done = nomad.done = consul.done
+    outcome = stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+    assert outcome.changed
+    assert done == [
+        "delete http-route receipt",
+        "stop receipt",
+        "write service-intentions mailer",
+        "delete service-intentions receipt",
+        "delete service-router receipt",
+        "delete service-resolver receipt",
+        "delete service-defaults receipt",
+    ]
+
+
+def test_sources_of_operators_stay():
+    nomad, consul = deployed(sources=(DENIED, CALLER, OPERATOR))
+    stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+    assert consul.entries["service-intentions", "mailer"].body["Sources"] == [OPERATOR]
+    assert consul.entries["service-intentions", "mailer"].body["Meta"] == {"team": "mail"}
+    assert consul.entries["service-intentions", "receipt"].body["Sources"] == [OPERATOR]
+
+
+def test_a_right_that_a_caller_declared_stays_without_the_paths_that_are_gone():
+    nomad, consul = deployed(sources=(DENIED, USER))
+    outcome = stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+    assert outcome.callers == ("payment",)
+    (left,) = consul.entries["service-intentions", "receipt"].body["Sources"]
+    assert (left["Name"], left["Action"]) == ("payment", "allow")
+    assert ("service-defaults", "receipt") not in consul.entries
+
+
+def test_rights_by_path_that_others_gave_keep_the_protocol():
+    nomad, consul = deployed(sources=(DENIED, {"Name": "auditor", "Permissions": POST}))
+    outcome = stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+    assert outcome.foreign[0].startswith("service-defaults receipt")
+    assert ("service-defaults", "receipt") in consul.entries
+
+
+def test_the_second_time_there_is_nothing_to_do():
+    nomad, consul = deployed(sources=(DENIED, USER, OPERATOR))
+    stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+    consul.done.clear()
+    again = stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+    assert (again.changed, again.removed, consul.done) == (False, (), [])
+
+
+def test_purging_comes_last_and_also_after_a_plain_stop():
+    nomad, consul = deployed()
+    stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+    outcome = stop(session(nomad, consul), "receipt", StopOptions(purge=True), quiet)
+    assert outcome.purged
+    assert nomad.done == ["stop receipt", "purge receipt"]
+    assert not stop(session(nomad, consul), "receipt", StopOptions(purge=True), quiet).changed
+
+
+def test_what_is_not_ours_is_left_alone_and_named():
+    nomad, consul = deployed()
+    consul.store("service-defaults", "receipt", meta={"team": "ops"})
+    outcome = stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+    assert outcome.foreign == ("service-defaults receipt",)
+    assert ("service-defaults", "receipt") in consul.entries
+    nomad.jobs["legacy"] = job("legacy", meta={})
+    with pytest.raises(ForeignObjectError):
+        plan_stop(session(nomad, consul), "legacy", StopOptions())
+
+
+def test_a_lost_race_is_run_again_and_a_war_is_not():
+    nomad, consul = deployed()
+    consul.conflicts = 3
+    assert stop(session(nomad, consul), "receipt", StopOptions(), quiet).changed
+    nomad, consul = deployed()
+    consul.conflicts = 99
+    with pytest.raises(ConflictError):
+        stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+
+
+def test_instances_that_do_not_end_keep_the_mesh_rules(monkeypatch):
+    nomad, consul = deployed()
+    monkeypatch.setattr(nomad, "stop_job", lambda name, purge=False: "evaluation")
+    with pytest.raises(DeadlineExceededError, match=r"1 instances of receipt have not ended in time \(aaaaaaaa\)"):
+        stop(session(nomad, consul), "receipt", StopOptions(timeout=0.0), quiet)
+    assert ("service-defaults", "receipt") in consul.entries
