@@ -24,8 +24,9 @@ from hms_nomad.spec.model import Spec
 _SECOND = 1_000_000_000
 _PROCESS_DRIVERS = frozenset({"exec", "raw_exec"})
 
-# An instance that dies is deregistered some seconds later; until then only the callers' own experience can keep requests
-# away from it. Half of the instances at most are left out, so that an error of the service itself cannot empty it.
+# An instance that dies is deregistered some seconds later; until then only the callers' own experience can keep
+# requests away from it. Half of the instances at most are left out, so that an error of the service itself cannot
+# empty it.
 _PASSIVE_HEALTH_CHECK = {
     "interval": 1 * _SECOND,
     "max_failures": 3,
@@ -54,10 +55,19 @@ def group_service(spec: Spec, platform: Platform) -> dict[str, Any]:
         "Meta": service_meta(spec, platform),
         "Checks": _checks(spec),
         "Connect": {
-            "SidecarService": {"Proxy": proxy},
+            "SidecarService": _sidecar_service(spec, proxy),
             "SidecarTask": sidecar_task(spec, platform),
         },
     }
+
+
+def _sidecar_service(spec: Spec, proxy: dict[str, Any]) -> dict[str, Any]:
+    """The sidecar's registration.
+
+    Nomad's own check of its listener comes every 10 seconds only, and a deployment waits for it. A health check passes
+    through the same proxy, so it proves as much, at its own pace.
+    """
+    return {"Proxy": proxy, "DisableDefaultTCPCheck": True} if _asked_for_health(spec) else {"Proxy": proxy}
 
 
 def service_meta(spec: Spec, platform: Platform) -> dict[str, str]:

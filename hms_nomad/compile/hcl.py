@@ -25,6 +25,7 @@ _ATTRIBUTES = {
     "DelayFunction": "delay_function", "MaxDelay": "max_delay", "Unlimited": "unlimited", "Min": "min", "Max": "max",
     "Enabled": "enabled", "PortLabel": "port", "Provider": "provider", "Path": "path", "Method": "method",
     "Timeout": "timeout", "OnUpdate": "on_update", "TaskName": "task", "Command": "command", "Args": "args",
+    "DisableDefaultTCPCheck": "disable_default_tcp_check",
     "Protocol": "protocol", "LocalPathPort": "local_path_port", "ListenerPort": "listener_port",
     "DestinationName": "destination_name", "DestinationType": "destination_type",
     "LocalBindAddress": "local_bind_address", "LocalBindPort": "local_bind_port", "To": "to", "Value": "static",

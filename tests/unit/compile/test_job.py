@@ -59,6 +59,15 @@ def test_a_health_path_is_asked_through_an_exposed_listener():
     ]
 
 
+def test_a_health_check_through_the_sidecar_stands_in_for_the_slow_one_of_its_listener():
+    def sidecar(**changes):
+        return group_of(**changes)["Services"][0]["Connect"]["SidecarService"]
+
+    assert sidecar(health={"path": "/up"})["DisableDefaultTCPCheck"] is True
+    assert "DisableDefaultTCPCheck" not in sidecar()
+    assert "DisableDefaultTCPCheck" not in sidecar(health={"kind": "command", "command": ["true"]})
+
+
 def test_each_named_probe_has_a_listener_that_passes_nothing_but_its_path():
     group = group_of(probes={"gve": {"path": "/gve?deep=1"}})
     assert {"Label": "probe-gve"} in group["Networks"][0]["DynamicPorts"]
