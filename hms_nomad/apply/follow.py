@@ -46,7 +46,7 @@ def follow(
     passes, and the errors of ``hms_nomad.clients.errors``. An instance that cannot be placed ends the waiting at
     once, with the reason for each group.
     """
-    evaluation = _finished_evaluation(nomad, registration.eval_id, deadline)
+    evaluation = finished_evaluation(nomad, registration.eval_id, deadline)
     if evaluation.failed:
         reasons = "; ".join(f"{group}: {failure.reason()}" for group, failure in evaluation.failed.items())
         return Verdict(False, f"no node can take an instance ({reasons})", _own_deployment(nomad, job_id))
@@ -67,7 +67,11 @@ def follow_deployment(
     return _follow_deployment(nomad, deployment, deadline, report, reached)
 
 
-def _finished_evaluation(nomad: NomadClient, eval_id: str, deadline: float) -> Evaluation:
+def finished_evaluation(nomad: NomadClient, eval_id: str, deadline: float) -> Evaluation:
+    """Wait until the scheduler is done with an evaluation; ``deadline`` is a value of ``time.monotonic()``.
+
+    Raises DeadlineExceededError when it is not in time.
+    """
     index = 0
     while True:
         remaining = deadline - time.monotonic()

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from hms_nomad.clients.consul_calls import ConsulCalls, truth
 from hms_nomad.clients.consul_types import KvPair, SessionInfo
 from hms_nomad.clients.errors import NotFoundError
+from hms_nomad.clients.snapshot import Snapshot
 
 T = TypeVar("T")
 
@@ -26,6 +27,17 @@ class StoreCalls(ConsulCalls):
         operation = f"read key {key}"
         self._segment(operation, key)
         return _absent(lambda: self._read(operation, lambda: self._kv.get(key)[1], _parse_optional_pair))
+
+    def kv_wait(self, key: str, index: int, wait: float) -> Snapshot[bool]:
+        """Wait up to ``wait`` seconds until a key is written or deleted after ``index`` (0: do not wait).
+
+        The answer says whether the key is there now. It is for a key that exists: Consul tells no index of another one.
+        API: https://developer.hashicorp.com/consul/api-docs/kv#read-key
+        """
+        operation = f"wait for key {key}"
+        path = f"/v1/kv/{self._segment(operation, key)}"
+        found = _absent(lambda: self._snapshot(operation, path, {}, bool, index=index, wait=wait))
+        return found or Snapshot(0, False)
 
     def kv_list(self, prefix: str) -> tuple[KvPair, ...]:
         """All keys that start with ``prefix``, with their values.

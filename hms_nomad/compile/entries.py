@@ -15,36 +15,19 @@ PATH_KEYS = {"exact": "PathExact", "prefix": "PathPrefix", "regex": "PathRegex"}
 
 def config_entries(spec: Spec, release: str) -> tuple[ConfigEntry, ...]:
     """The service's own entries in the order in which Consul accepts them: defaults, resolver, router."""
-    entries = [_defaults(spec), resolver(spec, release)]
+    entries = [_defaults(spec), _resolver(spec, release)]
     if spec.protocol != "tcp":
         entries.append(_router(spec))
     return tuple(entries)
 
 
-def resolver(spec: Spec, stable: str, candidate: str | None = None) -> ConfigEntry:
-    """The service-resolver that sends traffic to ``stable``; during a rollout it knows ``candidate`` too.
+def subset(release: str) -> dict[str, Any]:
+    """The subset of a service-resolver that holds the instances of one release.
 
-    A subset without an instance answers 503, so every subset fails over to the stable one.
+    A release never changes during an instance's life, while Nomad's canary tags go at promotion: a subset by tag loses
+    its instances then.
     """
-    releases = [stable] if candidate is None or candidate == stable else [stable, candidate]
-    body: dict[str, Any] = {
-        "ConnectTimeout": spec.mesh.connect_timeout,
-        "DefaultSubset": stable,
-        "Subsets": {name: {"Filter": f'Service.Meta.release == "{name}"', "OnlyPassing": True} for name in releases},
-    }
-    if len(releases) > 1:
-        body["Failover"] = {"*": {"ServiceSubset": stable}}
-    return _entry("service-resolver", spec.name, body)
-
-
-def splitter(spec: Spec, stable: str, candidate: str, weight: float) -> ConfigEntry:
-    """The service-splitter that sends ``weight`` percent (0-100, two decimals) of the traffic to ``candidate``."""
-    share = round(weight, 2)
-    splits = [
-        {"Weight": round(100 - share, 2), "ServiceSubset": stable},
-        {"Weight": share, "ServiceSubset": candidate},
-    ]
-    return _entry("service-splitter", spec.name, {"Splits": splits})
+    return {"Filter": f'Service.Meta.release == "{release}"', "OnlyPassing": True}
 
 
 def intentions(spec: Spec) -> tuple[Intention, ...]:
@@ -67,6 +50,16 @@ def _defaults(spec: Spec) -> ConfigEntry:
         longest = max([nanoseconds(spec.mesh.timeout), *(nanoseconds(r.timeout) for r in spec.routes if r.timeout)])
         body["LocalRequestTimeoutMs"] = longest // _MILLISECOND
     return _entry("service-defaults", spec.name, body)
+
+
+def _resolver(spec: Spec, release: str) -> ConfigEntry:
+    """All traffic goes to one release; what a rollout adds to it is in ``hms_nomad.rollout.traffic``."""
+    body = {
+        "ConnectTimeout": spec.mesh.connect_timeout,
+        "DefaultSubset": release,
+        "Subsets": {release: subset(release)},
+    }
+    return _entry("service-resolver", spec.name, body)
 
 
 def _router(spec: Spec) -> ConfigEntry:

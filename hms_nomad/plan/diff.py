@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Desired
+from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired
 from hms_nomad.compile.gateway import ROUTE_KIND
 from hms_nomad.compile.job import with_count
 from hms_nomad.plan.change import Action, Change, FieldChange, ForeignObjectError, Plan
@@ -26,7 +26,7 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     """
     _refuse_foreign(desired, observed)
     job = _job_change(desired, observed.job)
-    entries = _entry_changes(desired, observed)
+    entries = entry_changes(desired, observed)
     inner = [change for change in entries if change.kind != ROUTE_KIND]
     routes = [change for change in entries if change.kind == ROUTE_KIND]
     running = observed.job is not None and not observed.job.stopped
@@ -35,9 +35,20 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
         release_before=observed.job.service_meta.get("release") if observed.job and running else None,
         release_after=desired.release,
         digest=desired.digest,
-        changes=(*inner, *_intention_changes(desired, observed), job, *routes),
+        changes=(*inner, job, *routes),
         unfinished=job.action is Action.KEEP and observed.job is not None and not observed.job.settled,
     )
+
+
+def entry_changes(desired: Desired, observed: Observed) -> tuple[Change, ...]:
+    """The same for the config entries alone, kept ones included, in the order in which Consul accepts them."""
+    return (*_own_entry_changes(desired, observed), *_intention_changes(desired, observed))
+
+
+def change_of(kind: str, name: str, body: Mapping[str, Any], stored: ObservedEntry | None) -> Change:
+    """The change that writes ``body`` over a stored entry; it keeps what means the same already."""
+    fields = entry_differences(stored.body if stored else None, body)
+    return _change(kind, name, fields, body, stored)
 
 
 def _refuse_foreign(desired: Desired, observed: Observed) -> None:
@@ -49,21 +60,16 @@ def _refuse_foreign(desired: Desired, observed: Observed) -> None:
             raise ForeignObjectError(entry.kind, entry.name)
 
 
-def _entry_changes(desired: Desired, observed: Observed) -> list[Change]:
+def _own_entry_changes(desired: Desired, observed: Observed) -> list[Change]:
     wanted = {entry.kind: entry for entry in desired.entries}
     changes = []
     for kind in OWN_KINDS:
         stored = observed.entries.get((kind, desired.service))
         if kind in wanted:
-            changes.append(_entry_change(wanted[kind], stored))
+            changes.append(change_of(kind, desired.service, wanted[kind].body, stored))
         elif stored and (stored.body.get("Meta") or {}).get(OWNER_KEY) == OWNER:
             changes.append(_deletion(kind, desired.service, stored))
     return changes
-
-
-def _entry_change(entry: ConfigEntry, stored: ObservedEntry | None) -> Change:
-    fields = entry_differences(stored.body if stored else None, entry.body)
-    return _change(entry.kind, entry.name, fields, entry.body, stored)
 
 
 def _intention_changes(desired: Desired, observed: Observed) -> list[Change]:
@@ -74,8 +80,7 @@ def _intention_changes(desired: Desired, observed: Observed) -> list[Change]:
     for destination in sorted(merged):
         body, before = merged[destination], stored.get(destination)
         if body is not None:
-            fields = entry_differences(before.body if before else None, body)
-            changes.append(_change(INTENTIONS, destination, fields, body, before))
+            changes.append(change_of(INTENTIONS, destination, body, before))
         elif before is not None:
             changes.append(_deletion(INTENTIONS, destination, before))
     return changes

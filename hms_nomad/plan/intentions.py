@@ -42,6 +42,23 @@ def merged_intentions(
     return result
 
 
+def declared_intentions(service: str, stored: Mapping[str, Mapping[str, Any]]) -> tuple[Intention, ...]:
+    """What a service's spec once declared, read back from the service-intentions entries by destination."""
+    found = []
+    for destination, body in sorted(stored.items()):
+        for source in _sources(body):
+            words = _declarations(source)
+            mine = words & {"allow", "default", "public"} if destination == service else set[str]()
+            if destination != service and source["Name"] == service:
+                mine = words & {"uses"}
+            permissions = tuple(source.get("Permissions") or ()) if "public" in mine else None
+            found += [
+                Intention(source["Name"], destination, word, source.get("Action") or "allow", permissions)
+                for word in sorted(mine)
+            ]
+    return tuple(found)
+
+
 def permissions_of_router(router: Mapping[str, Any] | None) -> tuple[dict[str, Any], ...]:
     """L7 permissions for exactly what a stored service-router answers; empty (everything) without one."""
     if router is None:

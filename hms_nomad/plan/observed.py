@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def release_of(job: Mapping[str, Any]) -> str:
+    """The release that a job struct says it is of; "" when it says none."""
+    groups = job.get("TaskGroups") or [{}]
+    services = groups[0].get("Services") or [{}]
+    return str((services[0].get("Meta") or {}).get("release") or "")
+
+
 @dataclass(frozen=True, slots=True)
 class ObservedEntry:
     """A Consul config entry as stored; ``modify_index`` is what compare-and-set asks for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hms_nomad.compile.entries import config_entries, intentions, permissions, resolver, splitter
+from hms_nomad.compile.entries import config_entries, intentions, permissions
 from tests.unit.specs import spec
 
 
@@ -45,14 +45,7 @@ def test_nobody_calls_a_service_unless_somebody_declares_it():
     ]
 
 
-def test_during_a_rollout_an_empty_subset_falls_back_to_the_stable_release():
-    body = resolver(spec(), "r1", "r2").body
+def test_all_traffic_goes_to_the_instances_of_one_release():
+    body = bodies()["service-resolver"]
     assert body["DefaultSubset"] == "r1"
-    assert set(body["Subsets"]) == {"r1", "r2"}
-    assert body["Failover"] == {"*": {"ServiceSubset": "r1"}}
-
-
-def test_weights_always_sum_to_one_hundred():
-    for weight in (0, 0.01, 1, 33.33, 99.99, 100):
-        splits = splitter(spec(), "r1", "r2", weight).body["Splits"]
-        assert round(sum(split["Weight"] for split in splits), 2) == 100
+    assert body["Subsets"] == {"r1": {"Filter": 'Service.Meta.release == "r1"', "OnlyPassing": True}}

@@ -1,0 +1,206 @@
+"""The loop around the machine: look, decide, do, and wait for news, until the rollout has ended.
+
+Any number of processes may drive the same rollout: what they write is compared and set, and who loses looks again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from hms_nomad.apply.failure import Failure
+from hms_nomad.apply.progress import Event
+from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
+from hms_nomad.rollout.cluster import Cluster, Memory
+from hms_nomad.rollout.facts import Facts, JobState
+from hms_nomad.rollout.journal import Journal, Rollout
+from hms_nomad.rollout.judge import Measured
+from hms_nomad.rollout.look import look
+from hms_nomad.rollout.machine import Action, Decision, State, decide
+from hms_nomad.rollout.perform import perform
+from hms_nomad.rollout.release import Release, ReleaseOutcome
+from hms_nomad.rollout.wake import following
+
+_LONGEST_LOOK_SECONDS = 5.0
+_SHORTEST_LOOK_SECONDS = 1.0
+_CONFLICTS = 20
+
+
+class End(StrEnum):
+    """How driving a rollout ended; the rollout itself has ended in the first two cases only."""
+
+    SUCCEEDED = "succeeded"
+    TAKEN_BACK = "taken-back"
+    HEALTHY = "canary-healthy"
+    REGISTERED = "registered"
+    HANDED_BACK = "handed-back"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How it ended and why; ``failure`` is the evidence, when this process saw the release fail."""
+
+    end: End
+    reason: str = ""
+    failure: Failure | None = None
+    release: Release | None = None
+
+
+def drive(
+    cluster: Cluster,
+    number: int,
+    memory: Memory,
+    deadline: float | None = None,
+    *,
+    until_healthy: bool = False,
+    detach: bool = False,
+) -> Ending:
+    """Drive rollout ``number`` to its end, and answer how it ended, whoever brought it there.
+
+    ``deadline`` is a value of ``time.monotonic()``. ``until_healthy`` ends with healthy new instances that passed their
+    probes and have no traffic: the rollout is then paused before its first step. ``detach`` ends as soon as the job is
+    registered: others must go on. Raises DeadlineExceededError, and the
+    errors of ``hms_nomad.clients.errors``; traffic then stays as it is, and any process may go on.
+    """
+    conflicts = 0
+    shown = _Shown(cluster)
+    with following(cluster) as news:
+        while True:
+            rollout = cluster.store.journal().rollout
+            if rollout is None or rollout.number != number:
+                return _ended(cluster, number, memory)
+            facts = look(cluster, rollout, memory)
+            decision = decide(facts)
+            shown.show(facts, decision)
+            if decision.action is Action.HAND_BACK:
+                return Ending(End.HANDED_BACK, decision.reason)
+            if detach and facts.job is not JobState.STABLE:
+                return Ending(End.REGISTERED, "the job is registered")
+            if until_healthy and _reached_traffic(facts, decision):
+                cluster.store.change(_paused(number))
+                return Ending(End.HEALTHY, "the new instances are healthy and have no traffic yet")
+            if deadline is not None and time.monotonic() > deadline:
+                raise DeadlineExceededError(
+                    f"the rollout of {cluster.service} is at {decision.state}"
+                    f"{f' ({decision.reason})' if decision.reason else ''}; traffic stays as it is"
+                )
+            if decision.action is Action.WAIT:
+                news.wait(_pause(facts, decision, deadline))
+                continue
+            try:
+                perform(cluster, facts, decision, memory)
+            except ConflictError:
+                conflicts += 1
+                if conflicts > _CONFLICTS:
+                    raise
+            else:
+                conflicts = 0
+
+
+def watch(cluster: Cluster, number: int, deadline: float | None = None) -> Ending:
+    """Show a rollout that others drive, until it ends; nothing is written. Raises DeadlineExceededError."""
+    shown = _Shown(cluster)
+    memory = Memory()
+    with following(cluster) as news:
+        while True:
+            rollout = cluster.store.journal().rollout
+            if rollout is None or rollout.number != number:
+                return _ended(cluster, number, memory)
+            facts = look(cluster, rollout, memory)
+            decision = decide(facts)
+            shown.show(facts, decision)
+            if deadline is not None and time.monotonic() > deadline:
+                raise DeadlineExceededError(f"the rollout of {cluster.service} goes on; it is at {decision.state}")
+            news.wait(_pause(facts, decision, deadline))
+
+
+def _reached_traffic(facts: Facts, decision: Decision) -> bool:
+    first = facts.rollout.step == 0 and facts.weight == 0
+    return first and decision.state is State.SHIFT and not facts.rollout.taken_back
+
+
+def _paused(number: int) -> Callable[[Journal], Journal]:
+    def paused(journal: Journal) -> Journal:
+        rollout = journal.rollout
+        if rollout is None or rollout.number != number or rollout.go >= rollout.step:
+            return journal
+        return replace(journal, rollout=replace(rollout, paused=True))
+
+    return paused
+
+
+def _pause(facts: Facts, decision: Decision, deadline: float | None) -> float:
+    """Seconds until the next look without news; counts of requests bring none, so a judged step is looked at often."""
+    every = min(_LONGEST_LOOK_SECONDS, max(_SHORTEST_LOOK_SECONDS, facts.rollout.policy.holds[facts.rollout.step] / 6))
+    if decision.state in (State.HOLD, State.DRAIN):
+        left = facts.rollout.policy.holds[facts.rollout.step] - facts.elapsed
+        every = min(every, left) if left > 0 else every
+        every = _SHORTEST_LOOK_SECONDS / 4 if decision.state is State.DRAIN else every
+    remaining = deadline - time.monotonic() if deadline is not None else every
+    return max(0.05, min(every, remaining))
+
+
+def _ended(cluster: Cluster, number: int, memory: Memory) -> Ending:
+    release = cluster.store.release(number)
+    if release is None:
+        return Ending(End.NOTHING, "the rollout is not known any more", memory.failure)
+    end = End.SUCCEEDED if release.outcome is ReleaseOutcome.SUCCEEDED else End.TAKEN_BACK
+    return Ending(end, release.reason, memory.failure, release)
+
+
+class _Shown:
+    """Reports each state once, and each new number once."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._last: tuple[object, ...] = ()
+
+    def show(self, facts: Facts, decision: Decision) -> None:
+        reason = facts.judged.text if decision.state is State.HOLD and facts.measuring else decision.reason
+        seen = (decision.state, facts.rollout.step, facts.rollout.paused, facts.weight, reason)
+        if seen == self._last:
+            return
+        self._last = seen
+        self._cluster.report(Event("rollout", _line(facts, decision, reason), rollout_facts(facts, decision)))
+
+
+def rollout_facts(facts: Facts, decision: Decision) -> dict[str, object]:
+    """A rollout at one moment, for machines."""
+    rollout = facts.rollout
+    return {
+        "state": str(decision.state),
+        "reason": decision.reason,
+        "strategy": rollout.policy.strategy,
+        "stable": {"release": rollout.stable, "version": rollout.stable_version, **_numbers(facts.judged.old)},
+        "candidate": {"release": rollout.candidate, "version": rollout.version, **_numbers(facts.judged.new)},
+        "weight": facts.weight,
+        "step": rollout.step + 1,
+        "steps": list(rollout.policy.steps),
+        "hold": rollout.policy.holds[rollout.step],
+        "elapsed": round(facts.elapsed, 1),
+        "finding": str(facts.judged.finding),
+        "paused": rollout.paused,
+        "progress": facts.progress,
+    }
+
+
+def _numbers(measured: Measured) -> dict[str, object]:
+    return {
+        "requests": measured.requests,
+        "failed": measured.failed,
+        "success": round(measured.success, 2),
+        "p50_ms": measured.p50_ms,
+        "p99_ms": measured.p99_ms,
+    }
+
+
+def _line(facts: Facts, decision: Decision, reason: str) -> str:
+    rollout: Rollout = facts.rollout
+    where = f"{facts.weight or 0:g} %" if facts.weight is not None else "no split"
+    step = f"step {rollout.step + 1} of {len(rollout.policy.steps)}"
+    tail = f": {reason}" if reason else ""
+    paused = ", paused" if rollout.paused else ""
+    return f"{decision.state} ({step}, {rollout.candidate} at {where}{paused}){tail}"

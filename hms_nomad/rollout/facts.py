@@ -1,0 +1,61 @@
+"""What is known of a rollout at one moment, as plain values: the only thing that the machine looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hms_nomad.rollout.journal import Rollout
+from hms_nomad.rollout.judge import Judgement
+
+
+class JobState(StrEnum):
+    """Which release the job in Nomad is of."""
+
+    STABLE = "stable"
+    CANDIDATE = "candidate"
+    OTHER = "other"
+    STOPPED = "stopped"
+
+
+class DeploymentState(StrEnum):
+    """How the deployment of the new release's job version is."""
+
+    NONE = "none"
+    RUNNING = "running"
+    SUCCESSFUL = "successful"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Facts from the journal, from Consul, from Nomad, and from the process that drives.
+
+    From Consul: ``prepared`` (the mesh knows both releases), ``settled`` (only the new one), ``cleaned`` (only the old
+    one), ``weight`` in percent (None: nothing splits the traffic).
+    From Nomad: ``job``, ``deployment``, ``promoted``, ``healthy`` (every new instance, in Consul too), ``fault`` (why
+    the new release cannot go on; "" when nothing is wrong), ``progress`` in words.
+    From the driving process: ``acknowledged`` (every caller's proxy has the weight), ``probed`` and ``requested`` (in
+    this step), ``measuring`` (a window of this step is open) for ``elapsed`` seconds with what it ``judged``,
+    ``draining`` requests at old instances, ``can_register`` (it has the job).
+    """
+
+    rollout: Rollout
+    prepared: bool = False
+    settled: bool = False
+    cleaned: bool = False
+    weight: float | None = None
+    job: JobState = JobState.STABLE
+    deployment: DeploymentState = DeploymentState.NONE
+    promoted: bool = False
+    healthy: bool = False
+    fault: str = ""
+    progress: str = ""
+    acknowledged: bool = False
+    probed: bool = False
+    requested: bool = False
+    measuring: bool = False
+    elapsed: float = 0.0
+    judged: Judgement = field(default_factory=Judgement)
+    draining: int = 0
+    can_register: bool = False

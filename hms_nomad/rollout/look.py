@@ -1,0 +1,141 @@
+"""Servers, journal and memory -> Facts: everything that the machine decides by, read anew each time."""
+
+from __future__ import annotations
+
+import time
+
+from hms_nomad.clients.nomad_types import Allocation, Deployment, DeploymentGroup, Job
+from hms_nomad.plan.observed import release_of
+from hms_nomad.rollout.cluster import Cluster, Memory
+from hms_nomad.rollout.facts import DeploymentState, Facts, JobState
+from hms_nomad.rollout.journal import Rollout
+from hms_nomad.rollout.judge import Judgement, judge, measured
+from hms_nomad.rollout.traffic import RESOLVER, SPLITTER, knows_both, knows_only, weight_of
+
+_DEPLOYMENTS = {
+    "successful": DeploymentState.SUCCESSFUL,
+    "failed": DeploymentState.FAILED,
+    "cancelled": DeploymentState.FAILED,
+}
+# Nomad itself gives up at the deadline; the rest is for its evaluation and for Consul to hear of it.
+_PATIENCE_SECONDS = 30.0
+
+
+def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
+    """The facts of a rollout now. Raises the errors of ``hms_nomad.clients.errors``."""
+    resolver, split = (_entry(cluster, kind) for kind in (RESOLVER, SPLITTER))
+    weight = weight_of(rollout, resolver, split)
+    job = cluster.nomad.read_job(cluster.service)
+    state = _job_state(job, rollout)
+    deployment = _deployment(cluster, job) if state is JobState.CANDIDATE else None
+    group = next(iter(deployment.groups.values()), None) if deployment else None
+    passing = _passing(cluster, rollout) if group else 0
+    healthy = group is not None and min(group.healthy, passing) >= group.desired_canaries > 0
+    fault = memory.fault or _fault(cluster, rollout, state, job, deployment) or _patience_over(memory, rollout, healthy)
+    judged, draining = _judged(cluster, rollout, memory)
+    return Facts(
+        rollout=rollout,
+        prepared=knows_both(rollout, resolver, split),
+        settled=knows_only(rollout.candidate, resolver, split),
+        cleaned=knows_only(rollout.stable, resolver, split),
+        weight=weight,
+        job=state,
+        deployment=_DEPLOYMENTS.get(deployment.status, DeploymentState.RUNNING) if deployment else DeploymentState.NONE,
+        promoted=deployment is not None and _is_promoted(deployment),
+        healthy=healthy,
+        fault=fault,
+        progress=_progress(group, passing),
+        acknowledged=weight is not None and memory.acknowledged == weight,
+        probed=memory.probed == rollout.step or not rollout.policy.probes,
+        requested=memory.requested == rollout.step,
+        measuring=memory.window is not None and memory.window.step == rollout.step,
+        elapsed=time.monotonic() - memory.window.since if memory.window else 0.0,
+        judged=judged,
+        draining=draining,
+        can_register=memory.job is not None,
+    )
+
+
+def candidate_allocations(cluster: Cluster, version: int) -> tuple[Allocation, ...]:
+    """The instances of one version of the job. Nomad's list does not name the deployment that they belong to."""
+    return tuple(
+        found for found in cluster.nomad.job_allocations(cluster.service).value if found.job_version == version
+    )
+
+
+def _entry(cluster: Cluster, kind: str) -> dict[str, object]:
+    entry = cluster.consul.read_entry(kind, cluster.service)
+    return dict(entry.body) if entry else {}
+
+
+def _job_state(job: Job | None, rollout: Rollout) -> JobState:
+    if job is None or job.stop:
+        return JobState.STOPPED
+    releases = {rollout.stable: JobState.STABLE, rollout.candidate: JobState.CANDIDATE}
+    return releases.get(release_of(job.body), JobState.OTHER)
+
+
+def _deployment(cluster: Cluster, job: Job | None) -> Deployment | None:
+    if job is None:
+        return None
+    deployments = cluster.nomad.job_deployments(cluster.service)
+    return next((found for found in deployments if found.job_version == job.version), None)
+
+
+def _is_promoted(deployment: Deployment) -> bool:
+    return deployment.status == "successful" or all(group.promoted for group in deployment.groups.values())
+
+
+def _passing(cluster: Cluster, rollout: Rollout) -> int:
+    """New instances that callers can reach: Nomad calls an instance healthy by its own view, callers need Consul's."""
+    instances = cluster.consul.instances(cluster.service, passing=True, connect=True).value
+    return sum(found.meta.get("release") == rollout.candidate for found in instances)
+
+
+def _fault(cluster: Cluster, rollout: Rollout, state: JobState, job: Job | None, deployment: Deployment | None) -> str:
+    """Why the new release cannot go on; "" when nothing is wrong with it."""
+    if rollout.taken_back:
+        return ""
+    if state is JobState.STABLE and rollout.registered is not None:
+        return "Nomad took the job back to the old release"
+    if deployment is None or job is None or _is_promoted(deployment):
+        return ""
+    if deployment.done:
+        return f"the deployment is {deployment.status}: {deployment.status_description}"
+    unhealthy = sum(group.unhealthy for group in deployment.groups.values())
+    if unhealthy:
+        return f"{unhealthy} of {_desired(deployment)} new instances did not get healthy"
+    failed = [found for found in candidate_allocations(cluster, job.version) if found.client_status == "failed"]
+    return f"instance {failed[0].id[:8]} of the new release failed" if failed else ""
+
+
+def _patience_over(memory: Memory, rollout: Rollout, healthy: bool) -> str:
+    """A new release that is not wholly healthy for longer than its deadline is at fault, before traffic and after."""
+    now = time.monotonic()
+    if healthy or rollout.registered is None:
+        memory.unhealthy_since = None
+        return ""
+    if memory.unhealthy_since is None:
+        memory.unhealthy_since = now
+    limit = rollout.policy.deadline + _PATIENCE_SECONDS
+    over = now - memory.unhealthy_since > limit
+    return f"not every new instance is healthy after {limit:.0f} s" if over else ""
+
+
+def _judged(cluster: Cluster, rollout: Rollout, memory: Memory) -> tuple[Judgement, int]:
+    window = memory.window
+    if window is None or window.step != rollout.step:
+        return Judgement(), 0
+    new, old = cluster.sidecars.release(rollout.candidate), cluster.sidecars.release(rollout.stable)
+    draining = sum(sample.active or 0 for sample in old.values() if sample)
+    return judge(rollout.policy, measured(window.new, new), measured(window.old, old)), draining
+
+
+def _progress(group: DeploymentGroup | None, passing: int) -> str:
+    if group is None:
+        return "Nomad has not begun the deployment"
+    return f"{min(group.healthy, passing)} of {group.desired_canaries} new instances healthy"
+
+
+def _desired(deployment: Deployment) -> int:
+    return sum(group.desired_canaries for group in deployment.groups.values())

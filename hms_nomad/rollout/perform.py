@@ -1,0 +1,305 @@
+"""Action -> its doing: each is safe to repeat, writes by compare-and-set, and leaves the decision to the machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from hms_nomad.apply.failure import explain_failure
+from hms_nomad.apply.follow import finished_evaluation
+from hms_nomad.apply.progress import Event
+from hms_nomad.apply.write import register, write_entries, write_routes
+from hms_nomad.clients.envoy import EnvoySample
+from hms_nomad.clients.errors import NotFoundError
+from hms_nomad.compile.desired import Desired
+from hms_nomad.compile.job import with_count
+from hms_nomad.plan.change import Action as ChangeAction
+from hms_nomad.plan.change import Change
+from hms_nomad.plan.diff import make_plan
+from hms_nomad.plan.observed import release_of
+from hms_nomad.rollout.cluster import Cluster, Memory, Window
+from hms_nomad.rollout.facts import Facts
+from hms_nomad.rollout.journal import Journal, Rejection, Rollout
+from hms_nomad.rollout.machine import Action, Decision
+from hms_nomad.rollout.probes import ask_probes, send_requests
+from hms_nomad.rollout.release import ReleaseOutcome, desired_of
+from hms_nomad.rollout.sidecars import Acknowledgement
+from hms_nomad.rollout.traffic import finishing, preparing, switching, weighing
+
+KEPT_RELEASES = 20
+"""How many releases of a service can be rolled back to."""
+
+_EVALUATION_SECONDS = 30.0
+_SERVERS_OWN = (
+    "Version", "Stable", "Status", "StatusDescription", "SubmitTime", "CreateIndex", "ModifyIndex", "JobModifyIndex",
+    "VersionTag", "NomadTokenID", "ConsulToken", "VaultToken", "Dispatched", "ParentID", "Stop",
+)  # fmt: skip
+
+
+def perform(cluster: Cluster, facts: Facts, decision: Decision, memory: Memory) -> None:
+    """Do what a decision asks for.
+
+    Raises ConflictError when somebody else was faster (look again and decide anew), and the other errors of
+    ``hms_nomad.clients.errors``.
+    """
+    _DOERS[decision.action](cluster, facts, decision, memory)
+
+
+def job_again(body: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """A job that Nomad kept as a body for registering it again, for ``count`` instances."""
+    return with_count({key: value for key, value in body.items() if key not in _SERVERS_OWN}, count, count)
+
+
+def _prepare_mesh(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    final = _desired(cluster, facts.rollout.number, memory.job)
+    _write(cluster, preparing(facts.rollout, final, cluster.observe()))
+    if facts.weight is None:
+        # The splitter came into being with weight 0, so no proxy has ever had another one.
+        memory.acknowledged = 0.0
+
+
+def _register_job(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    if memory.job is None:
+        raise ValueError("this process has no job to register")
+    plan = make_plan(memory.job, cluster.observe())
+    change = next(change for change in plan.changes if change.kind == "job")
+    registration = register(change, cluster.nomad, cluster.report)
+    _note(cluster, facts, registered=cluster.wall_clock())
+    evaluation = finished_evaluation(cluster.nomad, registration.eval_id, time.monotonic() + _EVALUATION_SECONDS)
+    if evaluation.failed:
+        reasons = "; ".join(f"{group}: {failure.reason()}" for group, failure in evaluation.failed.items())
+        memory.fault = f"no node can take an instance ({reasons})"
+    if (job := cluster.nomad.read_job(cluster.service)) is not None:
+        cluster.store.amend(facts.rollout.number, lambda release: replace(release, job_version=job.version))
+
+
+def _ask_probes(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    memory.fault = ask_probes(cluster, facts.rollout)
+    if not memory.fault:
+        memory.probed = facts.rollout.step
+
+
+def _send_requests(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    memory.fault = send_requests(cluster, facts.rollout)
+    if not memory.fault:
+        memory.requested = facts.rollout.step
+
+
+def _set_weight(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    _shift(cluster, facts.rollout, facts.rollout.weight, memory)
+
+
+def _return_traffic(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    _shift(cluster, facts.rollout, 0.0, memory)
+
+
+def _shift(cluster: Cluster, rollout: Rollout, weight: float, memory: Memory) -> None:
+    """Write a weight and wait until every caller's proxy has it."""
+    baseline = cluster.sidecars.baseline()
+    change = weighing(rollout, cluster.service, weight, cluster.observe())
+    now = cluster.store.journal().rollout
+    if weight > 0 and (now is None or now.number != rollout.number or now.taken_back):
+        return
+    _write(cluster, (change,))
+    # What stands already brings the proxies nothing new that they could confirm.
+    told = rollout.policy.splits and change.action is not ChangeAction.KEEP
+    _acknowledge(
+        cluster, weight, cluster.sidecars.acknowledged(baseline) if told else cluster.sidecars.settled(), memory
+    )
+
+
+def _confirm_weight(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    _acknowledge(cluster, facts.weight or 0.0, cluster.sidecars.settled(), memory)
+
+
+def _acknowledge(cluster: Cluster, weight: float, acknowledgement: Acknowledgement, memory: Memory) -> None:
+    memory.acknowledged = weight
+    facts = {
+        "weight": weight,
+        "asked": acknowledgement.asked,
+        "unasked": acknowledgement.unasked,
+        "late": list(acknowledgement.late),
+        "seconds": round(acknowledgement.seconds, 3),
+    }
+    cluster.report(Event("weight", f"{weight:g} % of the traffic to the new release: {acknowledgement}", facts))
+
+
+def _begin_step(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    rollout = facts.rollout
+    memory.window = Window(
+        rollout.step,
+        time.monotonic(),
+        _answered(cluster.sidecars.release(rollout.candidate)),
+        _answered(cluster.sidecars.release(rollout.stable)),
+    )
+    _note(cluster, facts, step_since=cluster.wall_clock())
+
+
+def _next_step(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    del memory
+    _note(cluster, facts, step=facts.rollout.step + 1, step_since=None)
+
+
+def _last_step(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    del memory
+    _note(cluster, facts, step=facts.rollout.last_step, step_since=None)
+
+
+def _promote_deployment(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    del facts, memory
+    deployment = _current_deployment(cluster)
+    if deployment is not None:
+        cluster.nomad.promote_deployment(deployment)
+        cluster.report(Event("apply", f"deployment {deployment[:8]} promoted", {"deployment": deployment}))
+
+
+def _settle_mesh(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    final = _desired(cluster, facts.rollout.number, memory.job)
+    _write(cluster, (switching(facts.rollout, cluster.service, cluster.observe()),))
+    _write(cluster, finishing(final, cluster.observe()))
+
+
+def _finish(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    del memory
+    job = cluster.nomad.read_job(cluster.service)
+    if job is not None:
+        # Whoever registered the job may have ended before noting the version.
+        cluster.store.amend(
+            facts.rollout.number, lambda found: replace(found, job_version=found.job_version or job.version)
+        )
+    close_release(cluster, facts.rollout.number, ReleaseOutcome.SUCCEEDED, "")
+    _end(cluster, facts, lambda journal: journal)
+
+
+def _take_back(cluster: Cluster, facts: Facts, decision: Decision, memory: Memory) -> None:
+    rollout, job = facts.rollout, cluster.nomad.read_job(cluster.service)
+    version = job.version if job is not None and release_of(job.body) == rollout.candidate else None
+    # The evidence goes with the instances, so it is collected before they are stopped.
+    memory.failure = explain_failure(cluster.nomad, cluster.consul, cluster.service, version, decision.reason)
+    cluster.report(
+        Event("taken-back", f"the new release is taken back: {decision.reason}", {"reason": decision.reason})
+    )
+    _note(cluster, facts, taken_back=decision.reason)
+
+
+def _fail_deployment(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    del facts, memory
+    deployment = _current_deployment(cluster)
+    if deployment is not None:
+        cluster.nomad.fail_deployment(deployment)
+        cluster.report(Event("apply", f"deployment {deployment[:8]} failed on purpose", {"deployment": deployment}))
+
+
+def _restore_job(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    """Nomad reverts to a version that it calls stable; where it knows none, the old job is registered by its body."""
+    del memory
+    versions = cluster.nomad.job_versions(cluster.service)
+    old = next((found for found in versions if release_of(found.body) == facts.rollout.stable), None)
+    observed = cluster.observe().job
+    if old is None or observed is None:
+        raise NotFoundError("nomad", f"restore job {cluster.service}", cluster.nomad.address, "the old version is gone")
+    change = Change(
+        "job", cluster.service, ChangeAction.UPDATE, (), job_again(old.body, observed.count), observed.modify_index
+    )
+    register(change, cluster.nomad, cluster.report)
+
+
+def _clean_mesh(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    del memory
+    _write(cluster, finishing(_desired(cluster, facts.rollout.stable_number, None), cluster.observe()))
+
+
+def _close(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    del memory
+    rollout = facts.rollout
+    close_release(cluster, rollout.number, ReleaseOutcome.TAKEN_BACK, rollout.taken_back)
+    who = rollout.taken_back_by or rollout.author.who
+    rejection = Rejection(rollout.candidate, rollout.version, rollout.taken_back, who, cluster.wall_clock())
+    _end(cluster, facts, lambda journal: journal.with_rejection(rejection))
+
+
+def close_release(cluster: Cluster, number: int, outcome: ReleaseOutcome, reason: str) -> None:
+    """Write how a deploy ended into its record, keep Nomad's version of a good one, and forget the oldest."""
+    ended = cluster.wall_clock()
+    release = cluster.store.amend(
+        number, lambda found: replace(found, outcome=outcome, reason=reason, ended=found.ended or ended)
+    )
+    if release is not None and outcome is ReleaseOutcome.SUCCEEDED and release.job_version is not None:
+        about = f"{release.version}, by {release.author.who}"
+        cluster.nomad.tag_version(cluster.service, release.job_version, release.tag, about)
+    for gone in cluster.store.forget(keep=KEPT_RELEASES):
+        cluster.nomad.untag_version(cluster.service, gone.tag)
+
+
+def _desired(cluster: Cluster, number: int, at_hand: Desired | None) -> Desired:
+    if at_hand is not None:
+        return at_hand
+    release = cluster.store.release(number)
+    if release is None:
+        where = f"read release {number} of {cluster.service}"
+        raise NotFoundError("consul", where, cluster.consul.address, "its record is gone")
+    return desired_of(release, {})
+
+
+def _write(cluster: Cluster, changes: Iterable[Change]) -> None:
+    """Write changes one by one in their order, the gateway's routes among them."""
+    for change in changes:
+        write_entries((change,), cluster.consul, cluster.report)
+        write_routes((change,), cluster.consul, cluster.report)
+
+
+def _note(cluster: Cluster, facts: Facts, **fields: Any) -> None:
+    """Change fields of the rollout in the journal, unless it is another rollout or another step by now."""
+
+    def noted(journal: Journal) -> Journal:
+        now = journal.rollout
+        if now is None or now.number != facts.rollout.number or now.step != facts.rollout.step or now.taken_back:
+            return journal
+        return replace(journal, rollout=replace(now, **fields))
+
+    cluster.store.change(noted)
+
+
+def _end(cluster: Cluster, facts: Facts, how: Callable[[Journal], Journal]) -> None:
+    def ended(journal: Journal) -> Journal:
+        if journal.rollout is None or journal.rollout.number != facts.rollout.number:
+            return journal
+        return replace(how(journal), rollout=None)
+
+    cluster.store.change(ended)
+
+
+def _current_deployment(cluster: Cluster) -> str | None:
+    job = cluster.nomad.read_job(cluster.service)
+    deployments = cluster.nomad.job_deployments(cluster.service) if job else ()
+    return next(
+        (found.id for found in deployments if job and found.job_version == job.version and not found.done), None
+    )
+
+
+def _answered(samples: Mapping[str, EnvoySample | None]) -> dict[str, EnvoySample]:
+    return {name: sample for name, sample in samples.items() if sample is not None}
+
+
+_DOERS: dict[Action, Callable[[Cluster, Facts, Decision, Memory], None]] = {
+    Action.PREPARE_MESH: _prepare_mesh,
+    Action.REGISTER_JOB: _register_job,
+    Action.ASK_PROBES: _ask_probes,
+    Action.SET_WEIGHT: _set_weight,
+    Action.CONFIRM_WEIGHT: _confirm_weight,
+    Action.BEGIN_STEP: _begin_step,
+    Action.SEND_REQUESTS: _send_requests,
+    Action.NEXT_STEP: _next_step,
+    Action.LAST_STEP: _last_step,
+    Action.PROMOTE_DEPLOYMENT: _promote_deployment,
+    Action.SETTLE_MESH: _settle_mesh,
+    Action.FINISH: _finish,
+    Action.TAKE_BACK: _take_back,
+    Action.RETURN_TRAFFIC: _return_traffic,
+    Action.FAIL_DEPLOYMENT: _fail_deployment,
+    Action.RESTORE_JOB: _restore_job,
+    Action.CLEAN_MESH: _clean_mesh,
+    Action.CLOSE: _close,
+}

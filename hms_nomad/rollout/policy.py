@@ -1,0 +1,77 @@
+"""Spec -> Policy: how fast one rollout moves and what it is judged by, without the spec being at hand any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hms_nomad.spec.duration import seconds
+from hms_nomad.spec.model import Spec
+
+_KEEP_SECONDS = {"blue-green": 30.0}
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeQuestion:
+    """A named question to a new instance; any 2xx answer within ``timeout`` seconds passes."""
+
+    name: str
+    method: str
+    path: str
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules of one rollout; all times are in seconds, shares in percent.
+
+    ``steps`` rise to 100, and ``holds`` says how long each is held. ``success`` is the lowest share of successful
+    requests, ``p99_ms`` the highest p99 latency (None: not judged). ``longest_request`` bounds the waiting for requests
+    that old instances still answer. ``splits`` is False where the protocol allows no weights: traffic then moves at
+    once.
+    """
+
+    strategy: str
+    steps: tuple[float, ...]
+    holds: tuple[float, ...]
+    success: float
+    p99_ms: float | None
+    min_requests: int
+    on_no_traffic: str
+    longest_request: float
+    deadline: float
+    probes: tuple[ProbeQuestion, ...] = ()
+    health_path: str | None = None
+    splits: bool = True
+
+
+def policy_of(spec: Spec, strategy: str | None = None) -> Policy:
+    """The rules for rolling out a spec; ``strategy`` overrules the spec's own."""
+    rollout, chosen = spec.rollout, strategy or spec.rollout.strategy
+    splits = spec.protocol != "tcp"
+    steps = _steps(rollout.steps) if splits and chosen != "blue-green" else (100.0,)
+    every = seconds(rollout.every) if chosen == "canary" else 0.0
+    keep = _KEEP_SECONDS.get(chosen, 0.0) if rollout.keep is None else seconds(rollout.keep)
+    timeouts = [spec.mesh.timeout, *(route.timeout for route in spec.routes if route.timeout)]
+    return Policy(
+        strategy=chosen,
+        steps=steps,
+        holds=(*(every for _ in steps[:-1]), every + keep),
+        success=rollout.success,
+        p99_ms=None if rollout.p99 is None else seconds(rollout.p99) * 1000,
+        min_requests=rollout.min_requests,
+        on_no_traffic=rollout.on_no_traffic,
+        longest_request=max(map(seconds, timeouts)),
+        deadline=seconds(rollout.deadline),
+        probes=tuple(
+            ProbeQuestion(name, probe.method, probe.path, seconds(probe.timeout))
+            for name, probe in sorted(spec.probes.items())
+        ),
+        health_path=spec.health.path if spec.health and spec.health.kind == "http" else None,
+        splits=splits,
+    )
+
+
+def _steps(shares: tuple[float, ...]) -> tuple[float, ...]:
+    """The shares in rising order, to the two decimals that Consul knows; the last one is always all of the traffic."""
+    rounded = sorted({round(share, 2) for share in shares if 0 < round(share, 2) < 100})
+    return (*rounded, 100.0)

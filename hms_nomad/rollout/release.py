@@ -1,0 +1,116 @@
+"""Desired <-> the record of a release: everything that a rollback restores but the job, which Nomad keeps itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from hms_nomad.compile.desired import ConfigEntry, Desired, Intention, RegistryRecord
+from hms_nomad.compile.names import short_hash
+from hms_nomad.rollout.journal import Author
+from hms_nomad.rollout.policy import Policy
+
+
+class ReleaseOutcome(StrEnum):
+    """How a deploy of a release ended."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    TAKEN_BACK = "taken back"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One deploy of a service, by number: what it stood for, who made it and why, and how it ended.
+
+    ``content`` is a hash of everything that it stood for. ``job_version`` is Nomad's version of its job, which keeps
+    the job itself. ``replaced`` is the release that ran before (None: none did). Times are seconds since 1970;
+    ``ended`` is None while it is under way.
+    """
+
+    number: int
+    service: str
+    namespace: str
+    release: str
+    digest: str
+    content: str
+    version: str
+    strategy: str
+    policy: Policy
+    author: Author
+    started: float
+    entries: tuple[ConfigEntry, ...]
+    intentions: tuple[Intention, ...]
+    permissions: tuple[Mapping[str, Any], ...]
+    registry: RegistryRecord
+    vault: tuple[Mapping[str, Any], ...] = ()
+    replaced: str | None = None
+    job_version: int | None = None
+    ended: float | None = None
+    outcome: ReleaseOutcome = ReleaseOutcome.RUNNING
+    reason: str = ""
+
+    @property
+    def tag(self) -> str:
+        """The name under which Nomad keeps this release's version of the job."""
+        return f"hms-nomad-{self.number}"
+
+
+def releases_prefix(namespace: str, service: str) -> str:
+    """Prefix of the keys of a service's records in Consul's store."""
+    return f"hms-nomad/releases/{namespace}/{service}/"
+
+
+def release_key(namespace: str, service: str, number: int) -> str:
+    """Key of one record; keys sort by number."""
+    return f"{releases_prefix(namespace, service)}{number:08d}"
+
+
+def release_bytes(release: Release) -> bytes:
+    """The record as it is stored."""
+    return _ADAPTER.dump_json(release)
+
+
+def release_from(data: bytes) -> Release | None:
+    """The record that was stored; None when this version cannot read it: an old record must not stop a deploy."""
+    try:
+        return _ADAPTER.validate_json(data)
+    except ValidationError:
+        return None
+
+
+def content_of(desired: Desired) -> str:
+    """A hash of everything that a spec stands for: two deploys with the same one are the same in all respects."""
+    return short_hash(
+        {
+            "digest": desired.digest,
+            "entries": [entry.body for entry in desired.entries],
+            "intentions": [asdict(intention) for intention in desired.intentions],
+            "permissions": list(desired.permissions),
+        },
+        16,
+    )
+
+
+def desired_of(release: Release, job: Mapping[str, Any]) -> Desired:
+    """What a recorded release stood for, with its ``job``."""
+    return Desired(
+        service=release.service,
+        namespace=release.namespace,
+        release=release.release,
+        digest=release.digest,
+        job=job,
+        entries=release.entries,
+        intentions=release.intentions,
+        permissions=release.permissions,
+        vault=release.vault,
+        registry=release.registry,
+    )
+
+
+_ADAPTER: TypeAdapter[Release] = TypeAdapter(Release)

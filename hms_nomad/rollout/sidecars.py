@@ -1,0 +1,154 @@
+"""The sidecars of a service and of its callers -> what they counted, and whether they took a new weight over.
+
+A caller's proxy counts how often it took over routes of the service: the count before a write and the count after it
+prove that the proxy has the write. Nobody else moves the routes in between; a proxy that cannot be asked, such as that
+of an operator's own job, is given a settle time instead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.consul_types import Instance
+from hms_nomad.clients.envoy import EnvoySample, EnvoyStats
+from hms_nomad.clients.errors import ServerError
+from hms_nomad.compile.names import METRICS_META
+from hms_nomad.plan.intentions import KIND as INTENTIONS
+
+SETTLE_SECONDS = 3.0
+"""How long a proxy that cannot be asked is given; docs/rollouts.md states what was measured."""
+
+_LONGEST_ACKNOWLEDGEMENT_SECONDS = 30.0
+# Envoy offers nothing to wait on, so its page is read again; one reading takes about 5 ms.
+_BETWEEN_READINGS_SECONDS = 0.1
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """How a new weight reached the callers' proxies, within ``seconds``.
+
+    ``asked`` of them confirmed it, ``unasked`` could not be asked, ``late`` ones did not confirm in time.
+    """
+
+    asked: int
+    unasked: int
+    late: tuple[str, ...]
+    seconds: float
+
+    def __str__(self) -> str:
+        parts = [f"{self.asked} callers' proxies confirmed"] if self.asked else []
+        parts += [f"{self.unasked} cannot be asked"] if self.unasked else []
+        parts += [f"{', '.join(self.late)} did not confirm"] if self.late else []
+        return f"{'; '.join(parts) or 'nobody calls it yet'} ({self.seconds:.1f} s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What each caller's proxy had counted when it was asked; ``unasked`` names those that did not say."""
+
+    samples: Mapping[str, EnvoySample]
+    unasked: frozenset[str]
+    unknown_callers: bool
+
+
+class Sidecars:
+    """Asks the sidecars around one service. Reading never raises for a sidecar that does not answer."""
+
+    def __init__(self, consul: ConsulClient, envoy: EnvoyStats, service: str) -> None:
+        self._consul = consul
+        self._envoy = envoy
+        self._service = service
+
+    def release(self, release: str) -> dict[str, EnvoySample | None]:
+        """The counts of each instance of a release, by the sidecar's id; None for one that does not answer."""
+        instances = self._consul.instances(self._service, connect=True).value
+        return self._samples(found for found in instances if found.meta.get("release") == release)
+
+    def active(self, release: str) -> int:
+        """Requests that instances of a release have taken and not answered yet, as far as they can be asked."""
+        return sum(sample.active or 0 for sample in self.release(release).values() if sample)
+
+    def baseline(self) -> Baseline:
+        """What callers' proxies have now, for ``acknowledged`` after a write."""
+        callers, everybody = self._callers()
+        samples = self._samples(callers)
+        answered = {
+            name: sample for name, sample in samples.items() if sample and self._service in sample.route_reloads
+        }
+        unasked = frozenset(name for name, sample in samples.items() if sample is None)
+        return Baseline(answered, unasked, everybody)
+
+    def acknowledged(self, before: Baseline, pause: Callable[[float], None] = time.sleep) -> Acknowledgement:
+        """Wait until every caller's proxy has taken over what was written after ``before``.
+
+        A proxy that was not there before started with the new routes. The waiting is bounded by 30 seconds.
+        """
+        started = time.monotonic()
+        waiting = dict(before.samples)
+        asked = len(waiting)
+        while waiting and time.monotonic() - started < _LONGEST_ACKNOWLEDGEMENT_SECONDS:
+            callers = {caller.id: caller for caller in self._callers()[0]}
+            waiting = {name: sample for name, sample in waiting.items() if name in callers}
+            for name, sample in self._samples(callers[name] for name in waiting).items():
+                if sample is not None and self._took_over(waiting[name], sample):
+                    del waiting[name]
+            if waiting:
+                pause(_BETWEEN_READINGS_SECONDS)
+        left = SETTLE_SECONDS - (time.monotonic() - started)
+        if (before.unasked or before.unknown_callers) and left > 0:
+            pause(left)
+        unasked = len(before.unasked) + before.unknown_callers
+        late = tuple(sorted(waiting))
+        return Acknowledgement(asked - len(late), unasked, late, time.monotonic() - started)
+
+    def settled(self, pause: Callable[[float], None] = time.sleep) -> Acknowledgement:
+        """Wait as long as a proxy needs at most, where there is no count from before the write."""
+        pause(SETTLE_SECONDS)
+        return Acknowledgement(0, len(self._callers()[0]), (), SETTLE_SECONDS)
+
+    def _took_over(self, before: EnvoySample, after: EnvoySample) -> bool:
+        """True when routes came since, or when the proxy itself started since, which then has the newest."""
+        counts = before.route_reloads.get(self._service, 0), after.route_reloads.get(self._service, 0)
+        restarted = (after.uptime_seconds or 0) < (before.uptime_seconds or 0)
+        return counts[1] > counts[0] or (restarted and counts[1] > 0)
+
+    def _callers(self) -> tuple[list[Instance], bool]:
+        """The running sidecars of all services that may call this one, and whether others may, too."""
+        entry = self._consul.read_entry(INTENTIONS, self._service)
+        sources = [source for source in (entry.body.get("Sources") or () if entry else ()) if _allows(source)]
+        names = sorted({source["Name"] for source in sources})
+        instances = [
+            instance
+            for name in names
+            if name != "*"
+            for instance in self._consul.instances(name, passing=True, connect=True).value
+        ]
+        return instances, "*" in names
+
+    def _samples(self, instances: Iterable[Instance]) -> dict[str, EnvoySample | None]:
+        asked = tuple(instances)
+        if not asked:
+            return {}
+        with ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(asked))) as pool:
+            return dict(zip((instance.id for instance in asked), pool.map(self._sample, asked), strict=True))
+
+    def _sample(self, instance: Instance) -> EnvoySample | None:
+        port = instance.meta.get(METRICS_META, "")
+        if not port.isdigit():
+            return None
+        try:
+            return self._envoy.scrape(instance.address, int(port))
+        except ServerError:
+            return None
+
+
+def _allows(source: Mapping[str, object]) -> bool:
+    permissions = source.get("Permissions")
+    if isinstance(permissions, list):
+        return any(permission.get("Action") == "allow" for permission in permissions)
+    return source.get("Action") == "allow"

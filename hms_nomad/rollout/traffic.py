@@ -1,0 +1,201 @@
+"""What the mesh is told during a rollout, as changes of config entries; nothing is sent here.
+
+Order is what loses no request. Coming in, each entry is written before another one names it, and the splitter last;
+going out, the splitter goes before a subset does. The last entry of each set is the proof that the set is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired
+from hms_nomad.compile.entries import subset
+from hms_nomad.compile.gateway import ROUTE_KIND
+from hms_nomad.plan.change import Action, Change
+from hms_nomad.plan.diff import change_of, entry_changes
+from hms_nomad.plan.intentions import KIND as INTENTIONS
+from hms_nomad.plan.observed import Observed
+from hms_nomad.rollout.journal import Rollout
+
+RESOLVER = "service-resolver"
+ROUTER = "service-router"
+SPLITTER = "service-splitter"
+CANARY_HEADER = "X-HMS-Canary"
+"""Requests with this header and the value 1 reach the new release at any weight."""
+
+_OUTWARDS = (INTENTIONS, ROUTER, ROUTE_KIND, SPLITTER, "service-defaults", RESOLVER)
+
+
+def preparing(rollout: Rollout, final: Desired, observed: Observed) -> tuple[Change, ...]:
+    """What makes the mesh know both releases while all traffic stays with the stable one.
+
+    ``final`` is what the new release stands for. Callers get the rights of both releases; the routes stay the old ones,
+    but for requests with the canary header, which follow the new release's routes to it.
+    """
+    changes = [
+        change_of(INTENTIONS, change.name, both, observed.intentions.get(change.name))
+        for change in entry_changes(final, observed)
+        if change.kind == INTENTIONS and (both := _rights_of_both(change, observed))
+    ]
+    service = final.service
+    changes.append(_entry(service, RESOLVER, _resolver_of_both(rollout, final, observed), observed))
+    if rollout.policy.splits:
+        changes.append(_entry(service, ROUTER, _router_with_header(rollout, final, observed), observed))
+        weight = weight_of(rollout, _stored(RESOLVER, service, observed), _stored(SPLITTER, service, observed))
+        changes.append(_entry(service, SPLITTER, splitter(service, rollout, weight or 0.0), observed))
+    return tuple(change for change in changes if change.action is not Action.KEEP)
+
+
+def weighing(rollout: Rollout, service: str, weight: float, observed: Observed) -> Change:
+    """What gives the new release ``weight`` percent (0-100, two decimals) of the traffic.
+
+    Without a splitter there is only all or nothing, by the default of the resolver.
+    """
+    if rollout.policy.splits:
+        return _entry(service, SPLITTER, splitter(service, rollout, weight), observed)
+    default = rollout.candidate if weight > 50 else rollout.stable
+    return _entry(service, RESOLVER, {**_stored(RESOLVER, service, observed), "DefaultSubset": default}, observed)
+
+
+def switching(rollout: Rollout, service: str, observed: Observed) -> Change:
+    """What makes the new release the default, with both subsets still known: the splitter may go after this."""
+    body = {
+        **_stored(RESOLVER, service, observed),
+        "DefaultSubset": rollout.candidate,
+        "Subsets": {release: subset(release) for release in (rollout.stable, rollout.candidate)},
+        "Failover": {rollout.stable: {"ServiceSubset": rollout.candidate}},
+    }
+    return _entry(service, RESOLVER, body, observed)
+
+
+def finishing(final: Desired, observed: Observed) -> tuple[Change, ...]:
+    """What leaves exactly the entries that a release stands for, in the order of going out.
+
+    The release must be the resolver's default already.
+    """
+    changes = [change for change in entry_changes(final, observed) if change.action is not Action.KEEP]
+    return tuple(sorted(changes, key=lambda change: _OUTWARDS.index(change.kind)))
+
+
+def weight_of(rollout: Rollout, resolver: Mapping[str, Any], split: Mapping[str, Any]) -> float | None:
+    """The share of traffic, in percent, that stored entries give the new release; None when nothing splits it.
+
+    Where the protocol allows no weights, a resolver that knows both releases says it by its default.
+    """
+    if not rollout.policy.splits:
+        known = rollout.candidate in (resolver.get("Subsets") or {})
+        return (100.0 if resolver.get("DefaultSubset") == rollout.candidate else 0.0) if known else None
+    weights = {part.get("ServiceSubset"): float(part.get("Weight") or 0) for part in split.get("Splits") or ()}
+    return weights.get(rollout.candidate) if set(weights) == {rollout.stable, rollout.candidate} else None
+
+
+def knows_both(rollout: Rollout, resolver: Mapping[str, Any], split: Mapping[str, Any]) -> bool:
+    """True when ``preparing`` has been written to its end."""
+    failover = (resolver.get("Failover") or {}).get(rollout.candidate) or {}
+    defaults = (rollout.stable,) if rollout.policy.splits else (rollout.stable, rollout.candidate)
+    return (
+        weight_of(rollout, resolver, split) is not None
+        and set(resolver.get("Subsets") or {}) == {rollout.stable, rollout.candidate}
+        and failover.get("ServiceSubset") == rollout.stable
+        and resolver.get("DefaultSubset") in defaults
+    )
+
+
+def knows_only(release: str, resolver: Mapping[str, Any], split: Mapping[str, Any]) -> bool:
+    """True when ``finishing`` has been written to its end. Behind the gateway a splitter of one part stays."""
+    shares = {part.get("ServiceSubset") for part in split.get("Splits") or ()}
+    known = set(resolver.get("Subsets") or {})
+    return shares <= {release} and resolver.get("DefaultSubset") == release and known == {release}
+
+
+def splitter(service: str, rollout: Rollout, weight: float) -> dict[str, Any]:
+    """The service-splitter that sends ``weight`` percent to the new release, and the rest to the stable one."""
+    share = round(weight, 2)
+    splits = [
+        {"Weight": round(100 - share, 2), "ServiceSubset": rollout.stable},
+        {"Weight": share, "ServiceSubset": rollout.candidate},
+    ]
+    return _ours(SPLITTER, service, {"Splits": splits})
+
+
+def _resolver_of_both(rollout: Rollout, final: Desired, observed: Observed) -> dict[str, Any]:
+    """The stored resolver with both subsets; an empty new one falls back to the stable one instead of answering 503."""
+    stored = _stored(RESOLVER, final.service, observed) or _final(RESOLVER, final)
+    body = {
+        **stored,
+        "DefaultSubset": rollout.stable,
+        "Subsets": {release: subset(release) for release in (rollout.stable, rollout.candidate)},
+    }
+    body["Failover"] = {rollout.candidate: {"ServiceSubset": rollout.stable}}
+    return body
+
+
+def _router_with_header(rollout: Rollout, final: Desired, observed: Observed) -> dict[str, Any]:
+    """The stored routes behind those that take requests with the canary header to the new release."""
+    new = _final(ROUTER, final)
+    stored = _stored(ROUTER, final.service, observed) or new
+    headed = [
+        {
+            "Match": {"HTTP": _with_header(route["Match"]["HTTP"])},
+            "Destination": {**(route.get("Destination") or {}), "ServiceSubset": rollout.candidate},
+        }
+        for route in new["Routes"]
+    ]
+    return {**stored, "Routes": [*headed, *(route for route in stored.get("Routes") or () if not _is_headed(route))]}
+
+
+def _with_header(match: Mapping[str, Any]) -> dict[str, Any]:
+    return {**match, "Header": [*(match.get("Header") or ()), {"Name": CANARY_HEADER, "Exact": "1"}]}
+
+
+def _is_headed(route: Mapping[str, Any]) -> bool:
+    headers = ((route.get("Match") or {}).get("HTTP") or {}).get("Header") or ()
+    return any(header.get("Name") == CANARY_HEADER for header in headers)
+
+
+def _rights_of_both(change: Change, observed: Observed) -> dict[str, Any] | None:
+    """An intentions entry in which each caller may do what it may by the stored entry or by the new release's."""
+    before = observed.intentions.get(change.name)
+    if before is None or change.body is None:
+        return dict(change.body) if change.body is not None else None
+    old = {source["Name"]: source for source in before.body.get("Sources") or ()}
+    new = {source["Name"]: source for source in change.body.get("Sources") or ()}
+    sources = [_either(old.get(name), new.get(name)) for name in [*old, *(name for name in new if name not in old)]]
+    return {**before.body, "Sources": sources}
+
+
+def _either(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> dict[str, Any]:
+    """One source with the rights of both releases.
+
+    Where a permission denies something, order decides what it means: the old list then stays until the new release has
+    all of the traffic.
+    """
+    if old is None or new is None:
+        return dict(new or old or {})
+    if old.get("Action") == "allow":
+        return dict(old)
+    permissions = [*(new.get("Permissions") or ()), *(old.get("Permissions") or ())]
+    if any(permission.get("Action") != "allow" for permission in permissions):
+        return dict(old)
+    if new.get("Action") == "allow" or not permissions:
+        return dict(new)
+    both = [permission for number, permission in enumerate(permissions) if permission not in permissions[:number]]
+    return {**{key: value for key, value in new.items() if key != "Action"}, "Permissions": both}
+
+
+def _entry(service: str, kind: str, body: Mapping[str, Any], observed: Observed) -> Change:
+    return change_of(kind, service, body, observed.entries.get((kind, service)))
+
+
+def _stored(kind: str, service: str, observed: Observed) -> dict[str, Any]:
+    entry = observed.entries.get((kind, service))
+    return dict(entry.body) if entry else {}
+
+
+def _final(kind: str, final: Desired) -> dict[str, Any]:
+    return next((dict(entry.body) for entry in final.entries if entry.kind == kind), _ours(kind, final.service, {}))
+
+
+def _ours(kind: str, service: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"Kind": kind, "Name": service, "Meta": {OWNER_KEY: OWNER}, **body}

@@ -1,0 +1,295 @@
+"""Desired -> servers: in place where instances stay, by a rollout where they are replaced.
+
+In place the order is Consul's entries first, then the job: traffic can only ever be sent to a service whose rules
+stand. Routes from outside are opened last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from hms_nomad.apply.failure import Failure, explain_failure
+from hms_nomad.apply.follow import Verdict, follow, follow_deployment
+from hms_nomad.apply.progress import Event, Report
+from hms_nomad.apply.write import register, write_entries, write_routes
+from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
+from hms_nomad.clients.nomad_types import Deployment
+from hms_nomad.compile.desired import Desired
+from hms_nomad.plan.change import Action, Plan
+from hms_nomad.plan.diff import make_plan, with_attempt
+from hms_nomad.plan.intentions import KIND as INTENTIONS
+from hms_nomad.plan.observed import Observed
+from hms_nomad.rollout.begin import RejectedReleaseError, RolloutRunningError, begin, record, stable_release
+from hms_nomad.rollout.cluster import Cluster, Memory
+from hms_nomad.rollout.drive import End, drive
+from hms_nomad.rollout.journal import Author, Journal, Rollout
+from hms_nomad.rollout.perform import close_release
+from hms_nomad.rollout.policy import Policy
+from hms_nomad.rollout.release import ReleaseOutcome
+from hms_nomad.workflows.origin import author
+from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
+from hms_nomad.workflows.session import Session
+
+_SHARED_ENTRY_TRIES = 5
+_REGISTRY_WAIT_SECONDS = 5.0
+_MINUTE = 60.0
+
+
+def cluster_of(session: Session, service: str, report: Report) -> Cluster:
+    """Where the rollouts of a service happen."""
+    return Cluster(session.nomad, session.consul, service, session.platform.namespace, report)
+
+
+def patience(desired: Desired, policy: Policy) -> float:
+    """Seconds a deploy may take: Nomad's progress deadline for each instance, the steps, some for the servers."""
+    group = desired.job["TaskGroups"][0]
+    waves = max(1, int(group["Count"]))
+    start = float(group["Update"]["ProgressDeadline"]) / 1e9 * waves
+    return start + sum(policy.holds) + _MINUTE * len(policy.steps) + policy.longest_request + _MINUTE
+
+
+def converge(
+    session: Session, desired: Desired, policy: Policy, options: DeployOptions, deadline: float, report: Report
+) -> DeployOutcome:
+    """Bring the servers to ``desired``; ``deadline`` is a value of ``time.monotonic()``. Raises as ``deploy``."""
+    cluster = cluster_of(session, desired.service, report)
+    journal = cluster.store.journal()
+    plan, observed = _plan(session, desired)
+    if (rollout := journal.rollout) is not None:
+        if (rollout.candidate, rollout.digest) != (desired.release, desired.digest):
+            raise RolloutRunningError(desired.service, rollout)
+        report(Event("rollout", "going on with the rollout of this release", {"number": rollout.number}))
+        return _roll(cluster, session, desired, plan, rollout, options, deadline)
+    report(Event("plan", f"{len(plan.effective)} objects to change", {"changes": len(plan.effective)}))
+    _refuse_rejected(journal, desired, options)
+    passing = _passing(session, desired.service)
+    stable = stable_release(desired, observed, passing)
+    if stable is not None:
+        who = options.author or author()
+        rollout = begin(cluster, desired, policy, stable, observed, who, bool(passing[stable]))
+        return _roll(cluster, session, desired, plan, rollout, options, deadline)
+    if plan.empty:
+        return _outcome(session, desired, plan, Status.UNCHANGED, changed=False)
+    return _in_place(cluster, session, desired, policy, plan, observed, options, deadline)
+
+
+def _refuse_rejected(journal: Journal, desired: Desired, options: DeployOptions) -> None:
+    rejection = journal.rejection(desired.release)
+    if rejection is not None and not options.force:
+        raise RejectedReleaseError(desired.service, rejection)
+
+
+def _roll(
+    cluster: Cluster,
+    session: Session,
+    desired: Desired,
+    plan: Plan,
+    rollout: Rollout,
+    options: DeployOptions,
+    deadline: float,
+) -> DeployOutcome:
+    memory = Memory(job=desired)
+    ending = drive(
+        cluster, rollout.number, memory, deadline, until_healthy=options.until_healthy, detach=options.detach
+    )
+    name = desired.service
+    if ending.end is End.SUCCEEDED:
+        _report_success(desired, cluster.report)
+        return _outcome(session, desired, plan, Status.DEPLOYED, changed=True, number=rollout.number)
+    if ending.end in (End.HEALTHY, End.REGISTERED):
+        status = Status.WAITING if ending.end is End.HEALTHY else Status.DETACHED
+        go_on = f"hms-nomad promote {name}" if ending.end is End.HEALTHY else f"hms-nomad resume {name}"
+        return _outcome(session, desired, plan, status, changed=True, number=rollout.number, hint=go_on)
+    failure = ending.failure or Failure(ending.reason, None, None, (), (), ())
+    return _outcome(session, desired, plan, Status.FAILED, changed=True, failure=failure, number=rollout.number)
+
+
+def _in_place(
+    cluster: Cluster,
+    session: Session,
+    desired: Desired,
+    policy: Policy,
+    plan: Plan,
+    observed: Observed,
+    options: DeployOptions,
+    deadline: float,
+) -> DeployOutcome:
+    """A first deploy, or a change that replaces no instance: no traffic has to move."""
+    report = cluster.report
+    if not plan.effective and (running := _running_deployment(session, desired, observed)) is not None:
+        report(Event("deployment", f"a deployment of this release runs already: {running.id[:8]}", {}))
+        verdict = follow_deployment(session.nomad, running, deadline, report, _is_decided)
+        return _conclude(cluster, session, desired, plan, verdict, deadline, None)
+    who: Author = options.author or author()
+    number = cluster.store.add(record(desired, policy, who, cluster.wall_clock(), plan.release_before)).number
+    plan = _write_entries(session, desired, plan, report)
+    job = next(change for change in plan.changes if change.kind == "job")
+    if job.action is Action.KEEP and not plan.unfinished:
+        write_routes(plan.changes, session.consul, report)
+        _close(cluster, number, ReleaseOutcome.SUCCEEDED, "")
+        return _outcome(session, desired, plan, Status.DEPLOYED, changed=True, number=number)
+    registration = register(with_attempt(job, observed.job) if plan.unfinished else job, session.nomad, report)
+    if options.detach:
+        # Nobody will be there to open the way in once the service is healthy.
+        write_routes(plan.changes, session.consul, report)
+        return _outcome(session, desired, plan, Status.DETACHED, changed=True, number=number)
+    verdict = follow(session.nomad, desired.service, registration, deadline, report, _is_decided)
+    return _conclude(cluster, session, desired, plan, verdict, deadline, number)
+
+
+def _is_decided(deployment: Deployment) -> bool:
+    """Nomad tries unhealthy instances anew until a far deadline; one of them is enough to know."""
+    return deployment.done or any(group.unhealthy for group in deployment.groups.values())
+
+
+def _plan(session: Session, desired: Desired) -> tuple[Plan, Observed]:
+    observed = cluster_of(session, desired.service, lambda _: None).observe()
+    return make_plan(desired, observed), observed
+
+
+def _passing(session: Session, service: str) -> Counter[str]:
+    """Healthy instances by release, as callers see them."""
+    instances = session.consul.instances(service, passing=True, connect=True).value
+    return Counter(instance.meta.get("release", "") for instance in instances)
+
+
+def _write_entries(session: Session, desired: Desired, plan: Plan, report: Report) -> Plan:
+    """Write the plan's entries; many specs share service-intentions, so losing a race for one means planning again."""
+    for remaining in reversed(range(_SHARED_ENTRY_TRIES)):
+        try:
+            write_entries(plan.changes, session.consul, report)
+        except ConflictError as conflict:
+            if remaining == 0 or INTENTIONS not in conflict.operation:
+                raise
+            plan, _ = _plan(session, desired)
+        else:
+            break
+    return plan
+
+
+def _running_deployment(session: Session, desired: Desired, observed: Observed) -> Deployment | None:
+    if observed.job is None:
+        return None
+    deployments = session.nomad.job_deployments(desired.service)
+    return next((d for d in deployments if d.job_version == observed.job.version and not d.done), None)
+
+
+def _conclude(
+    cluster: Cluster,
+    session: Session,
+    desired: Desired,
+    plan: Plan,
+    verdict: Verdict,
+    deadline: float,
+    number: int | None,
+) -> DeployOutcome:
+    unhealthy = sum(group.unhealthy for group in verdict.deployment.groups.values()) if verdict.deployment else 0
+    if not verdict.healthy or unhealthy:
+        reason = verdict.reason or f"{unhealthy} instances did not get healthy"
+        return _failed(cluster, session, desired, plan, replace(verdict, healthy=False, reason=reason), number)
+    _await_registration(session, desired, deadline)
+    write_routes(plan.changes, session.consul, cluster.report)
+    _report_success(desired, cluster.report)
+    if number is not None:
+        _close(cluster, number, ReleaseOutcome.SUCCEEDED, "")
+    return _outcome(session, desired, plan, Status.DEPLOYED, changed=True, verdict=verdict, number=number)
+
+
+def _report_success(desired: Desired, report: Report) -> None:
+    config = _task(desired).get("Config") or {}
+    image, command = config.get("image"), config.get("command")
+    what = f"Image {image} pulled" if image else f"Command {command} started"
+    report(Event("image", what, {"image": image, "command": [command, *(config.get("args") or ())] if command else []}))
+    report(Event("registered", "Registered in service mesh", {"service": desired.service}))
+    bounds = _bounds(desired)
+    report(Event("scaling", f"Auto-scaler set ({bounds['min']}-{bounds['max']})", bounds))
+
+
+def _await_registration(session: Session, desired: Desired, deadline: float) -> None:
+    """Nomad calls an allocation healthy by its own view; callers need Consul's."""
+    index, wanted = 0, _bounds(desired)["min"]
+    while True:
+        answer = session.consul.instances(
+            desired.service, passing=True, index=index, wait=_REGISTRY_WAIT_SECONDS, connect=True
+        )
+        if len(answer.value) >= wanted:
+            return
+        if time.monotonic() > deadline:
+            raise DeadlineExceededError(
+                f"Consul lists {len(answer.value)} of {wanted} instances of {desired.service} as healthy"
+            )
+        index = answer.index
+
+
+def _failed(
+    cluster: Cluster, session: Session, desired: Desired, plan: Plan, verdict: Verdict, number: int | None
+) -> DeployOutcome:
+    version = verdict.deployment.job_version if verdict.deployment else None
+    failure = explain_failure(session.nomad, session.consul, desired.service, version, verdict.reason)
+    if plan.release_before is None or plan.release_before == plan.release_after:
+        _give_up(cluster, session, desired, verdict)
+    if number is not None:
+        _close(cluster, number, ReleaseOutcome.FAILED, verdict.reason)
+    return _outcome(
+        session, desired, plan, Status.FAILED, changed=True, verdict=verdict, failure=failure, number=number
+    )
+
+
+def _give_up(cluster: Cluster, session: Session, desired: Desired, verdict: Verdict) -> None:
+    """End a deployment that failed in our eyes; without an earlier version Nomad would try it for ever."""
+    deployment = verdict.deployment
+    if deployment is not None and not session.nomad.read_deployment(deployment.id).value.done:
+        session.nomad.fail_deployment(deployment.id)
+    if not any(version.stable for version in session.nomad.job_versions(desired.service)):
+        session.nomad.stop_job(desired.service)
+        cluster.report(Event("warning", f"{desired.service} stopped: it has no earlier release to go back to", {}))
+
+
+def _close(cluster: Cluster, number: int, outcome: ReleaseOutcome, reason: str) -> None:
+    job = cluster.nomad.read_job(cluster.service)
+    if job is not None:
+        cluster.store.amend(number, lambda release: replace(release, job_version=job.version))
+    close_release(cluster, number, outcome, reason)
+
+
+def _outcome(
+    session: Session,
+    desired: Desired,
+    plan: Plan,
+    status: Status,
+    *,
+    changed: bool,
+    verdict: Verdict | None = None,
+    failure: Failure | None = None,
+    number: int | None = None,
+    hint: str = "",
+) -> DeployOutcome:
+    instances = session.consul.instances(desired.service, passing=True, connect=True).value
+    return DeployOutcome(
+        service=desired.service,
+        status=status,
+        changed=changed,
+        version=desired.registry.version,
+        release=desired.release,
+        url=desired.registry.url,
+        instances=len(instances),
+        scaling=_bounds(desired),
+        plan=plan,
+        failure=failure,
+        deployment=verdict.deployment.id if verdict and verdict.deployment else None,
+        number=number,
+        hint=hint,
+    )
+
+
+def _task(desired: Desired) -> dict[str, Any]:
+    task: dict[str, Any] = desired.job["TaskGroups"][0]["Tasks"][0]
+    return task
+
+
+def _bounds(desired: Desired) -> dict[str, int]:
+    scaling = desired.job["TaskGroups"][0]["Scaling"]
+    return {"min": int(scaling["Min"]), "max": int(scaling["Max"])}

@@ -1,0 +1,62 @@
+"""What a deploy is asked for and what it came to, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hms_nomad.apply.failure import Failure
+from hms_nomad.plan.change import Plan
+from hms_nomad.rollout.journal import Author
+
+
+class Status(StrEnum):
+    """How a deploy ended."""
+
+    DEPLOYED = "deployed"
+    UNCHANGED = "unchanged"
+    DETACHED = "detached"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class DeployOptions:
+    """How a deploy is done.
+
+    ``timeout`` bounds the command in seconds (None: the spec's deadlines); ``detach`` ends it at the registration, and
+    ``until_healthy`` with healthy new instances that have no traffic yet. ``strategy`` overrules the spec's; ``force``
+    deploys a release that was taken back before. ``author`` says who deploys, and why.
+    """
+
+    timeout: float | None = None
+    detach: bool = False
+    until_healthy: bool = False
+    strategy: str | None = None
+    force: bool = False
+    author: Author | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeployOutcome:
+    """What a deploy did. ``changed`` is False when everything stood already; ``failure`` says why it failed.
+
+    ``number`` is that of the release's record (None: none was made). ``hint`` is the command that goes on from here,
+    where there is one.
+    """
+
+    service: str
+    status: Status
+    changed: bool
+    version: str
+    release: str
+    url: str
+    instances: int
+    scaling: Mapping[str, int]
+    plan: Plan
+    failure: Failure | None = None
+    deployment: str | None = None
+    warnings: tuple[str, ...] = field(default=())
+    number: int | None = None
+    hint: str = ""
