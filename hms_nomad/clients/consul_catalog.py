@@ -63,7 +63,7 @@ class CatalogCalls(ConsulCalls):
         )
 
     def services(self, index: int = 0, wait: float = 0.0) -> Snapshot[Mapping[str, tuple[str, ...]]]:
-        """The names of all services, each with all tags in use; with ``index`` not 0 waits up to ``wait`` seconds.
+        """The names of all services, each with all tags in use, in alphabetical order; waits like ``instances``.
 
         API: https://developer.hashicorp.com/consul/api-docs/catalog#list-services
         """
@@ -71,7 +71,7 @@ class CatalogCalls(ConsulCalls):
             "list services",
             "/v1/catalog/services",
             {},
-            lambda body: {name: tuple(tags) for name, tags in body.items()},
+            lambda body: {name: tuple(sorted(tags)) for name, tags in body.items()},
             index=index,
             wait=wait,
         )

@@ -16,6 +16,7 @@ from hms_nomad.clients.consul import ConsulClient
 from tests.binaries import binary
 from tests.contract.containers import container, local_image
 from tests.processes import Server, free_port, running
+from tests.waiting import eventually
 
 MANAGEMENT_TOKEN = "a5f3c9de-1d4c-4f25-9f0e-3b8f0f1c2d11"
 _IMAGES = ("hashicorp/consul", "consul")
@@ -32,6 +33,8 @@ class Consul:
 
     def client(self, token: str | None = None, **limits: Any) -> ConsulClient:
         """A client with the management token, or with ``token``."""
+        # A container's address may be one of the bridge that only this machine sees.
+        limits.setdefault("insecure_http", self.server is None)
         return ConsulClient(Connection(self.address, token=self.token if token is None else token, **limits))
 
     def http(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -110,6 +113,7 @@ def consul_anyhow(directory: Path, *, acl: bool = False) -> Iterator[Consul]:
     command = f"consul agent -dev -client=0.0.0.0 -hcl='{settings}'"
     with container(image, command, port=8500) as address:
         consul = Consul(address, MANAGEMENT_TOKEN if acl else "", 0, None)
+        eventually(lambda: _has_leader(consul))
         yield consul
 
 

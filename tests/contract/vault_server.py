@@ -31,6 +31,8 @@ class Vault:
 
     def client(self, token: str | None = None, **limits: Any) -> VaultClient:
         """A client with the root token, or with ``token``."""
+        # A container's address may be one of the bridge that only this machine sees.
+        limits.setdefault("insecure_http", self.server is None)
         return VaultClient(Connection(self.address, token=self.token if token is None else token, **limits))
 
     def http(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
