@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 
 from tests.binaries import skip_lines
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
     """Count the skipped tests by the program that they miss, in plain words below pytest's own list."""
+    yield
     skipped = terminalreporter.stats.get("skipped", [])
     for line in skip_lines(str(report.longrepr) for report in skipped):
         terminalreporter.write_line(line, yellow=True)
