@@ -18,6 +18,8 @@ from hms_nomad.clients.transport import Transport
 T = TypeVar("T")
 
 JSON = consul.base.CB.json
+# Accepted where the absence of an object is an answer like another, with an index to wait for it.
+NOT_FOUND = frozenset({404})
 
 
 class _Agent:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from hms_nomad.clients.classify import lost_answer, not_swapped
-from hms_nomad.clients.consul_calls import ConsulCalls, truth
+from hms_nomad.clients.consul_calls import NOT_FOUND, ConsulCalls, truth
 from hms_nomad.clients.consul_types import CaConfiguration, CaRoot, Condition, Intention, StoredEntry
 from hms_nomad.clients.errors import NotFoundError, UnavailableError
 from hms_nomad.clients.snapshot import Snapshot
 
-_NOT_FOUND = frozenset({404})
 _SERVERS_OWN = frozenset({"CreateIndex", "ModifyIndex", "Hash", "Status"})
 
 
@@ -43,7 +42,7 @@ class MeshCalls(ConsulCalls):
             lambda body: None if body is None else _parse_entry(body),
             index=index,
             wait=wait,
-            accepted=_NOT_FOUND,
+            accepted=NOT_FOUND,
         )
 
     def list_entries(self, kind: str) -> tuple[StoredEntry, ...]:

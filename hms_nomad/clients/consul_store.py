@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from hms_nomad.clients.consul_calls import ConsulCalls, truth
+from hms_nomad.clients.consul_calls import NOT_FOUND, ConsulCalls, truth
 from hms_nomad.clients.consul_types import KvPair, SessionInfo
 from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.clients.snapshot import Snapshot
@@ -31,13 +31,12 @@ class StoreCalls(ConsulCalls):
     def kv_wait(self, key: str, index: int, wait: float) -> Snapshot[bool]:
         """Wait up to ``wait`` seconds until a key is written or deleted after ``index`` (0: do not wait).
 
-        The answer says whether the key is there now. It is for a key that exists: Consul tells no index of another one.
+        The answer says whether the key is there now.
         API: https://developer.hashicorp.com/consul/api-docs/kv#read-key
         """
         operation = f"wait for key {key}"
         path = f"/v1/kv/{self._segment(operation, key)}"
-        found = _absent(lambda: self._snapshot(operation, path, {}, bool, index=index, wait=wait))
-        return found or Snapshot(0, False)
+        return self._snapshot(operation, path, {}, bool, index=index, wait=wait, accepted=NOT_FOUND)
 
     def kv_list(self, prefix: str) -> tuple[KvPair, ...]:
         """All keys that start with ``prefix``, with their values.

@@ -10,6 +10,7 @@ import pytest
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import ExternalService
 from hms_nomad.clients.errors import InvalidRequestError, NotFoundError
+from hms_nomad.clients.snapshot import Snapshot
 from tests.contract.consul_server import Consul
 from tests.waiting import eventually
 
@@ -170,6 +171,36 @@ def test_a_key_is_created_once_and_changed_only_with_its_index(client: ConsulCli
 def test_a_key_without_an_index_is_written_in_any_case(client: ConsulClient) -> None:
     assert client.kv_put("hms/any", b"1")
     assert client.kv_put("hms/any", b"2")
+
+
+@pytest.mark.contract("ConsulClient.kv_wait")
+def test_waiting_for_a_key_ends_when_it_is_made_changed_and_gone(client: ConsulClient) -> None:
+    def wait(index: int) -> tuple[threading.Thread, list[Snapshot[bool]]]:
+        seen: list[Snapshot[bool]] = []
+        thread = threading.Thread(target=lambda: seen.append(client.kv_wait("hms/awaited", index, wait=60)))
+        thread.start()
+        return thread, seen
+
+    def index() -> int:
+        return client.kv_wait("hms/awaited", 0, wait=0).index
+
+    assert client.kv_wait("hms/awaited", 0, wait=60).value is False
+    for there, change in (
+        (True, lambda: client.kv_put("hms/awaited", b"1")),
+        (True, lambda: client.kv_put("hms/awaited", b"2")),
+        (False, lambda: client.kv_delete("hms/awaited", client.kv_get("hms/awaited").modify_index)),  # type: ignore[union-attr]
+    ):
+        thread, seen = wait(index())
+        change()
+        thread.join(60)
+        assert [snapshot.value for snapshot in seen] == [there]
+
+
+@pytest.mark.contract("ConsulClient.kv_wait")
+def test_waiting_for_a_key_without_news_ends_with_what_there_is(client: ConsulClient) -> None:
+    absent = client.kv_wait("hms/quiet", 0, wait=0)
+
+    assert client.kv_wait("hms/quiet", absent.index, wait=0.2).value is False
 
 
 @pytest.mark.contract("ConsulClient.kv_list")
