@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hms_nomad.clients.consul_catalog import CatalogCalls
@@ -51,4 +52,13 @@ def _parse_agent(body: Any) -> ConsulAgent:
         supported_envoy=tuple((xds.get("SupportedProxies") or {}).get("envoy") or ()),
         grpc_port=max(0, int(ports.get("Plaintext") or 0)),
         grpc_tls_port=max(0, int(ports.get("TLS") or 0)),
+        allows_by_default=_allows_by_default(body.get("DebugConfig") or {}),
     )
+
+
+def _allows_by_default(config: Mapping[str, Any]) -> bool:
+    """The policy for intentions where it is set, else that of the ACLs, which allows all while they are off."""
+    if own := config.get("DefaultIntentionPolicy"):
+        return bool(own == "allow")
+    settings = config.get("ACLResolverSettings") or {}
+    return not config.get("ACLsEnabled") or settings.get("ACLDefaultPolicy") == "allow"

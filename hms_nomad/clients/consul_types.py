@@ -11,7 +11,10 @@ from hms_nomad.clients.snapshot import Snapshot as Snapshot  # noqa: PLC0414 - o
 
 @dataclass(frozen=True, slots=True)
 class ConsulAgent:
-    """The agent that answers. ``supported_envoy`` are the Envoy versions it knows; a port is 0 when it is closed."""
+    """The agent that answers. ``supported_envoy`` are the Envoy versions it knows; a port is 0 when it is closed.
+
+    ``allows_by_default`` says whether the mesh lets requests through of which no intention speaks.
+    """
 
     version: str
     datacenter: str
@@ -19,6 +22,7 @@ class ConsulAgent:
     supported_envoy: tuple[str, ...]
     grpc_port: int
     grpc_tls_port: int
+    allows_by_default: bool = True
 
 
 @dataclass(frozen=True, slots=True)
