@@ -16,7 +16,7 @@ MAX_BYTES = 1024 * 1024
 """Largest file that is read, in bytes."""
 
 MAX_DEPTH = 64
-MAX_NODES = 50_000
+MAX_NODES = 10_000
 MAX_FINDINGS = 100
 """Findings after which reading one file stops: nobody mends more at once."""
 
@@ -195,8 +195,12 @@ def spoken(path: Path) -> str:
 def quoted(text: str, limit: int = 60) -> str:
     """A value for a message: in double quotes, on one line, at most ``limit`` characters of it."""
     cut = text if len(text) <= limit else text[:limit] + "..."
-    shown = "".join(char if char.isprintable() else _escaped(char) for char in cut.replace("\\", "\\\\"))
-    return '"' + shown.replace('"', '\\"') + '"'
+    return '"' + one_line(cut.replace("\\", "\\\\")).replace('"', '\\"') + '"'
+
+
+def one_line(text: str) -> str:
+    """The text with every character that could move or hide what follows as an escape."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
 def _escaped(char: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from hms_nomad.spec.checks import check_spec
 from hms_nomad.spec.diagnostics import Diagnostic, Level, Position, SpecError
-from hms_nomad.spec.document import MAX_FINDINGS, Document, Path, Problem, UnreadableError
+from hms_nomad.spec.document import MAX_FINDINGS, Document, Path, Problem, UnreadableError, one_line
 from hms_nomad.spec.json_source import read_json
 from hms_nomad.spec.model import Spec, Variable
 from hms_nomad.spec.overlay import resolve
@@ -51,7 +51,9 @@ class Examined:
         """A finding about this file's spec with its place in the file."""
         mark = self.document.mark(finding.path, key=finding.at_key)
         place = Position(self.file, mark.line, mark.column)
-        return Diagnostic(finding.rule.code, finding.rule.level, place, finding.message, finding.fix)
+        return Diagnostic(
+            finding.rule.code, finding.rule.level, place, one_line(finding.message), one_line(finding.fix)
+        )
 
 
 def load_spec(
@@ -177,6 +179,6 @@ def _diagnostic(problem: Problem, file: str) -> Diagnostic:
         problem.code,
         _LEVELS[problem.code],
         Position(file, problem.mark.line, problem.mark.column),
-        problem.message,
-        problem.fix,
+        one_line(problem.message),
+        one_line(problem.fix),
     )

@@ -178,10 +178,13 @@ class Source(Spec):
     """
 
     variables: dict[VariableName, Variable] = Field(
-        {}, description="Values that the file leaves open; given by `--var NAME=VALUE` or by an environment."
+        {},
+        max_length=200,
+        description="Values that the file leaves open; given by `--var NAME=VALUE` or by an environment.",
     )
     environments: dict[ServiceName, dict[str, Any]] = Field(
         {},
+        max_length=10,
         description="Fields that differ by environment, laid over the others by `--env NAME`: mappings are "
         "merged, lists and values replaced, an empty value means the default; `variables` gives them values.",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hms_nomad.spec.document import Document, Path, Problem, quoted
 from hms_nomad.spec.model import ServiceName, Variable, VariableName
@@ -26,8 +26,8 @@ _FIXED = ("name", "environments")
 class _OpenPart(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
-    variables: dict[VariableName, Variable] = {}
-    environments: dict[ServiceName, dict[str, Any]] = {}
+    variables: dict[VariableName, Variable] = Field({}, max_length=200)
+    environments: dict[ServiceName, dict[str, Any]] = Field({}, max_length=10)
 
 
 @dataclass(frozen=True, slots=True)

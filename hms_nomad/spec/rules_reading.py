@@ -78,7 +78,7 @@ RULES = (
     _rule(
         "HMS010",
         "Nested too deep, or too many values",
-        "Beyond 64 levels, 50,000 values or 100 problems reading stops, so that a file cannot exhaust the machine.",
+        "Beyond 64 levels, 10,000 values or 100 problems reading stops, so that a file cannot exhaust the machine.",
         "mend the first problems first; a spec needs far less",
     ),
     _rule(

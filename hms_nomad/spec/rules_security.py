@@ -28,7 +28,9 @@ _SECRET_VALUE = re.compile(
 _SECRET_ARGUMENT = re.compile(
     r"--?[a-z-]*(?:password|passwd|secret|token|api-?key)(?:=(?P<value>.+))?\Z", re.IGNORECASE
 )
-_REPLACED = re.compile(r"\$\{(?:attr|meta|node|device|env|unique)\.[^}]*\}|\$\{(?:NOMAD|VAULT|CONSUL)_[A-Z0-9_]+\}")
+_REPLACED = re.compile(
+    r"\$\{(?:attr|meta|node|device|env|unique)\.[^}$\s]{1,200}\}|\$\{(?:NOMAD|VAULT|CONSUL)_[A-Z0-9_]{1,200}\}"
+)
 _SOCKETS = ("docker.sock", "containerd.sock", "podman.sock")
 
 

@@ -228,6 +228,8 @@ def _out_of_bounds(error: Any, path: Path, value: Any, document: Document) -> Pr
     )
     if error["type"] == "string_too_short":
         return Problem("HMS105", document.mark(path), f"{subject} is empty", "give it a value or remove the key")
+    if isinstance(value, list | dict):
+        what = f"{subject} has {len(value)} entries"
     return Problem("HMS105", document.mark(path), what, f"it {bound}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hms_nomad.spec.re2 import regex_fault
 from tests.unit.spec.lines import CHAPTER, lines
 
 BASE = "name: receipt-svc\nversion: 1.0.0\nport: 3000\n"
@@ -134,14 +135,14 @@ IMAGE = "image: x:1\n"
         (
             "routes: [{path: '/a(', match: regex}]",
             (
-                ":5:17: error [HMS226] routes[0].path is no regular expression: missing ), unterminated subpattern at "
-                "position 2; use the syntax of RE2, without lookarounds and backreferences"
+                ":5:17: error [HMS226] routes[0].path is no regular expression: missing ), unterminated subpattern; "
+                "use the syntax of RE2, without lookarounds and backreferences"
             ),
         ),
         (
             "routes: [{path: '/(?!b)', match: regex}]",
             (
-                ":5:17: error [HMS226] routes[0].path uses a lookaround or a backreference; "
+                ":5:17: error [HMS226] routes[0].path uses a lookaround; "
                 "use the syntax of RE2, without lookarounds and backreferences"
             ),
         ),
@@ -244,3 +245,22 @@ def test_scripts_and_descriptions_may_have_several_lines():
 
 def test_a_health_check_that_is_slow_by_its_interval_stands_at_the_interval():
     assert lines(BASE + IMAGE + "health: {interval: 1s}\n", "s.yml")[0].startswith("s.yml:5:20: error [HMS203]")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fault"),
+    [
+        (r"/\p{L}+", ""),
+        (r"/(?<year>\d{4})\z", ""),
+        (r"/\Qa.b\E", ""),
+        (r"/(?i)receipt", ""),
+        (r"/(a)\1", "uses a backreference"),
+        (r"/(?<=a)b", "uses a lookaround"),
+        (r"/a++", "uses a possessive quantifier"),
+        (r"/(?>a)", "uses a group that RE2 does not know"),
+        (r"/a{2000}", "repeats more than 1000 times"),
+        (r"/[a", "is no regular expression: unterminated character set"),
+    ],
+)
+def test_regular_expressions_are_those_of_re2(pattern, fault):
+    assert regex_fault(pattern) == fault

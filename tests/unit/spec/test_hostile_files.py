@@ -91,7 +91,7 @@ BOMB = "\n".join(
         ),
         (
             "env:\n" + "\n".join(f"  A{number}: a" for number in range(60_000)),
-            ":50000:11: error [HMS010] the file holds more than 50000 values; a spec needs far less",
+            ":10000:10: error [HMS010] the file holds more than 10000 values; a spec needs far less",
         ),
         (
             "a: \0b",
@@ -156,7 +156,7 @@ def test_line_ends_of_other_systems_keep_the_places():
 
 
 def test_a_file_full_of_mistakes_ends_after_a_hundred_lines():
-    assert len(lines("".join(f"key{number}: 1\n" for number in range(20_000)))) == 100
+    assert len(lines("".join(f"key{number}: 1\n" for number in range(9_000)))) == 100
 
 
 def test_a_message_never_takes_two_lines():
