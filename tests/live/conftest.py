@@ -1,0 +1,198 @@
+"""A whole stack of its own for the live tests, brought up once and always taken down, and the ways to use it.
+
+``stack`` is the stack, ``session`` its clients, ``cli`` runs the program against it, ``service`` is a name that no
+other test uses. Without root or a program that the stack needs, the tests are skipped and say why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hms_nomad.clients.errors import ServerError
+from hms_nomad.dev import stack as dev
+from hms_nomad.dev.errors import MissingBinaryError, UnsuitableMachineError
+from hms_nomad.dev.settings import Ports
+from hms_nomad.platform.context import CONTEXT_VARIABLE, DIRECTORY_VARIABLE, load_platform
+from hms_nomad.platform.model import Platform
+from hms_nomad.workflows.session import Session, open_session
+
+_HERE = Path(__file__).parent
+_ROOT = Path(tempfile.gettempdir()) / "hms-nomad-live"
+_OFFSETS = range(20000, 50000, 500)
+_SERVERS = ("NOMAD_", "CONSUL_", "VAULT_", "HMS_NOMAD_")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStack:
+    """A running stack: its settings, what ``up`` answered, and the platform that it wrote as a context."""
+
+    settings: dev.StackSettings
+    status: dev.StackStatus
+    platform: Platform
+    config_dir: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a command that talks to this stack and to nothing else."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_SERVERS)}
+        return {**kept, DIRECTORY_VARIABLE: str(self.config_dir), CONTEXT_VARIABLE: self.settings.name}
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A command that has ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+Cli = Callable[..., Ran]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here is a live test."""
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.live)
+
+
+@contextlib.contextmanager
+def running_stack(name: str, **options: bool) -> Iterator[LiveStack]:
+    """A stack of its own with free ports, taken down at the end; skips where the machine cannot run one."""
+    folder = _ROOT / f"{name}-{os.getpid()}"
+    settings = dev.StackSettings(
+        name=name, state_dir=folder / "state", port_offset=free_offset(), download=False, **options
+    )
+    config_dir = folder / "config"
+    with own_contexts(config_dir):
+        try:
+            status = dev.up(settings, lambda event: None)
+            platform = load_platform(name)
+        except (MissingBinaryError, UnsuitableMachineError) as missing:
+            pytest.skip(f"no stack on this machine: {missing}")
+        except BaseException:
+            _take_down(settings)
+            raise
+    try:
+        yield LiveStack(settings, status, platform, config_dir)
+    finally:
+        with own_contexts(config_dir):
+            left = _take_down(settings)
+        shutil.rmtree(folder, ignore_errors=True)
+    assert left.leftovers == ()
+
+
+@contextlib.contextmanager
+def own_contexts(directory: Path) -> Iterator[None]:
+    """Contexts below ``directory``, and no server's settings from the caller's shell."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in [name for name in os.environ if name.startswith(_SERVERS)]:
+            patch.delenv(variable)
+        patch.setenv(DIRECTORY_VARIABLE, str(directory))
+        yield
+
+
+def run_cli(
+    stack: LiveStack, *arguments: str | Path, stdin: str = "", seconds: float = 120.0, **environment: str
+) -> Ran:
+    """Run the program against a stack; ``environment`` adds variables."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hms_nomad", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        env=stack.environment | environment,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def free_offset() -> int:
+    """A port offset at which no port of a stack is taken."""
+    for offset in _OFFSETS:
+        ports = Ports.shifted(offset)
+        if all(_free(getattr(ports, field)) for field in Ports.__dataclass_fields__):
+            return offset
+    pytest.skip("there is no free range of ports for a stack")
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[LiveStack]:
+    """The stack of this run, with Vault and Docker where the machine has them."""
+    _take_down_orphans()
+    with running_stack("live") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def session(stack: LiveStack) -> Iterator[Session]:
+    """The clients of the stack."""
+    with own_contexts(stack.config_dir), open_session(stack.platform) as clients:
+        yield clients
+
+
+@pytest.fixture(scope="session")
+def cli(stack: LiveStack) -> Cli:
+    """Runs ``hms-nomad ARGUMENTS`` against the stack: ``cli("deploy", file, stdin="y\\n", seconds=60)``."""
+    return functools.partial(run_cli, stack)
+
+
+@pytest.fixture
+def fresh_name(session: Session) -> Iterator[Callable[[str], str]]:
+    """Makes names that no other test uses; the jobs of these names are stopped after the test."""
+    names: list[str] = []
+
+    def make(stem: str = "svc") -> str:
+        names.append(f"{stem}-{uuid.uuid4().hex[:8]}")
+        return names[-1]
+
+    yield make
+    for name in names:
+        with contextlib.suppress(ServerError):
+            session.nomad.stop_job(name, purge=True)
+
+
+@pytest.fixture
+def service(fresh_name: Callable[[str], str]) -> str:
+    """One fresh name of a service."""
+    return fresh_name("svc")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _take_down(settings: dev.StackSettings) -> dev.DownResult:
+    return dev.down(settings, lambda event: None)
+
+
+def _take_down_orphans() -> None:
+    """Stacks of test runs that were killed."""
+    for folder in _ROOT.glob("*-*"):
+        name, _, pid = folder.name.rpartition("-")
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            with own_contexts(folder / "config"):
+                _take_down(dev.StackSettings(name=name, state_dir=folder / "state"))
+            shutil.rmtree(folder, ignore_errors=True)
