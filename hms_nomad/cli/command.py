@@ -111,5 +111,5 @@ def _paragraphs(text: str) -> str:
 
 
 def _shown(examples: tuple[str, ...]) -> str:
-    """Examples as the help prints them: a line each, with rich and without."""
-    return "Examples:\n\n" + "\n\n".join(f"$ {example}" for example in examples)
+    """Examples as the help prints them, a line each; the first character keeps plain help from wrapping them."""
+    return "\n".join(["\b", "Examples:", *(f"  $ {example}" for example in examples)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 import typer
@@ -24,7 +25,7 @@ def command_lines() -> list[tuple[str, ...]]:
 def test_a_command_explains_itself(words):
     result = run(*words, "--help")
     assert result.exit_code == 0
-    assert f"$ hms-nomad {' '.join(words)}" in result.stdout
+    assert f"\n    $ hms-nomad {' '.join(words)}" in result.stdout
     for option in ("--output", "--quiet", "--color", "--trace"):
         assert option in result.stdout
 
@@ -34,6 +35,11 @@ def test_the_list_of_commands_shows_each_on_one_line(name):
     line = next(line for line in run("--help").stdout.splitlines() if line.startswith(f"  {name} "))
     assert line.split(maxsplit=1)[1] == COMMANDS[name].about
     assert len(line) <= 80
+
+
+def test_the_documentation_names_every_command():
+    page = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert not [name for name in COMMANDS if f"| [`{name} " not in page and f"| [`{name}`" not in page]
 
 
 def test_a_group_without_a_command_shows_its_commands():
