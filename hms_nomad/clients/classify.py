@@ -20,6 +20,7 @@ from hms_nomad.clients.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
+from hms_nomad.clients.nomad_rights import needed_right
 
 _LONGEST_DETAIL = 2000
 
@@ -79,7 +80,7 @@ def classify(request: Request, status: int, body: str, headers: Mapping[str, str
     detail = _detail(body, status)
     where = (request.server, request.operation, request.address)
     if status in (401, 403):
-        return DeniedError(*where, detail, status)
+        return _denied(request, detail, status)
     if status == 404:
         return NotFoundError(*where, detail, status)
     if status == 503 and _PROXY_LOST_IT.search(detail):
@@ -106,7 +107,7 @@ def _classify_failure(request: Request, status: int, detail: str, page: bool) ->
     if _CONFLICT.search(core):
         return ConflictError(*where, detail, status)
     if _DENIED.search(core):
-        return DeniedError(*where, detail, status)
+        return _denied(request, detail, status)
     if _NOT_TAKEN_UP.search(core):
         return UnavailableError(*where, detail, status, transient=True)
     if _LOST_ON_THE_WAY.search(core):
@@ -116,6 +117,13 @@ def _classify_failure(request: Request, status: int, detail: str, page: bool) ->
     if _INVALID.search(core):
         return InvalidRequestError(*where, detail, status)
     return _lost(request, detail, status)
+
+
+def _denied(request: Request, detail: str, status: int) -> DeniedError:
+    """Consul and Vault name the right or the path; Nomad does not, so that is done here."""
+    right = needed_right(request.operation) if request.server == "nomad" else ""
+    told = f"{detail} (this needs {right})" if right else detail
+    return DeniedError(request.server, request.operation, request.address, told, status)
 
 
 def lost_answer(request: Request, detail: str) -> ServerError:

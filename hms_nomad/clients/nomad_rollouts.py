@@ -24,7 +24,7 @@ class RolloutCalls(NomadCalls):
         return self._snapshot(operation, self._job, path, rows(parse_allocation), index=index, wait=wait)
 
     def read_allocation(self, alloc_id: str) -> Allocation:
-        """One allocation with its ports. Raises NotFoundError when Nomad has forgotten it.
+        """One allocation with its ports. Raises NotFoundError when Nomad has forgotten it, or hides it from the token.
 
         API: https://developer.hashicorp.com/nomad/api-docs/allocations#read-allocation
         """

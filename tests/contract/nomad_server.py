@@ -51,11 +51,11 @@ def nomad_agent(directory: Path) -> Iterator[Nomad]:
 
 @contextlib.contextmanager
 def nomad_with_acls(directory: Path) -> Iterator[Nomad]:
-    """A server alone that denies everything but to the token."""
-    settings = {"acl": {"enabled": True}, **_server_only(directory)}
-    with _agent(directory, [], settings, MANAGEMENT_TOKEN) as nomad:
-        nomad.server.wait_until(lambda: _asked(nomad, "/v1/status/leader", bool), "ready")
+    """A server and client in one that denies everything but to the token."""
+    with _agent(directory, ["-dev"], {"acl": {"enabled": True}}, MANAGEMENT_TOKEN) as nomad:
+        nomad.server.wait_until(lambda: _asked(nomad, "/v1/status/leader", bool), "leading")
         nomad.server.wait_until(lambda: _bootstrap(nomad), "ready for tokens")
+        nomad.server.wait_until(lambda: _asked(nomad, "/v1/nodes", _has_ready_node), "ready")
         yield nomad
 
 
