@@ -37,6 +37,17 @@ def parse_variables(given: list[str] | None) -> dict[str, str]:
     return values
 
 
+def headers_of(lines: list[str] | None) -> dict[str, str]:
+    """Headers of lines like "X-Role: auditor". Raises BadParameter."""
+    headers = {}
+    for line in lines or ():
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise typer.BadParameter(f"{line!r} is no header; write for example 'X-Role: auditor'")
+        headers[name.strip()] = value.strip()
+    return headers
+
+
 ContextOption = Annotated[
     str | None,
     typer.Option(
@@ -68,6 +79,16 @@ SpecsArgument = Annotated[
     list[str],
     typer.Argument(metavar="SPEC", help='Files or directories of specs, "-" for stdin.', autocompletion=complete_spec),
 ]
+HeaderOption = Annotated[
+    list[str] | None, typer.Option("--header", "-H", metavar="NAME: VALUE", help="Header of the request; repeatable.")
+]
+AsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as", metavar="NAME", help="Service to speak for; your own name when absent.", autocompletion=complete_service
+    ),
+]
+ReleaseOption = Annotated[str | None, typer.Option("--release", metavar="ID", help="Only instances of this release.")]
 ServiceArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of the service.", autocompletion=complete_service)
 ]

@@ -19,7 +19,8 @@ from hms_nomad.clients.consul_types import CaRoot, LeafCertificate
 from hms_nomad.clients.errors import DeniedError, UnavailableError, UnknownOutcomeError
 
 _LONGEST_BODY = 64 * 1024 * 1024
-_HTTP = "http/1.1"
+HTTP = "http/1.1"
+"""What ``ask`` speaks, as the handshake names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +53,19 @@ class Answer:
         return next((value for key, value in self.headers if key.lower() == name.lower()), "")
 
 
-def mesh_context(leaf: LeafCertificate, roots: Sequence[CaRoot]) -> ssl.SSLContext:
+def mesh_context(leaf: LeafCertificate, roots: Sequence[CaRoot], protocols: Sequence[str]) -> ssl.SSLContext:
     """The TLS settings of a caller in the mesh: shows ``leaf`` and trusts nothing but the mesh's ``roots``.
 
-    The names of hosts are not compared, since the mesh's certificates have none: ``open_socket`` compares the
-    identity. The key is never written to a disk.
+    ``protocols`` are offered in the handshake (ALPN). The names of hosts are not compared, since the mesh's
+    certificates have none: ``open_socket`` compares the identity. The key is never written to a disk.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata="\n".join(root.pem for root in roots))
-    context.set_alpn_protocols([_HTTP])
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
     with _in_memory(leaf.certificate_pem + "\n" + leaf.key_pem) as file:
         context.load_cert_chain(file)
     return context
