@@ -234,8 +234,8 @@ def _parse_ports(body: Json) -> dict[str, Port]:
     }
 
 
-def parse_checks(body: Json) -> tuple[AllocationCheck, ...]:
-    """The answer of ``GET /v1/client/allocation/:id/checks``."""
+def parse_checks(body: Json | None) -> tuple[AllocationCheck, ...]:
+    """The answer of ``GET /v1/client/allocation/:id/checks``, which is null where there are none."""
     return tuple(
         AllocationCheck(
             name=check.get("Check") or "",
@@ -245,7 +245,7 @@ def parse_checks(body: Json) -> tuple[AllocationCheck, ...]:
             status=check.get("Status") or "",
             output=check.get("Output") or "",
         )
-        for check in body.values()
+        for check in (body or {}).values()
     )
 
 

@@ -164,6 +164,11 @@ def test_nomads_own_checks_tell_success_from_failure(client: NomadClient, jobs: 
         client.allocation_checks(NOBODY)
 
 
+@pytest.mark.contract("NomadClient.allocation_checks")
+def test_an_instance_without_checks_has_none(client: NomadClient, jobs: Jobs) -> None:
+    assert client.allocation_checks(jobs.run("unchecked").id) == ()
+
+
 @pytest.mark.contract("NomadClient.job_deployments", "NomadClient.read_deployment")
 def test_a_deployment_is_followed_to_its_end(client: NomadClient, jobs: Jobs) -> None:
     registration = client.register_job(jobs.struct("followed"), modify_index=0)
