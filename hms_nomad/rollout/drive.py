@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from hms_nomad.apply.failure import Failure
@@ -15,17 +15,19 @@ from hms_nomad.apply.progress import Event
 from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
 from hms_nomad.rollout.cluster import Cluster, Memory
 from hms_nomad.rollout.facts import Facts, JobState
-from hms_nomad.rollout.journal import Journal, Rollout
+from hms_nomad.rollout.journal import Rollout
 from hms_nomad.rollout.judge import Measured
 from hms_nomad.rollout.look import look
 from hms_nomad.rollout.machine import Action, Decision, State, decide
-from hms_nomad.rollout.perform import perform
+from hms_nomad.rollout.perform import open_window, perform
+from hms_nomad.rollout.policy import Policy
 from hms_nomad.rollout.release import Release, ReleaseOutcome
 from hms_nomad.rollout.wake import following
 
 _LONGEST_LOOK_SECONDS = 5.0
 _SHORTEST_LOOK_SECONDS = 1.0
 _CONFLICTS = 20
+_MINUTE = 60.0
 
 
 class End(StrEnum):
@@ -33,10 +35,9 @@ class End(StrEnum):
 
     SUCCEEDED = "succeeded"
     TAKEN_BACK = "taken-back"
-    HEALTHY = "canary-healthy"
-    REGISTERED = "registered"
+    REACHED = "reached"
     HANDED_BACK = "handed-back"
-    NOTHING = "nothing"
+    FORGOTTEN = "forgotten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +50,51 @@ class Ending:
     release: Release | None = None
 
 
-def drive(
-    cluster: Cluster,
-    number: int,
-    memory: Memory,
-    deadline: float | None = None,
-    *,
-    until_healthy: bool = False,
-    detach: bool = False,
-) -> Ending:
-    """Drive rollout ``number`` to its end, and answer how it ended, whoever brought it there.
+Reached = Callable[[Facts, Decision], bool]
+"""Says whether what a command waits for has come, before the next action is done."""
 
-    ``deadline`` is a value of ``time.monotonic()``. ``until_healthy`` ends with healthy new instances that passed their
-    probes and have no traffic: the rollout is then paused before its first step. ``detach`` ends as soon as the job is
-    registered: others must go on. Raises DeadlineExceededError, and the
-    errors of ``hms_nomad.clients.errors``; traffic then stays as it is, and any process may go on.
+
+def never(facts: Facts, decision: Decision) -> bool:
+    """Go on to the end of the rollout."""
+    del facts, decision
+    return False
+
+
+def registered(facts: Facts, decision: Decision) -> bool:
+    """The new job is registered; others must go on."""
+    del decision
+    return facts.job is not JobState.STABLE
+
+
+def canary_healthy(facts: Facts, decision: Decision) -> bool:
+    """The new instances are healthy and passed their probes, and have no traffic yet."""
+    first = facts.rollout.step == 0 and facts.weight == 0
+    return first and decision.state is State.SHIFT and not facts.rollout.taken_back
+
+
+def step_entered(step: int) -> Reached:
+    """Every caller's proxy has the weight of ``step``, or of a later one."""
+
+    def entered(facts: Facts, decision: Decision) -> bool:
+        beyond = facts.rollout.step > step or decision.state in (State.DRAIN, State.PROMOTE, State.SETTLE, State.DONE)
+        return beyond or (facts.rollout.step == step and decision.state is State.HOLD and facts.measuring)
+
+    return entered
+
+
+def patience(policy: Policy) -> float:
+    """Seconds that a whole rollout may take: starting, every step with its acknowledgement, draining, the servers."""
+    start = policy.deadline + _MINUTE
+    return start + sum(policy.holds) + _MINUTE * len(policy.steps) + policy.longest_request + _MINUTE
+
+
+def drive(
+    cluster: Cluster, number: int, memory: Memory, deadline: float | None = None, reached: Reached = never
+) -> Ending:
+    """Drive rollout ``number`` to its end, or until ``reached``, and answer how it ended, whoever brought it there.
+
+    ``deadline`` is a value of ``time.monotonic()``. Raises DeadlineExceededError, and the errors of
+    ``hms_nomad.clients.errors``; traffic then stays as it is, and any process may go on.
     """
     conflicts = 0
     shown = _Shown(cluster)
@@ -77,11 +108,8 @@ def drive(
             shown.show(facts, decision)
             if decision.action is Action.HAND_BACK:
                 return Ending(End.HANDED_BACK, decision.reason)
-            if detach and facts.job is not JobState.STABLE:
-                return Ending(End.REGISTERED, "the job is registered")
-            if until_healthy and _reached_traffic(facts, decision):
-                cluster.store.change(_paused(number))
-                return Ending(End.HEALTHY, "the new instances are healthy and have no traffic yet")
+            if reached(facts, decision):
+                return Ending(End.REACHED, decision.reason)
             if deadline is not None and time.monotonic() > deadline:
                 raise DeadlineExceededError(
                     f"the rollout of {cluster.service} is at {decision.state}"
@@ -101,7 +129,10 @@ def drive(
 
 
 def watch(cluster: Cluster, number: int, deadline: float | None = None) -> Ending:
-    """Show a rollout that others drive, until it ends; nothing is written. Raises DeadlineExceededError."""
+    """Show a rollout that others drive, until it ends; nothing is written. Raises DeadlineExceededError.
+
+    The numbers are those since the watching began, or since the step began where that is later.
+    """
     shown = _Shown(cluster)
     memory = Memory()
     with following(cluster) as news:
@@ -109,6 +140,7 @@ def watch(cluster: Cluster, number: int, deadline: float | None = None) -> Endin
             rollout = cluster.store.journal().rollout
             if rollout is None or rollout.number != number:
                 return _ended(cluster, number, memory)
+            _remember(cluster, rollout, memory)
             facts = look(cluster, rollout, memory)
             decision = decide(facts)
             shown.show(facts, decision)
@@ -117,19 +149,14 @@ def watch(cluster: Cluster, number: int, deadline: float | None = None) -> Endin
             news.wait(_pause(facts, decision, deadline))
 
 
-def _reached_traffic(facts: Facts, decision: Decision) -> bool:
-    first = facts.rollout.step == 0 and facts.weight == 0
-    return first and decision.state is State.SHIFT and not facts.rollout.taken_back
-
-
-def _paused(number: int) -> Callable[[Journal], Journal]:
-    def paused(journal: Journal) -> Journal:
-        rollout = journal.rollout
-        if rollout is None or rollout.number != number or rollout.go >= rollout.step:
-            return journal
-        return replace(journal, rollout=replace(rollout, paused=True))
-
-    return paused
+def _remember(cluster: Cluster, rollout: Rollout, memory: Memory) -> None:
+    """What who drives must know, as far as the journal shows it: a step that began was probed and acknowledged."""
+    if rollout.step_since is None:
+        return
+    memory.probed, memory.acknowledged = rollout.step, rollout.weight
+    if memory.window is None or memory.window.step != rollout.step:
+        begun = time.monotonic() - max(0.0, cluster.wall_clock() - rollout.step_since)
+        memory.window = open_window(cluster, rollout, begun)
 
 
 def _pause(facts: Facts, decision: Decision, deadline: float | None) -> float:
@@ -146,7 +173,7 @@ def _pause(facts: Facts, decision: Decision, deadline: float | None) -> float:
 def _ended(cluster: Cluster, number: int, memory: Memory) -> Ending:
     release = cluster.store.release(number)
     if release is None:
-        return Ending(End.NOTHING, "the rollout is not known any more", memory.failure)
+        return Ending(End.FORGOTTEN, "the rollout is not known any more", memory.failure)
     end = End.SUCCEEDED if release.outcome is ReleaseOutcome.SUCCEEDED else End.TAKEN_BACK
     return Ending(end, release.reason, memory.failure, release)
 

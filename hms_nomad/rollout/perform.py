@@ -52,6 +52,12 @@ def job_again(body: Mapping[str, Any], count: int) -> dict[str, Any]:
     return with_count({key: value for key, value in body.items() if key not in _SERVERS_OWN}, count, count)
 
 
+def open_window(cluster: Cluster, rollout: Rollout, since: float) -> Window:
+    """The counts from which a step is judged; ``since`` is a value of ``time.monotonic()``."""
+    new, old = cluster.sidecars.release(rollout.candidate), cluster.sidecars.release(rollout.stable)
+    return Window(rollout.step, since, _answered(new), _answered(old))
+
+
 def _prepare_mesh(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
     final = _desired(cluster, facts.rollout.number, memory.job)
     _write(cluster, preparing(facts.rollout, final, cluster.observe()))
@@ -127,13 +133,7 @@ def _acknowledge(cluster: Cluster, weight: float, acknowledgement: Acknowledgeme
 
 
 def _begin_step(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
-    rollout = facts.rollout
-    memory.window = Window(
-        rollout.step,
-        time.monotonic(),
-        _answered(cluster.sidecars.release(rollout.candidate)),
-        _answered(cluster.sidecars.release(rollout.stable)),
-    )
+    memory.window = open_window(cluster, facts.rollout, time.monotonic())
     _note(cluster, facts, step_since=cluster.wall_clock())
 
 

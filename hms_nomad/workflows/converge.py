@@ -24,31 +24,24 @@ from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.begin import RejectedReleaseError, RolloutRunningError, begin, record, stable_release
 from hms_nomad.rollout.cluster import Cluster, Memory
-from hms_nomad.rollout.drive import End, drive
+from hms_nomad.rollout.drive import End, canary_healthy, drive, never, registered
 from hms_nomad.rollout.journal import Author, Journal, Rollout
 from hms_nomad.rollout.perform import close_release
 from hms_nomad.rollout.policy import Policy
+from hms_nomad.rollout.records import close_unseen
 from hms_nomad.rollout.release import ReleaseOutcome
+from hms_nomad.rollout.steer import pause_rollout
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
 from hms_nomad.workflows.session import Session
 
 _SHARED_ENTRY_TRIES = 5
 _REGISTRY_WAIT_SECONDS = 5.0
-_MINUTE = 60.0
 
 
 def cluster_of(session: Session, service: str, report: Report) -> Cluster:
     """Where the rollouts of a service happen."""
     return Cluster(session.nomad, session.consul, service, session.platform.namespace, report)
-
-
-def patience(desired: Desired, policy: Policy) -> float:
-    """Seconds a deploy may take: Nomad's progress deadline for each instance, the steps, some for the servers."""
-    group = desired.job["TaskGroups"][0]
-    waves = max(1, int(group["Count"]))
-    start = float(group["Update"]["ProgressDeadline"]) / 1e9 * waves
-    return start + sum(policy.holds) + _MINUTE * len(policy.steps) + policy.longest_request + _MINUTE
 
 
 def converge(
@@ -64,6 +57,7 @@ def converge(
         report(Event("rollout", "going on with the rollout of this release", {"number": rollout.number}))
         return _roll(cluster, session, desired, plan, rollout, options, deadline)
     report(Event("plan", f"{len(plan.effective)} objects to change", {"changes": len(plan.effective)}))
+    close_unseen(cluster, journal, observed)
     _refuse_rejected(journal, desired, options)
     passing = _passing(session, desired.service)
     stable = stable_release(desired, observed, passing)
@@ -91,17 +85,17 @@ def _roll(
     options: DeployOptions,
     deadline: float,
 ) -> DeployOutcome:
-    memory = Memory(job=desired)
-    ending = drive(
-        cluster, rollout.number, memory, deadline, until_healthy=options.until_healthy, detach=options.detach
-    )
+    reached = canary_healthy if options.until_healthy else registered if options.detach else never
+    ending = drive(cluster, rollout.number, Memory(job=desired), deadline, reached)
     name = desired.service
     if ending.end is End.SUCCEEDED:
         _report_success(desired, cluster.report)
         return _outcome(session, desired, plan, Status.DEPLOYED, changed=True, number=rollout.number)
-    if ending.end in (End.HEALTHY, End.REGISTERED):
-        status = Status.WAITING if ending.end is End.HEALTHY else Status.DETACHED
-        go_on = f"hms-nomad promote {name}" if ending.end is End.HEALTHY else f"hms-nomad resume {name}"
+    if ending.end is End.REACHED:
+        if options.until_healthy:
+            pause_rollout(cluster, rollout.number)
+        status = Status.WAITING if options.until_healthy else Status.DETACHED
+        go_on = f"hms-nomad promote {name}" if options.until_healthy else f"hms-nomad resume {name}"
         return _outcome(session, desired, plan, status, changed=True, number=rollout.number, hint=go_on)
     failure = ending.failure or Failure(ending.reason, None, None, (), (), ())
     return _outcome(session, desired, plan, Status.FAILED, changed=True, failure=failure, number=rollout.number)

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from hms_nomad.apply.progress import Report
 from hms_nomad.compile import compile_spec
+from hms_nomad.rollout.drive import patience
 from hms_nomad.rollout.policy import policy_of
 from hms_nomad.spec.model import Spec
-from hms_nomad.workflows.converge import converge, patience
+from hms_nomad.workflows.converge import converge
 from hms_nomad.workflows.gateway import open_routes, route_warnings
 from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
 from hms_nomad.workflows.outcome import DeployOutcome as DeployOutcome  # noqa: PLC0414
@@ -29,7 +30,7 @@ def deploy(session: Session, spec: Spec, options: DeployOptions, report: Report)
     started = time.monotonic()
     desired = compile_spec(spec, session.platform)
     policy = policy_of(spec, options.strategy)
-    deadline = started + (options.timeout or patience(desired, policy))
+    deadline = started + (options.timeout or patience(policy))
     outcome = converge(session, desired, policy, options, deadline, report)
     if outcome.status is Status.DEPLOYED:
         return replace(outcome, warnings=open_routes(session, spec, outcome.plan, deadline, report))

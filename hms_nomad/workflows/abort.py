@@ -1,0 +1,33 @@
+"""``abort``: the new release is taken back, traffic first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hms_nomad.apply.progress import Report
+from hms_nomad.rollout.journal import Author
+from hms_nomad.rollout.steer import abort_rollout
+from hms_nomad.workflows.converge import cluster_of
+from hms_nomad.workflows.origin import author
+from hms_nomad.workflows.session import Session
+from hms_nomad.workflows.steering import Steered, SteerOptions, SteerOutcome, go_on, nothing
+
+
+def abort(
+    session: Session, name: str, options: SteerOptions, report: Report, *, who: Author | None = None
+) -> SteerOutcome:
+    """Take a rollout back: traffic to the old release, then the new instances stop, then the mesh forgets them.
+
+    What Nomad has promoted already cannot be taken back: the answer then says how to go back. Without a rollout nothing
+    happens. Raises JournalError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
+    """
+    cluster = cluster_of(session, name, report)
+    by = who or author()
+    rollout = abort_rollout(cluster, f"aborted by {by.who}{f': {by.message}' if by.message else ''}", by.who)
+    if rollout is None:
+        return nothing(name)
+    outcome = go_on(cluster, rollout, options)
+    if outcome.status is Steered.SUCCEEDED:
+        late = f"{rollout.version} had replaced {rollout.stable_version} already"
+        return replace(outcome, reason=late, hint=f"hms-nomad rollback {name}")
+    return outcome

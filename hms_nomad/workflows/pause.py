@@ -1,0 +1,30 @@
+"""``pause`` and ``resume``: a rollout stays at its step, and goes on again."""
+
+from __future__ import annotations
+
+from hms_nomad.apply.progress import Report
+from hms_nomad.rollout.steer import pause_rollout, resume_rollout
+from hms_nomad.workflows.converge import cluster_of
+from hms_nomad.workflows.session import Session
+from hms_nomad.workflows.steering import Steered, SteerOptions, SteerOutcome, go_on, nothing
+
+
+def pause(session: Session, name: str, report: Report) -> SteerOutcome:
+    """Let a rollout enter no further step; it is judged all the same. Without a rollout nothing happens.
+
+    Raises JournalError and the errors of ``hms_nomad.clients.errors``.
+    """
+    rollout = pause_rollout(cluster_of(session, name, report))
+    if rollout is None:
+        return nothing(name)
+    return SteerOutcome(name, Steered.NOTED, rollout, hint=f"hms-nomad resume {name}")
+
+
+def resume(session: Session, name: str, options: SteerOptions, report: Report) -> SteerOutcome:
+    """Let a paused rollout go on and bring it to its end, also one whose process died. Without one nothing happens.
+
+    Raises JournalError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
+    """
+    cluster = cluster_of(session, name, report)
+    rollout = resume_rollout(cluster)
+    return nothing(name) if rollout is None else go_on(cluster, rollout, options)

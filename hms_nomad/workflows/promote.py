@@ -1,0 +1,27 @@
+"""``promote``: the next step at once, or all the traffic."""
+
+from __future__ import annotations
+
+from hms_nomad.apply.progress import Report
+from hms_nomad.rollout.cluster import Memory
+from hms_nomad.rollout.drive import never, step_entered
+from hms_nomad.rollout.look import look
+from hms_nomad.rollout.steer import promote_rollout
+from hms_nomad.workflows.converge import cluster_of
+from hms_nomad.workflows.session import Session
+from hms_nomad.workflows.steering import SteerOptions, SteerOutcome, go_on, nothing
+
+
+def promote(session: Session, name: str, options: SteerOptions, report: Report, *, full: bool = False) -> SteerOutcome:
+    """Let a rollout enter its next step without waiting, and answer when every caller's proxy has its weight.
+
+    With ``full`` it takes all the traffic at once and is brought to its end. Without a rollout nothing happens. Raises
+    JournalError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
+    """
+    cluster = cluster_of(session, name, report)
+    before = cluster.store.journal().rollout
+    weight = look(cluster, before, Memory()).weight if before is not None else None
+    rollout = promote_rollout(cluster, weight, full)
+    if rollout is None:
+        return nothing(name)
+    return go_on(cluster, rollout, options, never if full else step_entered(rollout.go))

@@ -1,0 +1,102 @@
+"""``rollback``: an earlier release again, whole: its job, routes and intentions, by the same steps as a deploy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hms_nomad.apply.progress import Report
+from hms_nomad.plan.change import Plan
+from hms_nomad.plan.diff import make_plan
+from hms_nomad.plan.observed import Observed
+from hms_nomad.rollout.begin import RolloutRunningError
+from hms_nomad.rollout.cluster import Cluster
+from hms_nomad.rollout.drive import patience
+from hms_nomad.rollout.perform import job_again
+from hms_nomad.rollout.records import current_record, with_ends
+from hms_nomad.rollout.release import Release, ReleaseOutcome, desired_of
+from hms_nomad.workflows.converge import cluster_of, converge
+from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome
+from hms_nomad.workflows.session import Session
+
+
+class RollbackError(Exception):
+    """There is no such release to go back to; the text names those that there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackPlan:
+    """Where a rollback leads: the record, and what would change."""
+
+    release: Release
+    plan: Plan
+
+
+def plan_rollback(session: Session, name: str, wanted: str | None = None) -> RollbackPlan:
+    """What going back would change.
+
+    ``wanted`` is the number, the id or the version of a release; without it the one before the running one counts.
+    Raises RollbackError, RolloutRunningError, JournalError, and the errors of ``hms_nomad.clients.errors``.
+    """
+    cluster = cluster_of(session, name, lambda _: None)
+    release, observed = _target(cluster, wanted)
+    return RollbackPlan(release, make_plan(desired_of(release, _job_of(cluster, release)), observed))
+
+
+def rollback(session: Session, name: str, wanted: str | None, options: DeployOptions, report: Report) -> DeployOutcome:
+    """Go back to an earlier release, as one: instances, traffic, routes and intentions.
+
+    Raises as ``plan_rollback``, and as ``hms_nomad.workflows.deploy.deploy``.
+    """
+    started = time.monotonic()
+    cluster = cluster_of(session, name, report)
+    release, _ = _target(cluster, wanted)
+    desired = desired_of(release, _job_of(cluster, release))
+    deadline = started + (options.timeout or patience(release.policy))
+    return converge(session, desired, release.policy, options, deadline, report)
+
+
+def _target(cluster: Cluster, wanted: str | None) -> tuple[Release, Observed]:
+    journal = cluster.store.journal()
+    if journal.rollout is not None:
+        raise RolloutRunningError(cluster.service, journal.rollout)
+    observed = cluster.observe()
+    releases = with_ends(cluster.store.releases(), journal, observed)
+    good = [release for release in releases if release.outcome is ReleaseOutcome.SUCCEEDED]
+    current = current_record(releases, observed)
+    known = ", ".join(f"{found.number} ({found.version}, {found.release})" for found in good) or "none"
+    if wanted is not None:
+        found = next((release for release in good if _is_meant(release, wanted)), None)
+        if found is None:
+            raise RollbackError(f"{cluster.service} has no release {wanted!r} to go back to; it has {known}")
+        return found, observed
+    before = next(
+        (
+            release
+            for release in good
+            if current is None or (release.number < current.number and release.content != current.content)
+        ),
+        None,
+    )
+    if before is None:
+        raise RollbackError(f"{cluster.service} has no earlier release to go back to; it has {known}")
+    return before, observed
+
+
+def _is_meant(release: Release, wanted: str) -> bool:
+    return wanted.removeprefix("#") == str(release.number) or wanted in (release.release, release.version)
+
+
+def _job_of(cluster: Cluster, release: Release) -> Mapping[str, Any]:
+    """The job that Nomad keeps for a release; it is told from later ones by its own digest."""
+    for job in cluster.nomad.job_versions(cluster.service):
+        group = (job.body.get("TaskGroups") or [{}])[0]
+        meta = ((group.get("Services") or [{}])[0].get("Meta")) or {}
+        if meta.get("digest") == release.digest:
+            return job_again(job.body, int(group.get("Count") or 0))
+    raise RollbackError(
+        f"Nomad has forgotten the job of release {release.number} ({release.version}) of {cluster.service}; deploy its "
+        "file again"
+    )
