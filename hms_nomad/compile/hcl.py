@@ -37,9 +37,9 @@ _BLOCKS = {
     "ReschedulePolicy": "reschedule", "Services": "service", "Checks": "check", "Connect": "connect",
     "SidecarService": "sidecar_service", "SidecarTask": "sidecar_task", "Proxy": "proxy", "Expose": "expose",
     "Paths": "path", "Upstreams": "upstreams", "Resources": "resources", "LogConfig": "logs",
-    "Constraints": "constraint", "Affinities": "affinity",
+    "Constraints": "constraint", "Affinities": "affinity", "Spreads": "spread",
 }  # fmt: skip
-_LABELLED = {"DynamicPorts": "port", "ReservedPorts": "port", "Spreads": "spread", "SpreadTarget": "target"}
+_LABELLED = {"DynamicPorts": "port", "ReservedPorts": "port", "SpreadTarget": "target", "Actions": "action"}
 _MAPS = {"Env": "env", "Meta": "meta", "Config": "config"}
 
 
@@ -54,7 +54,8 @@ def job_to_hcl(job: Mapping[str, Any]) -> str:
 
 def _labelled(word: str, value: Mapping[str, Any], depth: int) -> list[str]:
     label = value.get("Name") or value.get("Label") or value.get("Attribute") or value.get("Value")
-    rest = {key: item for key, item in value.items() if key not in ("Name", "Label", "Tasks")}
+    label_keys = ("Name", "Label", "Tasks", *(("Value",) if word == "target" else ()))
+    rest = {key: item for key, item in value.items() if key not in label_keys}
     lines = [f"{_pad(depth)}{word} {_text(label)} {{", *_fields(rest, depth + 1)]
     for task in value.get("Tasks", ()):
         lines += _labelled("task", task, depth + 1)

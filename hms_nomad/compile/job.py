@@ -19,6 +19,7 @@ from hms_nomad.compile.names import (
     upstream_addresses,
     url_variable,
 )
+from hms_nomad.compile.placement import actions, placement
 from hms_nomad.compile.scaling import scaling_block
 from hms_nomad.platform.model import Platform
 from hms_nomad.spec.duration import nanoseconds
@@ -71,8 +72,7 @@ def _job(spec: Spec, platform: Platform) -> dict[str, Any]:
         "Type": "service",
         "Namespace": platform.namespace,
         "Region": platform.region,
-        "Datacenters": list(platform.datacenters),
-        "NodePool": platform.node_pool,
+        **placement(spec, platform),
         "Meta": {OWNER_KEY: OWNER},
         "TaskGroups": [_group(spec, platform)],
     }
@@ -134,15 +134,20 @@ def _task(spec: Spec, platform: Platform) -> dict[str, Any]:
     resources: dict[str, Any] = {"CPU": spec.resources.cpu, "MemoryMB": spec.resources.memory}
     if spec.resources.memory_max is not None:
         resources["MemoryMaxMB"] = spec.resources.memory_max
-    return {
+    task = {
         "Name": TASK,
-        "Driver": "docker" if spec.image else platform.command_driver,
+        "Driver": spec.driver or ("docker" if spec.image else platform.command_driver),
         "Config": _container(spec, platform) if spec.image else _process(spec),
         "Env": _environment(spec, platform),
         "Resources": resources,
         "KillTimeout": 30 * _SECOND,
         "LogConfig": {"MaxFiles": 5, "MaxFileSizeMB": 10},
     }
+    if spec.user:
+        task["User"] = spec.user
+    if spec.actions:
+        task["Actions"] = actions(spec)
+    return task
 
 
 def _container(spec: Spec, platform: Platform) -> dict[str, Any]:
@@ -178,7 +183,8 @@ def _what_replaces_instances(job: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "Meta": job["Meta"],
         "Networks": group["Networks"],
-        "Tasks": group["Tasks"],
+        # Operators' actions change in place, like the job's constraints and spreads.
+        "Tasks": [{key: value for key, value in task.items() if key != "Actions"} for task in group["Tasks"]],
         "Volumes": group.get("Volumes"),
         "GroupMeta": group.get("Meta"),
         "PortLabel": service["PortLabel"],

@@ -14,7 +14,15 @@ _GO_UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "m": 6e10, "h": 3.6e12}
 _DURATION_KEYS = frozenset({"ConnectTimeout", "RequestTimeout", "IdleTimeout", "Interval", "BaseEjectionTime"})
 _EXACT_MAPS = frozenset({"Env", "Meta", "Config", "Policy"})
-_EXACT_LISTS = frozenset({"Checks", "Upstreams", "Paths"})
+_EXACT_LISTS = frozenset({"Checks", "Upstreams", "Paths", "SpreadTarget"})
+_EXACT_PATHS = frozenset(
+    {
+        *("Constraints", "Spreads", "UI", "UI.Description", "UI.Links"),
+        *(f"TaskGroups.app.Tasks.app.{field}" for field in ("Actions", "User", "Resources.MemoryMaxMB")),
+    }
+)
+"""Fields that Nomad leaves as they were sent: one that is stored and not in the spec was taken away."""
+
 _ELEMENT_NAMES = ("Name", "Label", "DestinationName", "Path", "ID")
 ATTEMPT_KEY = "attempt"
 """Key in the task's meta that makes Nomad deploy an equal job once more."""
@@ -85,10 +93,12 @@ def _subset(path: str, before: Any, after: Any) -> list[FieldChange]:
         if last in _EXACT_MAPS:
             return _exact(path, stored, after)
         changes = [c for key, value in after.items() for c in _subset(_join(path, key), stored.get(key), value)]
-        missing = [key for key in _EXACT_LISTS if stored.get(key) and key not in after]
+        missing = [
+            key for key, value in stored.items() if value and key not in after and _exactly_ours(_join(path, key))
+        ]
         return changes + [FieldChange(_join(path, key), stored[key], None) for key in missing]
     if isinstance(after, list | tuple):
-        return _lists(path, before or [], after, exact=last in _EXACT_LISTS)
+        return _lists(path, before or [], after, exact=_exactly_ours(path))
     if before == after or (_is_empty(before) and _is_empty(after)):
         return []
     return [FieldChange(path, before, after)]
@@ -105,6 +115,10 @@ def _lists(path: str, before: Sequence[Any], after: Sequence[Any], *, exact: boo
     if exact:
         changes += [FieldChange(_join(path, name), stored[name], None) for name in stored if name not in wanted]
     return changes
+
+
+def _exactly_ours(path: str) -> bool:
+    return path in _EXACT_PATHS or path.rsplit(".", 1)[-1] in _EXACT_LISTS
 
 
 def _element_name(item: Mapping[str, Any], number: int) -> str:

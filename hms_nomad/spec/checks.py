@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hms_nomad.spec import rules_contradictions, rules_running, rules_security, rules_traffic, rules_values
+from hms_nomad.spec import (
+    rules_contradictions,
+    rules_placement,
+    rules_running,
+    rules_security,
+    rules_traffic,
+    rules_values,
+)
 from hms_nomad.spec.document import Path
 from hms_nomad.spec.fleet import CYCLE
 from hms_nomad.spec.model import Spec
@@ -14,7 +21,7 @@ from hms_nomad.spec.rules_reading import RULES as RULES_OF_READING
 
 __all__ = ["MODULES", "check_spec", "checks", "rules"]
 
-MODULES = (rules_contradictions, rules_values, rules_running, rules_traffic, rules_security)
+MODULES = (rules_contradictions, rules_values, rules_placement, rules_running, rules_traffic, rules_security)
 """The modules whose import registers the checks."""
 
 _MOST_OF_ONE_RULE = 20

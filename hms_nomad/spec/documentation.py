@@ -26,6 +26,7 @@ _GROUPS = (
     ("HMS21", ""),
     ("HMS22", "Values that a server or a shell would misread"),
     ("HMS23", ""),
+    ("HMS24", "Placement, user and actions"),
     ("HMS30", "Health and scaling"),
     ("HMS31", "Images, commands and responsibility"),
     ("HMS32", "Routes and the mesh"),

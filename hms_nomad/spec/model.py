@@ -12,17 +12,25 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 DNS_LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
 DURATION = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
+ATTRIBUTE = r"^(attr|meta|node|device)\.[A-Za-z0-9_.-]+$"
+USER = r"^[a-z0-9_][a-z0-9_-]*(:[a-z0-9_][a-z0-9_-]*)?$"
+DATACENTER = r"^[A-Za-z0-9_.*-]+$"
+VARIABLE = r"^[a-z][a-z0-9_]{0,62}$"
 
 ServiceName = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
 Duration = Annotated[str, StringConstraints(pattern=DURATION)]
+VariableName = Annotated[str, StringConstraints(pattern=VARIABLE, max_length=63)]
+Attribute = Annotated[str, StringConstraints(pattern=ATTRIBUTE, max_length=200)]
+Datacenter = Annotated[str, StringConstraints(pattern=DATACENTER, max_length=128)]
+NodePool = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+User = Annotated[str, StringConstraints(pattern=USER, max_length=64)]
+Operator = Literal[
+    "=", "!=", ">", ">=", "<", "<=", "regexp", "version", "semver", "set_contains", "set_contains_any", "is_set",
+    "is_not_set", "distinct_property",
+]  # fmt: skip
 Percent = Annotated[float, Field(ge=0, le=100)]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"]
 Protocol = Literal["http", "http2", "grpc", "tcp"]
-
-
-VARIABLE = r"^[a-z][a-z0-9_]{0,62}$"
-
-VariableName = Annotated[str, StringConstraints(pattern=VARIABLE, max_length=63)]
 
 
 class _Section(BaseModel):
@@ -104,6 +112,49 @@ class MeshPolicy(_Section):
     connect_timeout: Duration = Field("3s", description="Longest time to open a connection to an instance.")
 
 
+class Constraint(_Section):
+    """A condition that a node must meet to get an instance."""
+
+    attribute: Attribute = Field(
+        description="What is looked at, in Nomad's words, for example attr.cpu.arch, meta.rack or node.class.",
+        examples=["attr.cpu.arch"],
+    )
+    operator: Operator = Field("=", description="How it is compared.")
+    value: str | None = Field(
+        None, description="What it is compared with.", examples=["amd64"], min_length=1, max_length=500
+    )
+
+
+class Spread(_Section):
+    """An attribute over whose values the instances are spread."""
+
+    attribute: Attribute = Field(description="What must differ, in Nomad's words.", examples=["node.datacenter"])
+    weight: int = Field(50, ge=1, le=100, description="How much it counts beside other wishes.")
+    targets: dict[str, Percent] = Field(
+        {}, description="Share in percent for each value; equal shares when empty.", examples=[{"dc1": 70, "dc2": 30}]
+    )
+
+
+class Placement(_Section):
+    """Where instances may run."""
+
+    datacenters: tuple[Datacenter, ...] = Field(
+        (), description="Datacenters, * for any letters; those of the platform when empty.", examples=[["dc1", "dc2"]]
+    )
+    node_pool: NodePool | None = Field(None, description="Node pool; that of the platform when absent.")
+    constraints: tuple[Constraint, ...] = Field((), description="Conditions that a node must meet.")
+    distinct_hosts: bool = Field(False, description="True: no two instances on one node.")
+    spread: tuple[Spread, ...] = Field((), description="Over what instances are spread.")
+
+
+class Action(_Section):
+    """A command that operators start inside a running instance, from the Nomad UI or `nomad action`."""
+
+    command: tuple[str, ...] = Field(
+        description="Program and arguments.", min_length=1, examples=[["bin/migrate", "status"]]
+    )
+
+
 class Rollout(_Section):
     """How traffic moves from one release to the next."""
 
@@ -138,6 +189,12 @@ class Spec(_Section):
         (), description="Program and arguments, instead of an image.", examples=[["python3", "app.py"]]
     )
     args: tuple[str, ...] = Field((), description="Arguments for the image's entrypoint.")
+    driver: Literal["docker", "exec", "raw_exec"] | None = Field(
+        None, description="How it runs: docker for an image; for a command, that of the platform when absent."
+    )
+    user: User | None = Field(
+        None, description="User (and group) that it runs as, by name or number.", examples=["10001", "app:app"]
+    )
     port: int = Field(
         description="Port on which the instance listens; also in the variable PORT.", ge=1, le=65535, examples=[3000]
     )
@@ -148,6 +205,8 @@ class Spec(_Section):
     probes: dict[ServiceName, Probe] = Field({}, description="Named questions to a new release.")
     env: dict[str, str] = Field({}, description="Environment variables.")
     resources: Resources = Field(Resources(), description="What one instance reserves.")
+    placement: Placement = Field(Placement(), description="Where instances may run.")
+    actions: dict[ServiceName, Action] = Field({}, description="Commands that operators start in a running instance.")
     uses: tuple[ServiceName, ...] = Field((), description="Services that this one calls, as http://NAME.mesh.")
     allow: tuple[ServiceName, ...] = Field((), description="Services that may call this one without declaring it.")
     mesh: MeshPolicy = Field(MeshPolicy(), description="How callers' sidecars treat requests to this service.")

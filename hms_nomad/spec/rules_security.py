@@ -105,12 +105,14 @@ def host_network(spec: Spec) -> Iterator[Hit]:
     "HMS344",
     Level.WARNING,
     "A process without walls",
-    reads=("nomad",),
+    reads=("nomad", "driver"),
     fix="use exec, which isolates files, processes and memory",
-    example="command: [python3, app.py]\nnomad:\n  task: {Driver: raw_exec}",
+    example="command: [python3, app.py]\ndriver: raw_exec",
 )
 def raw_exec(spec: Spec) -> Iterator[Hit]:
     """``raw_exec`` runs the program as the agent's user, mostly root, among all files and processes of the node."""
+    if spec.driver == "raw_exec":
+        yield Hit(("driver",), "driver is raw_exec")
     if _part(spec, "task").get("Driver") == "raw_exec":
         yield Hit(("nomad", "task", "Driver"), "the task runs under raw_exec")
 
@@ -162,12 +164,14 @@ def added_rights(spec: Spec) -> Iterator[Hit]:
     "HMS347",
     Level.WARNING,
     "The service runs as root",
-    reads=("nomad",),
+    reads=("nomad", "user"),
     fix="name an ordinary user",
-    example="nomad:\n  task: {User: root}",
+    example="user: root",
 )
 def runs_as_root(spec: Spec) -> Iterator[Hit]:
     """A hole in a service that runs as root gives the finder root inside its walls."""
+    if (spec.user or "").partition(":")[0] in {"root", "0"}:
+        yield Hit(("user",), "user is root")
     if str(_part(spec, "task").get("User", "")).partition(":")[0] in {"root", "0"}:
         yield Hit(("nomad", "task", "User"), "the task runs as root")
 

@@ -48,7 +48,10 @@ _FIXED = {
     "HMS220",
     Level.ERROR,
     "A value contains a control character",
-    reads=("version", "image", "command", "args", "routes", "health", "probes", "env", "owner", "description", "links"),
+    reads=(
+        *("version", "image", "command", "args", "routes", "health", "probes", "env", "owner", "description", "links"),
+        "placement",
+    ),
     fix="remove it",
     example='owner: "tax\\nteam"',
 )
@@ -289,6 +292,8 @@ def _texts(spec: Spec) -> Iterator[tuple[Path, str, bool]]:
         yield ("health", "path"), spec.health.path, False
         yield from ((("health", "command", index), word, True) for index, word in enumerate(spec.health.command))
     yield from ((("probes", name, "path"), probe.path, False) for name, probe in spec.probes.items())
+    for index, constraint in enumerate(spec.placement.constraints):
+        yield ("placement", "constraints", index, "value"), constraint.value or "", False
     yield from ((("links", label), url, False) for label, url in spec.links.items())
     yield from ((("env", name), value, True) for name, value in spec.env.items())
 

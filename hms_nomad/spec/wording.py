@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from hms_nomad.spec.document import Document, Path, Problem, quoted, spoken
+from hms_nomad.spec.model import ATTRIBUTE, DATACENTER, USER
 from hms_nomad.spec.shape import Shape, field_at, field_names, sections_with, shape_at
 
 _OTHER_TOOLS = {
@@ -49,6 +50,16 @@ _TYPES = {
     "model_type",
     "model_attributes_type",
 }
+
+
+_FORMS = {
+    "^/": ("must start with a slash", "write {}"),
+    ATTRIBUTE: ("is no attribute of a node", "write for example attr.cpu.arch, meta.rack, node.class, without ${{ }}"),
+    DATACENTER: ("is no name of a datacenter", "use letters, digits, - and _; * stands for any letters"),
+    USER: ("is no user", "write a name or number, and the group after a colon, for example 10001 or app:app"),
+    "": ("is written wrongly", "use letters, digits, - and _"),
+}
+"""What is wrong with a value that does not match a pattern, and what would be right."""
 
 
 def worded(error: Any, document: Document, *, hints: bool = True) -> Problem:
@@ -205,7 +216,8 @@ def _wrong_form(subject: str, value: str, shape: Shape, path: Path) -> tuple[str
             f"{subject} {shown} is no duration",
             "write a number with ms, s, m or h, for example 500ms, 30s, 5m or 2h",
         )
-    return f"{subject} {shown} must start with a slash", f"write {quoted('/' + value)}"
+    form, example = _FORMS.get(shape.pattern or "", _FORMS[""])
+    return f"{subject} {shown} {form}", example.format(quoted("/" + value))
 
 
 def _out_of_bounds(error: Any, path: Path, value: Any, document: Document) -> Problem:
