@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hms_nomad.apply.progress import Event, Report
-from hms_nomad.apply.write import write_routes
 from hms_nomad.clients.consul_types import Condition, Instance, StoredEntry
 from hms_nomad.clients.errors import DeadlineExceededError, ServerError, UnavailableError
 from hms_nomad.clients.http_call import Answer, Target, ask
@@ -20,7 +19,6 @@ from hms_nomad.compile.gateway import (
     is_public,
     probe_version,
 )
-from hms_nomad.plan.change import Plan
 from hms_nomad.platform.model import Gateway
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.session import Session
@@ -119,13 +117,12 @@ def route_warnings(session: Session, spec: Spec) -> tuple[str, ...]:
     return tuple(_clashes(session, gateway, spec))
 
 
-def open_routes(session: Session, spec: Spec, plan: Plan, deadline: float, report: Report) -> tuple[str, ...]:
-    """Write the gateway's route of a plan and wait until it is live; answers what is still wrong, in words.
+def follow_routes(session: Session, spec: Spec, deadline: float, report: Report) -> tuple[str, ...]:
+    """Wait until the public routes of a spec, written just now, are live; answers what is still wrong, in words.
 
-    To be called once the service is healthy. ``deadline`` is a value of ``time.monotonic()``. Raises ConflictError,
-    DeadlineExceededError with what is missing, and the other errors of ``hms_nomad.clients.errors``.
+    ``deadline`` is a value of ``time.monotonic()``. Raises DeadlineExceededError with what is missing, and the other
+    errors of ``hms_nomad.clients.errors``.
     """
-    write_routes(plan.changes, session.consul, report)
     warnings = route_warnings(session, spec)
     gateway = session.platform.gateway
     if not is_public(spec) or gateway is None or session.consul.read_entry(GATEWAY_KIND, gateway.name) is None:
