@@ -83,8 +83,10 @@ def running_stack(name: str, **options: bool) -> Iterator[LiveStack]:
         try:
             status = dev.up(settings, lambda event: None)
             platform = load_platform(name)
-        except (MissingBinaryError, UnsuitableMachineError) as missing:
-            pytest.skip(f"no stack on this machine: {missing}")
+        except MissingBinaryError as missing:
+            pytest.skip(f"no {missing.binary} on PATH: {missing.fix}")
+        except UnsuitableMachineError as unsuitable:
+            pytest.skip(f"this machine runs no stack: {unsuitable}")
         except BaseException:
             _take_down(settings)
             raise
