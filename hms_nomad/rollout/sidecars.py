@@ -126,9 +126,14 @@ class Sidecars:
             instance
             for name in names
             if name != "*"
-            for instance in self._consul.instances(name, passing=True, connect=True).value
+            for instance in self._proxies(name)
         ]
         return instances, "*" in names
+
+    def _proxies(self, name: str) -> tuple[Instance, ...]:
+        """The sidecars of a service, or its instances where these are proxies themselves, as a gateway's are."""
+        sidecars = self._consul.instances(name, passing=True, connect=True).value
+        return sidecars or self._consul.instances(name, passing=True).value
 
     def _samples(self, instances: Iterable[Instance]) -> dict[str, EnvoySample | None]:
         asked = tuple(instances)
