@@ -42,6 +42,8 @@ class Server:
     def frozen(self) -> Iterator[None]:
         """Inside, the server neither answers nor closes a connection: SIGSTOP, then SIGCONT."""
         self.process.send_signal(signal.SIGSTOP)
+        # The signal only begins to stop the threads.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
         try:
             yield
         finally:
