@@ -66,15 +66,16 @@ class Slot:
 
 
 def claim(number: int | None, owner: str) -> Slot:
-    """Make the interface of a slot, the given one if that is still ours or free, else the first free one.
+    """The slot whose interface ``owner`` has; else make that of slot ``number`` where it is free, or the first free one.
 
-    ``owner`` marks the interface, so that it is known again. Making an interface is atomic: two stacks that come up
+    The owner's mark on the interface is what counts: a command that was killed may have made it and not noted it. Making an interface is atomic: two stacks that come up
     at once get two slots. Raises UnsuitableMachineError when the kernel refuses.
     """
     links = _links()
-    if number is not None and _owner(links, Slot(number)) == owner:
-        _set_up(Slot(number), owner)
-        return Slot(number)
+    mine = next((slot for slot in map(Slot, range(_SLOTS)) if _owner(links, slot) == owner), None)
+    if mine is not None:
+        _set_up(mine, owner)
+        return mine
     if number is not None:
         # What is left of our own bridge after somebody removed the interface is no obstacle.
         links.pop(Slot(number).bridge, None)

@@ -79,6 +79,14 @@ def test_the_first_free_place_is_taken_and_kept(kernel: Kernel) -> None:
     assert kernel.links["hms0"]["kind"] == "dummy"
 
 
+def test_a_place_that_was_taken_and_never_noted_is_found_again(kernel: Kernel) -> None:
+    claim(None, "other")
+    claim(None, "one")
+
+    assert claim(None, "one") == Slot(1)
+    assert set(kernel.links) == {"hms0", "hms1"}
+
+
 def test_without_dummy_devices_a_bridge_does_as_well(kernel: Kernel) -> None:
     kernel.kinds = ("bridge",)
 
