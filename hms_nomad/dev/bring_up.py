@@ -47,6 +47,11 @@ def bring_up(settings: StackSettings, report: Report) -> tuple[StackRecord, bool
     cni_dir = find_cni()
     engine = _engine(settings)
     record = _record(settings)
+    if "vault" in record.servers and binaries.vault is None:
+        raise StackError(
+            f"the stack {settings.name} has a Vault, which signs the certificates of its mesh",
+            "bring it up with one, or take it down first",
+        )
     check_ports(settings, _absent(record, binaries))
     return _Stack(settings, report, binaries, cni_dir, engine, record).up()
 

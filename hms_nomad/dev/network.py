@@ -66,10 +66,11 @@ class Slot:
 
 
 def claim(number: int | None, owner: str) -> Slot:
-    """The slot whose interface ``owner`` has; else make that of slot ``number`` where it is free, or the first free one.
+    """The slot whose interface carries the mark ``owner``; else that of ``number`` or the first free one, made anew.
 
-    The owner's mark on the interface is what counts: a command that was killed may have made it and not noted it. Making an interface is atomic: two stacks that come up
-    at once get two slots. Raises UnsuitableMachineError when the kernel refuses.
+    The mark counts more than the number: a command that was killed may have made an interface without noting it.
+    Making one is atomic: two stacks that come up at once get two slots. Raises UnsuitableMachineError when the kernel
+    refuses or nothing is free.
     """
     links = _links()
     mine = next((slot for slot in map(Slot, range(_SLOTS)) if _owner(links, slot) == owner), None)

@@ -7,7 +7,7 @@ import pytest
 
 from hms_nomad.apply.progress import Event
 from hms_nomad.dev import bring_up, stack
-from hms_nomad.dev.binaries import Binary
+from hms_nomad.dev.binaries import Binaries, Binary
 from hms_nomad.dev.errors import StackError, StackLockedError, UnsuitableMachineError
 from hms_nomad.dev.processes import ProcessId
 from hms_nomad.dev.state import ServerRecord, StackRecord, load, locked, save
@@ -71,6 +71,19 @@ def test_a_state_directory_of_another_stack_is_refused(
         stack.up(settings, _quiet)
     with pytest.raises(UnsuitableMachineError, match=r"no container engine answers .*; start one"):
         stack.up(dataclasses.replace(settings, docker=True), _quiet)
+
+
+def test_a_stack_with_a_vault_is_not_brought_up_without_it(
+    settings: stack.StackSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = ServerRecord("vault", "/bin/vault", "1.21.4", "http://127.0.0.1:1", "/log", ProcessId(1, 0, "x"), "d")
+    save(settings.state_dir, StackRecord("dev", 0).with_server(gone))
+    here = Binary("any", Path("/bin/any"), "1.0.0")
+    monkeypatch.setattr(bring_up, "find_binaries", lambda settings, report: Binaries(here, here, here, None))
+    monkeypatch.setattr(bring_up, "find_cni", Path)
+
+    with pytest.raises(StackError, match=r"the stack dev has a Vault, .*; bring it up with one, or take it down first"):
+        stack.up(dataclasses.replace(settings, vault=False), _quiet)
 
 
 def test_a_server_that_ended_is_dead_and_the_stack_down_when_all_did(settings: stack.StackSettings) -> None:
