@@ -53,6 +53,7 @@ _LOST_ON_THE_WAY = re.compile(
 )
 # A proxy such as Envoy says 503 too when the server took the request and broke the connection.
 _PROXY_LOST_IT = re.compile(r"reset before headers|connection termination|upstream (reset|timeout)", re.IGNORECASE)
+_WANTS_HTTPS = re.compile(r"http request to an https server", re.IGNORECASE)
 _INVALID = re.compile(
     r"must |invalid|not (a )?valid|not allowed|is required|\bmissing\b|unknown|unsupported|not supported|nonexistent"
     r"|does not (exist|permit|match)|cannot |can't |could not parse|duplicate|exceeds?\b|too (long|large|many)"
@@ -92,6 +93,8 @@ def classify(request: Request, status: int, body: str, headers: Mapping[str, str
     if 300 <= status < 400:
         target = headers.get("Location", "another address")
         return UnavailableError(*where, f"it sends callers on to {target}; give that address instead", status)
+    if status == 400 and _WANTS_HTTPS.search(detail):
+        return not_sent(request, "it speaks https only; give an https address")
     if status < 500:
         if status == 409 or _CONFLICT.search(detail):
             return ConflictError(*where, detail, status)

@@ -14,6 +14,7 @@ from typing import Any
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
 from tests.binaries import binary
+from tests.certificates import Pair
 from tests.contract.containers import container, local_image
 from tests.processes import Server, free_port, running
 from tests.waiting import eventually
@@ -46,14 +47,9 @@ class Consul:
 
 
 @contextlib.contextmanager
-def consul_process(
-    directory: Path, *, acl: bool = False, https: int = -1, config: Mapping[str, Any] | None = None
-) -> Iterator[Consul]:
-    """A Consul in development mode (one server, mesh on); with ``acl`` everything is denied but to the token.
-
-    ``https`` is a port that speaks TLS as ``config`` says.
-    """
-    with _agent(directory, ["-dev"], acl=acl, https=https, config=config) as consul:
+def consul_process(directory: Path, *, acl: bool = False) -> Iterator[Consul]:
+    """A Consul in development mode (one server, mesh on); with ``acl`` everything is denied but to the token."""
+    with _agent(directory, ["-dev"], acl=acl) as consul:
         assert consul.server is not None
         consul.server.wait_until(lambda: _has_leader(consul), "ready")
         yield consul
@@ -67,6 +63,18 @@ def consul_without_leader(directory: Path) -> Iterator[Consul]:
         assert consul.server is not None
         consul.server.wait_until(lambda: _asked(consul, "/v1/agent/self"), "answering")
         yield consul
+
+
+@contextlib.contextmanager
+def consul_with_tls(directory: Path, ca_file: str, pair: Pair) -> Iterator[str]:
+    """The https address of a Consul that demands certificates of the authority in ``ca_file``."""
+    port = free_port()
+    files = {"ca_file": ca_file, "cert_file": pair.certificate, "key_file": pair.key}
+    config = {"tls": {"defaults": files, "https": {"verify_incoming": True}}}
+    with _agent(directory, ["-dev"], https=port, config=config) as consul:
+        assert consul.server is not None
+        consul.server.wait_until(lambda: _has_leader(consul), "ready")
+        yield f"https://127.0.0.1:{port}"
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ from typing import Any
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.nomad import NomadClient
 from tests.binaries import binary
-from tests.processes import Server, free_port, running
+from tests.certificates import Pair
+from tests.processes import Server, accepts, free_port, running
 
 MANAGEMENT_TOKEN = "2b778dd9-f5f1-6f29-b4b4-9a5fa948757a"
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
@@ -62,11 +63,27 @@ def nomad_with_acls(directory: Path) -> Iterator[Nomad]:
 @contextlib.contextmanager
 def nomad_without_leader(directory: Path) -> Iterator[Nomad]:
     """A server that waits for two others, which never come."""
-    settings = _server_only(directory)
+    settings = _server_only()
     settings["server"]["bootstrap_expect"] = 3
     with _agent(directory, [], settings) as nomad:
         nomad.server.wait_until(lambda: _asked(nomad, "/v1/agent/self", bool), "answering")
         yield nomad
+
+
+@contextlib.contextmanager
+def nomad_with_tls(directory: Path, ca_file: str, pair: Pair) -> Iterator[str]:
+    """The https address of a server alone that demands certificates of the authority in ``ca_file``."""
+    tls = {
+        "http": True,
+        "ca_file": ca_file,
+        "cert_file": pair.certificate,
+        "key_file": pair.key,
+        "verify_https_client": True,
+    }
+    with _agent(directory, [], {"tls": tls, **_server_only()}) as nomad:
+        port = int(nomad.address.rpartition(":")[2])
+        nomad.server.wait_until(lambda: accepts(port), "listening")
+        yield f"https://127.0.0.1:{port}"
 
 
 def job(job_id: str, script: str = FOREVER, **group: Any) -> dict[str, Any]:
@@ -121,7 +138,7 @@ def _agent(directory: Path, options: list[str], settings: Mapping[str, Any], tok
         yield Nomad(f"http://127.0.0.1:{port}", token, server)
 
 
-def _server_only(directory: Path) -> dict[str, Any]:
+def _server_only() -> dict[str, Any]:
     return {
         "advertise": {"http": "127.0.0.1", "rpc": "127.0.0.1", "serf": "127.0.0.1"},
         "server": {"enabled": True, "bootstrap_expect": 1},

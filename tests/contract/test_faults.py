@@ -1,21 +1,19 @@
-"""What a user is told when a real server has no leader, is frozen or gone, refuses a token, or cannot be trusted."""
+"""What a user is told when a real server has no leader, is frozen or gone, or refuses a token."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.errors import DeniedError, ServerError, UnavailableError, UnknownOutcomeError
+from hms_nomad.clients.errors import DeniedError, UnavailableError, UnknownOutcomeError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.vault import VaultClient
-from tests.certificates import Authority
-from tests.contract.consul_server import Consul, consul_process
+from tests.contract.consul_server import Consul
 from tests.contract.jobs import Jobs
 from tests.contract.nomad_server import Nomad, job
 from tests.contract.vault_server import Vault
@@ -23,24 +21,6 @@ from tests.processes import free_port
 
 CANARY = "f00dfeed-0bad-4bad-8bad-c0ffee15bad0"
 BRIEF = {"connect_timeout": 0.5, "read_timeout": 0.5, "retry_seconds": 0.0}
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority") / "ca")
-
-
-@pytest.fixture(scope="module")
-def tls_consul(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[str]:
-    """The https address of a Consul that demands a certificate of the authority from its callers."""
-    pair, port = authority.issue("server"), free_port()
-    tls = {
-        "defaults": {"ca_file": authority.file, "cert_file": pair.certificate, "key_file": pair.key},
-        "https": {"verify_incoming": True},
-    }
-    config: dict[str, Any] = {"tls": tls, "addresses": {"https": "127.0.0.1"}}
-    with consul_process(tmp_path_factory.mktemp("tls-consul"), https=port, config=config):
-        yield f"https://127.0.0.1:{port}"
 
 
 @pytest.mark.contract("NomadClient.leader", "NomadClient.register_job", "NomadClient.read_job")
@@ -192,46 +172,6 @@ def test_an_unknown_vault_token_is_denied(vault: Vault) -> None:
     with pytest.raises(DeniedError) as refusal:
         vault.client(CANARY).kv_read("secret", "web")
     _without_token(refusal.value)
-
-
-@pytest.mark.contract("ConsulClient.leader")
-def test_a_trusted_server_gets_the_callers_certificate(tls_consul: str, authority: Authority) -> None:
-    pair = authority.issue("caller")
-    connection = Connection(tls_consul, ca_file=authority.file, client_cert=pair.certificate, client_key=pair.key)
-
-    assert ConsulClient(connection).leader()
-
-
-@pytest.mark.contract("ConsulClient.services", "ConsulClient.kv_put")
-def test_a_server_that_wants_a_certificate_gets_no_request_without(tls_consul: str, authority: Authority) -> None:
-    client = ConsulClient(Connection(tls_consul, ca_file=authority.file))
-
-    with pytest.raises(UnavailableError, match="client certificate"):
-        client.services()
-    # The server may close the connection while the request is still being written, and then nobody can tell.
-    with pytest.raises((UnavailableError, UnknownOutcomeError)):
-        client.kv_put("web", b"1")
-
-
-@pytest.mark.contract("ConsulClient.kv_put", "ConsulClient.leader")
-def test_a_server_of_another_authority_is_not_trusted(tls_consul: str, tmp_path: Path) -> None:
-    stranger = Authority(tmp_path / "other")
-
-    for trust in ({"ca_file": stranger.file}, {}):
-        client = ConsulClient(Connection(tls_consul, token=CANARY, **trust))
-        for call in (client.leader, lambda client=client: client.kv_put("web", b"1")):
-            with pytest.raises(UnavailableError, match="not trusted") as refusal:
-                call()
-            assert not refusal.value.transient
-            _without_token(refusal.value)
-
-
-@pytest.mark.contract("ConsulClient.leader")
-def test_a_server_that_speaks_another_protocol_is_told_apart(tls_consul: str, local_consul: Consul) -> None:
-    with pytest.raises(UnavailableError, match="is http meant"):
-        ConsulClient(Connection(local_consul.address.replace("http:", "https:"))).leader()
-    with pytest.raises(ServerError, match="HTTPS server"):
-        ConsulClient(Connection(tls_consul.replace("https:", "http:"))).leader()
 
 
 def _without_token(error: BaseException) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.vault import VaultClient
 from tests.binaries import binary
+from tests.certificates import Pair
 from tests.contract.containers import container, local_image
-from tests.processes import Server, free_port, running
+from tests.processes import Server, accepts, free_port, running
 
 ROOT_TOKEN = "root-of-the-contract-tests"
 _IMAGES = ("hashicorp/vault", "vault", "openbao/openbao", "quay.io/openbao/openbao")
@@ -75,6 +76,25 @@ def new_vault(directory: Path) -> Iterator[Vault]:
         vault = Vault(f"http://127.0.0.1:{port}", "", server)
         server.wait_until(lambda: _listens(vault), "listening")
         yield vault
+
+
+@contextlib.contextmanager
+def vault_with_tls(directory: Path, ca_file: str, pair: Pair) -> Iterator[str]:
+    """The https address of a server that demands certificates of the authority in ``ca_file``."""
+    program = binary("vault", "bao")
+    port = free_port()
+    file = directory / "vault.json"
+    listener = {
+        "address": f"127.0.0.1:{port}",
+        "tls_cert_file": pair.certificate,
+        "tls_key_file": pair.key,
+        "tls_client_ca_file": ca_file,
+        "tls_require_and_verify_client_cert": True,
+    }
+    file.write_text(json.dumps({"storage": {"inmem": {}}, "listener": {"tcp": listener}, "disable_mlock": True}))
+    with running([program, "server", f"-config={file}"], directory) as server:
+        server.wait_until(lambda: accepts(port), "listening")
+        yield f"https://127.0.0.1:{port}"
 
 
 @contextlib.contextmanager
