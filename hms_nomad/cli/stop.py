@@ -25,7 +25,9 @@ _USUAL_TIMEOUT_SECONDS = 120.0
 def stop(
     run: Run,
     name: ServiceArgument,
-    purge: Annotated[bool, typer.Option("--purge", help="Let Nomad forget the job and its versions too.")] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Forget the job, its versions and the records of its releases too.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     timeout: TimeoutOption = None,
 ) -> int | None:

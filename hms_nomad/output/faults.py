@@ -64,6 +64,8 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
     from hms_nomad.platform.context import ContextError
     from hms_nomad.platform.jobspecs import SettingError, UnknownDataError
     from hms_nomad.platform.model import PlatformError
+    from hms_nomad.rollout.begin import RejectedReleaseError, RolloutRunningError, UnrollableChangeError
+    from hms_nomad.rollout.journal import JournalError
 
     again = "run the same command again: it looks at what is there first"
     return (
@@ -72,6 +74,10 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (SettingError, ExitCode.BAD_INPUT, "bad-setting", ""),
         (PlatformError, ExitCode.BAD_INPUT, "unsuitable-platform", ""),
         (ForeignObjectError, ExitCode.CONFLICT, "foreign-object", ""),
+        (RolloutRunningError, ExitCode.LOCKED, "rollout-running", ""),
+        (RejectedReleaseError, ExitCode.DENIED, "rejected-release", ""),
+        (UnrollableChangeError, ExitCode.BAD_INPUT, "unrollable", ""),
+        (JournalError, ExitCode.CONFLICT, "foreign-journal", ""),
         (servers.ConflictError, ExitCode.CONFLICT, "conflict", again),
         (servers.InvalidRequestError, ExitCode.BAD_INPUT, "refused", ""),
         (servers.NotFoundError, ExitCode.BAD_INPUT, "not-found", ""),

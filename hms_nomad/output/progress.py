@@ -17,6 +17,7 @@ _ON_STDOUT = frozenset({"image", "registered", "scaling"})
 """What the result says anyway, in the chapter's own words."""
 
 _BAR_WIDTH = 30
+_ROWS = 15
 _REDRAWS_PER_SECOND = 8
 
 
@@ -99,5 +100,6 @@ class _View:
         from rich.console import Group
         from rich.text import Text
 
-        rows = [Text(f"  {row}", no_wrap=True, overflow="ellipsis") for row in list(self._rows.values())]
+        latest = list(self._rows.values())[-_ROWS:]
+        rows = [Text(f"  {row}", no_wrap=True, overflow="ellipsis") for row in latest]
         return Group(self._spinner, *rows)

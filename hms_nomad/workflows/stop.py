@@ -19,6 +19,9 @@ from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.intentions import merged_intentions
 from hms_nomad.plan.normal import entry_differences
 from hms_nomad.plan.observed import Observed
+from hms_nomad.rollout.journal import Journal
+from hms_nomad.rollout.release import releases_prefix
+from hms_nomad.rollout.store import RolloutStore
 from hms_nomad.workflows.observe import observe, read_mesh
 from hms_nomad.workflows.session import Session
 
@@ -39,12 +42,15 @@ class StopOptions:
 class StopPlan:
     """What a stop would do: whether the job runs, the entries that go or change, and the services that call this one.
 
-    ``foreign`` are objects of that name that are not ours and stay.
+    ``forgets`` and ``records`` say that the job and the records of its releases are to be forgotten, ``rolls`` that a
+    rollout is under way. ``foreign`` are objects of that name that are not ours and stay.
     """
 
     service: str
     runs: bool
+    rolls: bool
     forgets: bool
+    records: bool
     changes: tuple[Change, ...]
     callers: tuple[str, ...]
     foreign: tuple[str, ...]
@@ -52,7 +58,7 @@ class StopPlan:
     @property
     def empty(self) -> bool:
         """True when there is nothing to do."""
-        return not (self.runs or self.forgets or self.changes)
+        return not (self.runs or self.rolls or self.forgets or self.records or self.changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,7 @@ def plan_stop(session: Session, name: str, options: StopOptions) -> StopPlan:
             entries.append(Change(kind, name, Action.DELETE, (), None, entry.modify_index))
         else:
             foreign.append(f"{kind} {name}")
+    journal = _store(session, name).journal()
     intentions = _intention_changes(observed, name, session.platform.namespace)
     if _others_need_the_protocol(observed, intentions, name):
         entries = [change for change in entries if change.kind != _DEFAULTS]
@@ -89,7 +96,10 @@ def plan_stop(session: Session, name: str, options: StopOptions) -> StopPlan:
     return StopPlan(
         service=name,
         runs=job is not None and not job.stopped,
+        rolls=journal.rollout is not None,
         forgets=job is not None and options.purge,
+        records=options.purge
+        and (journal != Journal() or bool(session.consul.kv_list(releases_prefix(session.platform.namespace, name)))),
         changes=tuple(
             [change for change in entries if change.kind == ROUTE_KIND]
             + intentions
@@ -104,9 +114,9 @@ def stop(session: Session, name: str, options: StopOptions, report: Report) -> S
     """Stop a service and remove what was made for it; the second time there is nothing to do.
 
     Rights that other services' specs declared stay, so that they hold again when the service comes back. Raises
-    ForeignObjectError, DeadlineExceededError when instances do not end in time, ConflictError when somebody else keeps
-    changing an entry, and the other errors of ``hms_nomad.clients.errors``. Any interruption is repaired by the same
-    command.
+    ForeignObjectError, JournalError, DeadlineExceededError when instances do not end in time, ConflictError when
+    somebody else keeps changing an entry, and the other errors of ``hms_nomad.clients.errors``. Any interruption is
+    repaired by the same command.
     """
     deadline = time.monotonic() + options.timeout
     plan = plan_stop(session, name, options)
@@ -119,6 +129,10 @@ def stop(session: Session, name: str, options: StopOptions, report: Report) -> S
         report(event)
 
     _remove(session, plan, options, noted, routes=True)
+    if plan.rolls:
+        # Whoever drives it sees so, and moves no more traffic.
+        _store(session, name).change(lambda journal: replace(journal, rollout=None))
+        noted(Event("apply", f"rollout of {name} ended", {"kind": "rollout", "name": name, "action": "delete"}))
     if plan.runs:
         session.nomad.stop_job(name)
         noted(_done(name, "stopped"))
@@ -129,14 +143,21 @@ def stop(session: Session, name: str, options: StopOptions, report: Report) -> S
         session.nomad.stop_job(name, purge=True)
         noted(_done(name, "forgotten"))
     _remove(session, plan, options, noted, routes=False)
+    if plan.records:
+        _store(session, name).forget()
+        noted(Event("apply", f"records of {name} forgotten", {"kind": "records", "name": name, "action": "delete"}))
     return StopOutcome(
         service=name,
         changed=not plan.empty,
-        purged=plan.forgets,
+        purged=plan.forgets or plan.records,
         removed=tuple(removed),
         callers=plan.callers,
         foreign=plan.foreign,
     )
+
+
+def _store(session: Session, name: str) -> RolloutStore:
+    return RolloutStore(session.consul, session.platform.namespace, name)
 
 
 def _done(name: str, word: str) -> Event:

@@ -128,7 +128,7 @@ def stops(monkeypatch):
     outcome = StopOutcome("receipt-svc", True, False, ("job receipt-svc stopped",), ("payment-svc",), ("x y",))
     monkeypatch.setattr(
         "hms_nomad.workflows.stop.plan_stop",
-        lambda *_: StopPlan("receipt-svc", True, False, (), ("payment-svc",), ()),
+        lambda *_: StopPlan("receipt-svc", True, False, False, False, (), ("payment-svc",), ()),
     )
 
     def stop(session, name, options, report):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
-from hms_nomad.clients.consul_types import Check, Instance, StoredEntry
+from hms_nomad.clients.consul_types import Check, Instance, KvPair, StoredEntry
 from hms_nomad.clients.errors import ConflictError
 from hms_nomad.clients.nomad_types import Allocation, Deployment, Job, JobPlan, JobSummary, TaskEvent, TaskState
 from hms_nomad.clients.snapshot import Snapshot
@@ -150,6 +150,20 @@ class FakeConsul:
     conflicts: int = 0
     calls: int = 0
     address: str = "http://consul"
+    keys: dict[str, KvPair] = field(default_factory=dict)
+
+    def kv_get(self, key: str) -> KvPair | None:
+        return self.keys.get(key)
+
+    def kv_list(self, prefix: str) -> tuple[KvPair, ...]:
+        return tuple(pair for key, pair in self.keys.items() if key.startswith(prefix))
+
+    def kv_put(self, key: str, value: bytes, modify_index: int | None = None) -> bool:
+        self.keys[key] = KvPair(key, value, 1, "")
+        return True
+
+    def kv_delete(self, key: str, modify_index: int) -> bool:
+        return self.keys.pop(key, None) is not None
 
     def store(self, kind: str, name: str, body: Mapping[str, Any] | None = None, meta: Any = OURS) -> None:
         full = {"Kind": kind, "Name": name, "Meta": meta, **(body or {})}

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from hms_nomad.clients.consul_types import KvPair
 from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
 from hms_nomad.plan.change import ForeignObjectError
+from hms_nomad.rollout.journal import Author, Journal, Rollout, journal_bytes, journal_key
+from hms_nomad.rollout.policy import policy_of
+from hms_nomad.rollout.release import releases_prefix
 from hms_nomad.workflows.stop import StopOptions, plan_stop, stop
+from tests.unit.specs import spec
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, allocation, job, session
 
 DENIED = {"Name": "*", "Action": "deny", "Description": "hms-nomad: default"}
@@ -14,6 +19,8 @@ CALLER = {"Name": "portal", "Action": "allow", "Description": "hms-nomad: allow"
 POST = [{"Action": "allow", "HTTP": {"PathPrefix": "/receipt", "Methods": ["POST"]}}]
 USER = {"Name": "payment", "Permissions": POST, "Description": "hms-nomad: uses"}
 OPERATOR = {"Name": "auditor", "Action": "allow", "Description": "by hand"}
+
+JOURNAL = journal_key("default", "receipt")
 
 
 def quiet(event):
@@ -88,6 +95,36 @@ def test_purging_comes_last_and_also_after_a_plain_stop():
     outcome = stop(session(nomad, consul), "receipt", StopOptions(purge=True), quiet)
     assert outcome.purged
     assert nomad.done == ["stop receipt", "purge receipt"]
+    assert not stop(session(nomad, consul), "receipt", StopOptions(purge=True), quiet).changed
+
+
+def rolling(consul):
+    """Leave a rollout under way, with the record of its release."""
+    policy = policy_of(spec())
+    author = Author("somebody@desk")
+    rollout = Rollout(1, "r0", "r1", "d", "1.0.1", "1.0.0", policy, author, 0.0)
+    consul.keys[JOURNAL] = KvPair(JOURNAL, journal_bytes(Journal(rollout)), 1, "")
+    key = releases_prefix("default", "receipt") + "1"
+    consul.keys[key] = KvPair(key, b"{}", 1, "")
+
+
+def test_a_rollout_under_way_ends_before_the_instances_do():
+    nomad, consul = deployed()
+    rolling(consul)
+    outcome = stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+    assert outcome.removed.index("rollout of receipt ended") < outcome.removed.index("job receipt stopped")
+    assert JOURNAL not in consul.keys
+    assert not stop(session(nomad, consul), "receipt", StopOptions(), quiet).changed
+
+
+def test_purging_forgets_the_records_also_when_the_job_is_gone():
+    nomad, consul = deployed()
+    rolling(consul)
+    stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+    assert consul.keys
+    del nomad.jobs["receipt"]
+    assert stop(session(nomad, consul), "receipt", StopOptions(purge=True), quiet).purged
+    assert not consul.keys
     assert not stop(session(nomad, consul), "receipt", StopOptions(purge=True), quiet).changed
 
 
