@@ -1,0 +1,77 @@
+"""Whatever spec the loader lets through, the real Nomad and the real Consul take what it compiles to."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import urllib.error
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+
+from hms_nomad.compile import compile_spec
+from hms_nomad.plan.intentions import merged_intentions
+from hms_nomad.platform.model import Platform
+from hms_nomad.spec.loader import examine
+from hms_nomad.spec.model import Spec
+from tests.contract.consul_server import Consul
+from tests.contract.nomad_server import Nomad
+from tests.unit.spec.any_spec import any_spec
+
+pytestmark = pytest.mark.contract
+MANY = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+_NUMBERS = itertools.count()
+
+
+def loaded(fields: dict[str, Any]) -> Spec:
+    """The spec of some data; whole fields that the loader refuses are left out until nothing is left to refuse."""
+    for _ in range(30):
+        examined = examine(json.dumps(fields), "any.json")
+        if examined.spec is not None:
+            return examined.spec
+        marks = {examined.document.mark((name,), key=True): name for name in fields}
+        places = [(one.position.line, one.position.column) for one in examined.diagnostics if one.level == "error"]
+        guilty = {
+            max((mark.line, mark.column, name) for mark, name in marks.items() if (mark.line, mark.column) <= place)[2]
+            for place in places
+            if any((mark.line, mark.column) <= place for mark in marks)
+        }
+        before = dict(fields)
+        fields = {name: value for name, value in fields.items() if name not in guilty} | {
+            key: value
+            for key, value in {"name": "any-svc", "version": "1", "port": 3000}.items()
+            if key in guilty or key not in fields
+        }
+        if not fields.get("image") and not fields.get("command"):
+            fields["image"] = "a/b:1"
+        assume(fields != before)
+    return assume(False)
+
+
+@MANY
+@given(fields=any_spec())
+def test_nomad_takes_every_job(nomad: Nomad, fields: dict[str, Any]):
+    spec = loaded(fields)
+    job = compile_spec(spec, Platform(sidecar={"driver": "exec"})).job
+    answer = nomad.http("PUT", "/v1/validate/job", {"Job": job})
+    assert not answer["ValidationErrors"], (answer["ValidationErrors"], spec.model_dump(exclude_defaults=True))
+
+
+@MANY
+@given(fields=any_spec())
+def test_consul_takes_every_entry(consul: Consul, fields: dict[str, Any]):
+    # Each service has a name of its own: what an earlier one left behind would forbid another protocol.
+    spec = loaded({**fields, "name": f"any-{next(_NUMBERS)}"})
+    desired = compile_spec(spec, Platform())
+    entries = [entry.body for entry in desired.entries]
+    entries += [entry for entry in merged_intentions(desired, {}, {}).values() if entry is not None]
+    for body in entries:
+        try:
+            assert consul.http("PUT", "/v1/config", body) is True
+        except urllib.error.HTTPError as refusal:
+            pytest.fail(f"{refusal.read().decode()}: {body} of {spec.model_dump(exclude_defaults=True)}")

@@ -1,0 +1,83 @@
+"""A strategy for specs: every field of the language, with values that its type allows, many of them awkward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from hms_nomad.spec.model import Spec
+from hms_nomad.spec.shape import Shape, shape_of
+
+AWKWARD = st.sampled_from(
+    [
+        *("a", "../x", "-rf", 'say "hi"', "it's", "${NOMAD_JOB_NAME}", "${var}", "%{if}", "{{ key }}", "$(id)", "`id`"),
+        *(
+            "a\nb",
+            "\u00e4\u00f6",
+            "\u65e5\u672c",
+            "\U0001f600",
+            "\u202e",
+            " ",
+            "",
+            "\\",
+            "\\n",
+            "0",
+            "true",
+            "#",
+            "a" * 300,
+        ),
+    ]
+)
+TEXTS = st.one_of(AWKWARD, st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+FORMS = {
+    "^/": st.one_of(
+        st.sampled_from(["/", "/a", "/a/b", "/a/", "/a.b/c-d", "/%20", "/\u00e4", "/.*", "/[0-9]+"]),
+        TEXTS.map("/".__add__),
+    ),
+    r"^(attr|meta|node|device)\.[A-Za-z0-9_.-]+$": st.sampled_from(
+        ["attr.cpu.arch", "attr.kernel.name", "node.datacenter", "node.class", "meta.rack", "node.unique.name"]
+    ),
+    r"^[a-z0-9_][a-z0-9_-]*(:[a-z0-9_][a-z0-9_-]*)?$": st.sampled_from(["nobody", "10001", "app", "app:app"]),
+    r"^[A-Za-z0-9_.*-]+$": st.sampled_from(["dc1", "*", "eu-*", "a.b"]),
+    r"^[A-Za-z0-9_-]{1,128}$": st.sampled_from(["default", "all"]),
+}
+DURATIONS = st.sampled_from(["0s", "100ms", "1s", "1.5s", "2s", "5s", "30s", "1m", "10m", "1h", "720h"])
+IMAGES = st.sampled_from(["a", "a:1", "ghcr.io/gov/receipt:1.0", "a@sha256:" + "0" * 64, "localhost:5000/a/b:x_y"])
+
+
+def value_of(shape: Shape, name: str = "") -> st.SearchStrategy[Any]:
+    """Values that a field's type allows."""
+    simple: dict[str, st.SearchStrategy[Any]] = {
+        "name": NAMES,
+        "duration": DURATIONS,
+        "integer": st.one_of(st.integers(0, 5), st.integers(1, 10_000)),
+        "number": st.one_of(st.sampled_from([0, 0.01, 1, 30, 70, 99.9, 100]), st.floats(0, 100)),
+        "boolean": st.booleans(),
+        "choice": st.sampled_from(shape.choices or ("",)),
+    }
+    if name == "image":
+        return IMAGES
+    if shape.kind == "text":
+        return FORMS.get(shape.pattern or "", TEXTS)
+    if shape.kind == "list" and shape.item:
+        return st.lists(value_of(shape.item), max_size=4)
+    if shape.kind == "mapping" and shape.item:
+        keys = st.sampled_from(["A", "LOG_LEVEL", "_x"]) if name == "env" else NAMES
+        return st.dictionaries(keys, value_of(shape.item), max_size=3)
+    if shape.kind == "section" and shape.model:
+        return section_of(shape.model)
+    return simple.get(shape.kind, st.just({}))
+
+
+def section_of(model: Any) -> st.SearchStrategy[dict[str, Any]]:
+    """A mapping with the required fields of a section and any of the others."""
+    needed = {n: value_of(shape_of(f), n) for n, f in model.model_fields.items() if f.is_required()}
+    others = {n: value_of(shape_of(f), n) for n, f in model.model_fields.items() if not f.is_required()}
+    return st.fixed_dictionaries(needed, optional=others)
+
+
+def any_spec() -> st.SearchStrategy[dict[str, Any]]:
+    """A whole spec as data; one in a few is free of contradictions."""
+    return section_of(Spec).map(lambda fields: {**fields, "nomad": {}})
