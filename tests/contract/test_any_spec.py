@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from hms_nomad.compile import compile_spec
 from hms_nomad.plan.intentions import merged_intentions
+from hms_nomad.plan.normal import entry_differences, job_differences
 from hms_nomad.platform.model import Platform
 from hms_nomad.spec.loader import examine
 from hms_nomad.spec.model import Spec
@@ -64,7 +65,19 @@ def test_nomad_takes_every_job(nomad: Nomad, fields: dict[str, Any]):
 
 @MANY
 @given(fields=any_spec())
-def test_consul_takes_every_entry(consul: Consul, fields: dict[str, Any]):
+def test_the_stored_job_is_no_difference_to_the_one_that_was_sent(nomad: Nomad, fields: dict[str, Any]):
+    spec = loaded({**fields, "name": f"any-{next(_NUMBERS)}"})
+    job = {**compile_spec(spec, Platform()).job, "Datacenters": ["nowhere"]}
+    nomad.http("PUT", "/v1/jobs", {"Job": job})
+    try:
+        assert job_differences(nomad.http("GET", f"/v1/job/{spec.name}"), job) == ()
+    finally:
+        nomad.http("DELETE", f"/v1/job/{spec.name}?purge=true")
+
+
+@MANY
+@given(fields=any_spec())
+def test_consul_takes_every_entry_and_stores_it_unchanged(consul: Consul, fields: dict[str, Any]):
     # Each service has a name of its own: what an earlier one left behind would forbid another protocol.
     spec = loaded({**fields, "name": f"any-{next(_NUMBERS)}"})
     desired = compile_spec(spec, Platform())
@@ -73,5 +86,7 @@ def test_consul_takes_every_entry(consul: Consul, fields: dict[str, Any]):
     for body in entries:
         try:
             assert consul.http("PUT", "/v1/config", body) is True
+            stored = consul.http("GET", f"/v1/config/{body['Kind']}/{body['Name']}")
+            assert entry_differences(stored, body) == ()
         except urllib.error.HTTPError as refusal:
             pytest.fail(f"{refusal.read().decode()}: {body} of {spec.model_dump(exclude_defaults=True)}")
