@@ -126,6 +126,41 @@ scaling:
 How YAML is read: `true` and `false` are the only booleans, numbers are decimal, and everything else is the text that
 stands there (`yes`, `017`, `12:30`). A version that looks like a number needs quotes (`"1.20"`). Anchors, aliases,
 merge keys and tags are refused, and so is a key given twice. Durations are a number with `ms`, `s`, `m` or `h`.
+
+## Values that a file leaves open
+
+```yaml
+name: receipt-svc
+version: 1.0.0
+image: ghcr.io/gov/receipt:${var.tag}
+port: 3000
+scaling: {min: "${var.least}", max: 10}
+variables:
+  tag: {description: Tag of the image.}         # no default: it must be given
+  least: {type: integer, default: 2}
+environments:
+  staging:
+    variables: {tag: edge, least: 1}
+    scaling: {max: 3}
+    env: {LOG_LEVEL: debug}
+```
+
+`--env staging` lays the fields of that environment over the others: mappings are merged, lists and values are replaced,
+and a key without a value goes back to its default. `--var tag=1.2` gives a value to a variable; it goes before the
+environment's, and that before the default. Variables are declared with a type (`text`, `integer`, `number`, `boolean`),
+and `choices` where only some values make sense. `$${var.tag}` stands for the characters `${var.tag}` themselves; other
+expressions in `${...}` are left to Nomad. `hms-nomad validate` checks a file in all of its environments.
+
+## The escape hatch
+
+`nomad` is laid over the compiled job last and shown in the plan. Its keys are `job`, `group` and `task`, their fields
+are named as in the API of Nomad; what identifies the job and its number of instances stays with the spec.
+
+```yaml
+nomad:
+  job: {Priority: 70}
+  task: {Config: {force_pull: true}}
+```
 """
 
 

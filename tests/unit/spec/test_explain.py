@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import jsonschema
 import pytest
 import yaml
 
 from hms_nomad.spec.explain import UnknownFieldError, every_field, explain
-from hms_nomad.spec.loader import examine
+from hms_nomad.spec.loader import examine, load_spec
 from hms_nomad.spec.schema import spec_schema
 from tests.unit.spec.lines import CHAPTER, FILE
 from tests.unit.spec.test_rules import CAREFUL
@@ -99,3 +102,12 @@ def test_editors_and_the_loader_agree_on_mistakes(change):
 
 def test_the_schema_is_one_that_editors_understand():
     jsonschema.Draft202012Validator.check_schema(spec_schema())
+
+
+def test_the_examples_of_the_reference_are_specs():
+    page = (Path(__file__).parents[3] / "docs/spec.md").read_text(encoding="utf-8")
+    chapter, open_values, hatch = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert load_spec(chapter, FILE).name == "receipt-svc"
+    assert load_spec(open_values, FILE, "staging").scaling.max == 3
+    assert load_spec(open_values, FILE, None, {"tag": "1.2"}).image == "ghcr.io/gov/receipt:1.2"
+    assert load_spec(chapter + hatch, FILE).nomad["job"] == {"Priority": 70}
