@@ -99,6 +99,12 @@ def deploy_document(ended: Deployed, file: str) -> dict[str, Any]:
 def interrupted_line(service: str, events: Sequence[Event]) -> str:
     """What an interrupted deploy did and what it did not, from the events until then."""
     applied = [event for event in events if event.kind == "apply"]
+    if rolled := [event for event in events if event.kind == "rollout"]:
+        done = ", ".join(event.message for event in applied) or "nothing"
+        return (
+            f"interrupted at: {rolled[-1].message}; done: {done}; not done: the rest of the rollout; traffic stays where "
+            f"it is until the same command goes on, or hms-nomad abort {service} takes it back"
+        )
     planned = next((int(event.data.get("changes") or 0) for event in events if event.kind == "plan"), None)
     if planned is None:
         return f"interrupted before anything of {service} was looked at; nothing was changed"

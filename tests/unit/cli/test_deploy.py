@@ -205,6 +205,14 @@ def test_what_others_use_is_deployed_first(deploys, spec_file, tmp_path):
             ),
             "not done: waiting until receipt-svc is healthy; Nomad goes on without this command",
         ),
+        (
+            (
+                Event("rollout", "start (step 1 of 4, r2 at 0 %)", {}),
+                Event("apply", "job receipt-svc updated", {"kind": "job"}),
+                Event("rollout", "hold (step 1 of 4, r2 at 1 %)", {}),
+            ),
+            "interrupted at: hold (step 1 of 4, r2 at 1 %); done: job receipt-svc updated; not done: the rest of the",
+        ),
     ],
 )
 def test_an_interrupted_deploy_says_what_is_done_and_what_is_not(deploys, spec_file, events, said):
