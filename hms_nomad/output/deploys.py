@@ -102,8 +102,8 @@ def interrupted_line(service: str, events: Sequence[Event]) -> str:
     if rolled := [event for event in events if event.kind == "rollout"]:
         done = ", ".join(event.message for event in applied) or "nothing"
         return (
-            f"interrupted at: {rolled[-1].message}; done: {done}; not done: the rest of the rollout; traffic stays where "
-            f"it is until the same command goes on, or hms-nomad abort {service} takes it back"
+            f"interrupted at: {rolled[-1].message}; done: {done}; not done: the rest of the rollout; traffic stays "
+            f"where it is until the same command goes on, or hms-nomad abort {service} takes it back"
         )
     planned = next((int(event.data.get("changes") or 0) for event in events if event.kind == "plan"), None)
     if planned is None:
