@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hms_nomad.apply.progress import Event
 from hms_nomad.cli.command import Run, command, new_app
-from hms_nomad.cli.options import EnvironmentOption, SpecsArgument, TimeoutOption, VariablesOption, parse_variables
+from hms_nomad.cli.options import (
+    EnvironmentOption,
+    ForceOption,
+    MessageOption,
+    SpecsArgument,
+    Strategy,
+    StrategyOption,
+    TimeoutOption,
+    Until,
+    VariablesOption,
+    parse_variables,
+)
 from hms_nomad.output.deploys import deploy_document, deploy_lines, failure_lines, interrupted_line
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.progress import shown
+from hms_nomad.rollout.journal import Author
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.fleet import deploy_order
 from hms_nomad.workflows import deploy as workflow
+from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile, read_specs
 
@@ -28,17 +43,29 @@ app = new_app()
     "deploy",
     "hms-nomad deploy receipt.hms.yml",
     "hms-nomad deploy receipt.hms.yml --timeout 3m --output json",
+    "hms-nomad deploy receipt.hms.yml --bg --message 'totals in cents'",
+    "hms-nomad deploy receipt.hms.yml --until canary-healthy",
     "hms-nomad deploy services/ --env staging --var tag=1.0.1 --detach",
 )
 def deploy(
     run: Run,
     specs: SpecsArgument,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait until the services are healthy.")] = False,
+    bg: Annotated[bool, typer.Option("--bg", help="Blue-green: warm all instances up, then switch at once.")] = False,
+    strategy: StrategyOption = None,
+    until: Annotated[
+        Until | None, typer.Option("--until", help="End with healthy new instances that have no traffic yet.")
+    ] = None,
+    force: ForceOption = False,
+    message: MessageOption = "",
     timeout: TimeoutOption = None,
     env: EnvironmentOption = None,
     var: VariablesOption = None,
 ) -> int:
     """Bring services up, and wait until they are healthy.
+
+    A new release of a running service gets traffic only as fast as its health allows, and is taken back when it fails
+    (exit code 5); promote, abort, pause and resume steer it from any terminal.
 
     Only what differs is changed; the second time with the same file nothing is. Several services are deployed one
     after the other, what others use first, and the first that fails ends the command. It is safe to interrupt: the
@@ -49,11 +76,21 @@ def deploy(
         for finding in file.diagnostics:
             if finding.level is Level.WARNING:
                 run.printer.note(str(finding))
-    options = workflow.DeployOptions(timeout=timeout, detach=detach)
+    if bg and strategy not in (None, Strategy.BLUE_GREEN):
+        raise typer.BadParameter(f"--bg means blue-green, and --strategy says {strategy}", param_hint="--bg")
+    if detach and until is not None:
+        raise typer.BadParameter("--detach waits for nothing, so there is nothing to wait --until", param_hint="--until")
+    options = workflow.DeployOptions(
+        timeout=timeout,
+        detach=detach,
+        until_healthy=until is not None,
+        strategy=Strategy.BLUE_GREEN if bg else strategy,
+        force=force,
+    )
     ended: list[workflow.DeployOutcome] = []
     with run.session() as session, _told(run, ended):
         for file in files:
-            ended.append(_deploy_one(run, session, file, options))
+            ended.append(_deploy_one(run, session, file, replace(options, author=_author(message, file))))
             for warning in ended[-1].warnings:
                 run.printer.warn(f"warning: {warning}")
             if not run.printer.json:
@@ -70,6 +107,12 @@ def deploy(
     if left:
         run.printer.warn(f"not deployed: {', '.join(left)}")
     return ExitCode.FAILED if ended[-1].failure is not None else ExitCode.OK
+
+
+def _author(message: str, file: SpecFile) -> Author:
+    """Who deploys, and the revision of the directory that the file lies in."""
+    place = Path(file.file).parent
+    return author(message, place if place.is_dir() else None)
 
 
 @contextmanager

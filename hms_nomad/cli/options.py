@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,6 +12,20 @@ from hms_nomad.output.printer import Color, Format
 from hms_nomad.spec.duration import seconds
 
 _SHARED = "Shared options"
+
+
+class Strategy(StrEnum):
+    """How traffic moves from one release to the next."""
+
+    CANARY = "canary"
+    BLUE_GREEN = "blue-green"
+    ROLLING = "rolling"
+
+
+class Until(StrEnum):
+    """Where a deploy may end with the rollout still under way."""
+
+    CANARY_HEALTHY = "canary-healthy"
 
 
 def parse_seconds(text: str) -> float:
@@ -94,4 +109,12 @@ ServiceArgument = Annotated[
 ]
 OptionalServiceArgument = Annotated[
     str | None, typer.Argument(metavar="NAME", help="Name of the service.", autocompletion=complete_service)
+]
+DetachSteering = Annotated[
+    bool, typer.Option("--detach", help="Only leave word for whoever drives the rollout; do not wait.")
+]
+MessageOption = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="Why, for the history.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Deploy even a release that was taken back before.")]
+StrategyOption = Annotated[
+    Strategy | None, typer.Option("--strategy", help="How traffic moves; the spec's own when absent.")
 ]

@@ -39,6 +39,10 @@ class Deployed(Protocol):
     def deployment(self) -> str | None: ...  # noqa: D102
     @property
     def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def number(self) -> int | None: ...  # noqa: D102
+    @property
+    def hint(self) -> str: ...  # noqa: D102
 
 
 def deploy_lines(printer: Printer, ended: Deployed, image: str | None) -> Iterator[str]:
@@ -46,6 +50,12 @@ def deploy_lines(printer: Printer, ended: Deployed, image: str | None) -> Iterat
     tick = printer.style("✓", "green")
     if ended.status == "unchanged":
         yield f"{tick} {ended.service} {ended.version} runs already: nothing to change"
+    elif ended.status == "waiting":
+        yield f"{tick} {ended.service} {ended.version} is healthy and has no traffic yet"
+        yield f"Next: {ended.hint}"
+    elif ended.status == "detached" and ended.hint:
+        yield f"{tick} {ended.service} {ended.version} registered; its traffic does not move by itself"
+        yield f"Next: {ended.hint}"
     elif ended.status == "detached":
         yield f"{tick} {ended.service} {ended.version} registered; Nomad goes on with the deployment"
         yield f"Follow it with: hms-nomad status {ended.service}"
@@ -90,6 +100,8 @@ def deploy_document(ended: Deployed, file: str) -> dict[str, Any]:
         "instances": ended.instances,
         "scaling": dict(ended.scaling),
         "deployment": ended.deployment,
+        "number": ended.number,
+        "hint": ended.hint,
         "warnings": ended.warnings,
         "plan": plan_document(ended.plan),
         "failure": ended.failure,

@@ -66,6 +66,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
     from hms_nomad.platform.model import PlatformError
     from hms_nomad.rollout.begin import RejectedReleaseError, RolloutRunningError, UnrollableChangeError
     from hms_nomad.rollout.journal import JournalError
+    from hms_nomad.rollout.records import NoSuchReleaseError
 
     again = "run the same command again: it looks at what is there first"
     return (
@@ -77,6 +78,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (RolloutRunningError, ExitCode.LOCKED, "rollout-running", ""),
         (RejectedReleaseError, ExitCode.DENIED, "rejected-release", ""),
         (UnrollableChangeError, ExitCode.BAD_INPUT, "unrollable", ""),
+        (NoSuchReleaseError, ExitCode.BAD_INPUT, "no-such-release", ""),
         (JournalError, ExitCode.CONFLICT, "foreign-journal", ""),
         (servers.ConflictError, ExitCode.CONFLICT, "conflict", again),
         (servers.InvalidRequestError, ExitCode.BAD_INPUT, "refused", ""),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.output.printer import Printer, inert, is_terminal
+from hms_nomad.output.rollout_view import rollout_lines
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -90,9 +91,12 @@ class _View:
 
         self._spinner = Spinner("dots", text=inert(title))
         self._rows: dict[str, str] = {}
+        self._rollout: list[str] = []
 
     def take(self, event: Event) -> None:
-        if event.kind not in _ON_STDOUT:
+        if event.kind == "rollout" and "steps" in event.data:
+            self._rollout = list(rollout_lines(event.data))
+        elif event.kind not in _ON_STDOUT:
             subject = str(event.data.get("allocation") or event.data.get("product") or event.kind)
             self._rows[subject] = _bar(event) + inert(event.message)
 
@@ -100,6 +104,6 @@ class _View:
         from rich.console import Group
         from rich.text import Text
 
-        latest = list(self._rows.values())[-_ROWS:]
+        latest = [*self._rollout, *list(self._rows.values())[-_ROWS:]]
         rows = [Text(f"  {row}", no_wrap=True, overflow="ellipsis") for row in latest]
         return Group(self._spinner, *rows)

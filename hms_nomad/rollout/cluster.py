@@ -59,12 +59,11 @@ class Window:
 class Memory:
     """What the driving process knows beyond the journal and the servers; a process that takes over starts without it.
 
-    ``acknowledged`` is the weight that every caller's proxy is known to have. ``probed`` and ``requested`` are steps.
-    ``fault`` is what this process alone saw go wrong. ``job`` is what it could register.
+    ``probed`` and ``requested`` are steps. ``fault`` is what this process alone saw go wrong. ``job`` is what it
+    could register.
     """
 
     job: Desired | None = None
-    acknowledged: float | None = None
     probed: int | None = None
     requested: int | None = None
     window: Window | None = None

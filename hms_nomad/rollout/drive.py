@@ -150,10 +150,10 @@ def watch(cluster: Cluster, number: int, deadline: float | None = None) -> Endin
 
 
 def _remember(cluster: Cluster, rollout: Rollout, memory: Memory) -> None:
-    """What who drives must know, as far as the journal shows it: a step that began was probed and acknowledged."""
+    """What who drives must know, as far as the journal shows it: a step that began was probed."""
     if rollout.step_since is None:
         return
-    memory.probed, memory.acknowledged = rollout.step, rollout.weight
+    memory.probed = rollout.step
     if memory.window is None or memory.window.step != rollout.step:
         begun = time.monotonic() - max(0.0, cluster.wall_clock() - rollout.step_since)
         memory.window = open_window(cluster, rollout, begun)

@@ -19,6 +19,7 @@ _DEPLOYMENTS = {
 }
 # Nomad itself gives up at the deadline; the rest is for its evaluation and for Consul to hear of it.
 _PATIENCE_SECONDS = 30.0
+_CRASHES = 2
 
 
 def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
@@ -45,7 +46,7 @@ def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
         healthy=healthy,
         fault=fault,
         progress=_progress(group, passing),
-        acknowledged=weight is not None and memory.acknowledged == weight,
+        acknowledged=weight is not None and rollout.acknowledged == weight,
         probed=memory.probed == rollout.step or not rollout.policy.probes,
         requested=memory.requested == rollout.step,
         measuring=memory.window is not None and memory.window.step == rollout.step,
@@ -54,6 +55,11 @@ def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
         draining=draining,
         can_register=memory.job is not None,
     )
+
+
+def present_weight(cluster: Cluster, rollout: Rollout) -> float | None:
+    """The share of traffic, in percent, that the new release has now; None when nothing splits the traffic."""
+    return weight_of(rollout, *(_entry(cluster, kind) for kind in (RESOLVER, SPLITTER)))
 
 
 def candidate_allocations(cluster: Cluster, version: int) -> tuple[Allocation, ...]:
@@ -105,8 +111,19 @@ def _fault(cluster: Cluster, rollout: Rollout, state: JobState, job: Job | None,
     unhealthy = sum(group.unhealthy for group in deployment.groups.values())
     if unhealthy:
         return f"{unhealthy} of {_desired(deployment)} new instances did not get healthy"
-    failed = [found for found in candidate_allocations(cluster, job.version) if found.client_status == "failed"]
-    return f"instance {failed[0].id[:8]} of the new release failed" if failed else ""
+    faults = (_fault_of(found) for found in candidate_allocations(cluster, job.version))
+    return next((fault for fault in faults if fault), "")
+
+
+def _fault_of(allocation: Allocation) -> str:
+    if allocation.client_status == "failed":
+        return f"instance {allocation.id[:8]} of the new release failed"
+    for name, task in allocation.tasks.items():
+        # Nomad would try some more; an instance that comes up no sooner than that is not one to send users to.
+        if allocation.healthy is None and task.restarts >= _CRASHES:
+            ends = [event.message for event in task.events if event.type == "Terminated"]
+            return f"instance {allocation.id[:8]} crashes at start: task {name}, {ends[-1] if ends else 'restarting'}"
+    return ""
 
 
 def _patience_over(memory: Memory, rollout: Rollout, healthy: bool) -> str:

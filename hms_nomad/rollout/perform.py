@@ -49,7 +49,15 @@ def perform(cluster: Cluster, facts: Facts, decision: Decision, memory: Memory) 
 
 def job_again(body: Mapping[str, Any], count: int) -> dict[str, Any]:
     """A job that Nomad kept as a body for registering it again, for ``count`` instances."""
-    return with_count({key: value for key, value in body.items() if key not in _SERVERS_OWN}, count, count)
+    job = {key: value for key, value in body.items() if key not in _SERVERS_OWN}
+    job["TaskGroups"] = [{**group, "Scaling": _without_identity(group.get("Scaling"))} for group in job["TaskGroups"]]
+    return with_count(job, count, count)
+
+
+def _without_identity(scaling: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Nomad gives a scaling policy an id and indexes of its own."""
+    own = ("ID", "CreateIndex", "ModifyIndex", "Target")
+    return {key: value for key, value in scaling.items() if key not in own} if scaling else None
 
 
 def open_window(cluster: Cluster, rollout: Rollout, since: float) -> Window:
@@ -63,7 +71,7 @@ def _prepare_mesh(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -
     _write(cluster, preparing(facts.rollout, final, cluster.observe()))
     if facts.weight is None:
         # The splitter came into being with weight 0, so no proxy has ever had another one.
-        memory.acknowledged = 0.0
+        _note(cluster, facts.rollout, acknowledged=0.0)
 
 
 def _register_job(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
@@ -72,7 +80,7 @@ def _register_job(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -
     plan = make_plan(memory.job, cluster.observe())
     change = next(change for change in plan.changes if change.kind == "job")
     registration = register(change, cluster.nomad, cluster.report)
-    _note(cluster, facts, registered=cluster.wall_clock())
+    _note(cluster, facts.rollout, registered=cluster.wall_clock())
     evaluation = finished_evaluation(cluster.nomad, registration.eval_id, time.monotonic() + _EVALUATION_SECONDS)
     if evaluation.failed:
         reasons = "; ".join(f"{group}: {failure.reason()}" for group, failure in evaluation.failed.items())
@@ -94,34 +102,37 @@ def _send_requests(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) 
 
 
 def _set_weight(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
-    _shift(cluster, facts.rollout, facts.rollout.weight, memory)
+    del memory
+    _shift(cluster, facts.rollout, facts.rollout.weight)
 
 
 def _return_traffic(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
-    _shift(cluster, facts.rollout, 0.0, memory)
+    del memory
+    _shift(cluster, facts.rollout, 0.0)
 
 
-def _shift(cluster: Cluster, rollout: Rollout, weight: float, memory: Memory) -> None:
+def _shift(cluster: Cluster, rollout: Rollout, weight: float) -> None:
     """Write a weight and wait until every caller's proxy has it."""
     baseline = cluster.sidecars.baseline()
     change = weighing(rollout, cluster.service, weight, cluster.observe())
-    now = cluster.store.journal().rollout
-    if weight > 0 and (now is None or now.number != rollout.number or now.taken_back):
+    # From here on nobody may believe what proxies had before. Somebody may have taken the release back meanwhile.
+    now = _note(cluster, rollout, even_taken_back=True, acknowledged=None)
+    if now is None or now.number != rollout.number or (weight > 0 and now.taken_back):
         return
     _write(cluster, (change,))
     # What stands already brings the proxies nothing new that they could confirm.
     told = rollout.policy.splits and change.action is not ChangeAction.KEEP
-    _acknowledge(
-        cluster, weight, cluster.sidecars.acknowledged(baseline) if told else cluster.sidecars.settled(), memory
-    )
+    _acknowledge(cluster, rollout, weight, cluster.sidecars.acknowledged(baseline) if told else None)
 
 
 def _confirm_weight(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
-    _acknowledge(cluster, facts.weight or 0.0, cluster.sidecars.settled(), memory)
+    del memory
+    _acknowledge(cluster, facts.rollout, facts.weight or 0.0, None)
 
 
-def _acknowledge(cluster: Cluster, weight: float, acknowledgement: Acknowledgement, memory: Memory) -> None:
-    memory.acknowledged = weight
+def _acknowledge(cluster: Cluster, rollout: Rollout, weight: float, proof: Acknowledgement | None) -> None:
+    acknowledgement = proof or cluster.sidecars.settled()
+    _note(cluster, rollout, even_taken_back=True, acknowledged=weight)
     facts = {
         "weight": weight,
         "asked": acknowledgement.asked,
@@ -134,17 +145,17 @@ def _acknowledge(cluster: Cluster, weight: float, acknowledgement: Acknowledgeme
 
 def _begin_step(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
     memory.window = open_window(cluster, facts.rollout, time.monotonic())
-    _note(cluster, facts, step_since=cluster.wall_clock())
+    _note(cluster, facts.rollout, step_since=cluster.wall_clock())
 
 
 def _next_step(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
     del memory
-    _note(cluster, facts, step=facts.rollout.step + 1, step_since=None)
+    _note(cluster, facts.rollout, step=facts.rollout.step + 1, step_since=None)
 
 
 def _last_step(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
     del memory
-    _note(cluster, facts, step=facts.rollout.last_step, step_since=None)
+    _note(cluster, facts.rollout, step=facts.rollout.last_step, step_since=None)
 
 
 def _promote_deployment(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
@@ -181,7 +192,7 @@ def _take_back(cluster: Cluster, facts: Facts, decision: Decision, memory: Memor
     cluster.report(
         Event("taken-back", f"the new release is taken back: {decision.reason}", {"reason": decision.reason})
     )
-    _note(cluster, facts, taken_back=decision.reason)
+    _note(cluster, facts.rollout, taken_back=decision.reason)
 
 
 def _fail_deployment(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
@@ -250,16 +261,19 @@ def _write(cluster: Cluster, changes: Iterable[Change]) -> None:
         write_routes((change,), cluster.consul, cluster.report)
 
 
-def _note(cluster: Cluster, facts: Facts, **fields: Any) -> None:
-    """Change fields of the rollout in the journal, unless it is another rollout or another step by now."""
+def _note(cluster: Cluster, rollout: Rollout, *, even_taken_back: bool = False, **fields: Any) -> Rollout | None:
+    """Change fields of the rollout in the journal, unless it is another rollout or another step by now.
+
+    What is taken back stays as it is, but for what is known of proxies (``even_taken_back``). Answers the rollout now.
+    """
 
     def noted(journal: Journal) -> Journal:
         now = journal.rollout
-        if now is None or now.number != facts.rollout.number or now.step != facts.rollout.step or now.taken_back:
+        if now is None or (now.number, now.step) != (rollout.number, rollout.step):
             return journal
-        return replace(journal, rollout=replace(now, **fields))
+        return journal if now.taken_back and not even_taken_back else replace(journal, rollout=replace(now, **fields))
 
-    cluster.store.change(noted)
+    return cluster.store.change(noted).rollout
 
 
 def _end(cluster: Cluster, facts: Facts, how: Callable[[Journal], Journal]) -> None:

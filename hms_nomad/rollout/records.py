@@ -11,6 +11,11 @@ from hms_nomad.rollout.cluster import Cluster
 from hms_nomad.rollout.journal import Journal
 from hms_nomad.rollout.release import Release, ReleaseOutcome
 
+
+class NoSuchReleaseError(Exception):
+    """There is no such release to go back to; the text names those that there are."""
+
+
 _UNSEEN = "nobody waited for its end"
 
 

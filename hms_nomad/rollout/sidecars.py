@@ -122,12 +122,7 @@ class Sidecars:
         entry = self._consul.read_entry(INTENTIONS, self._service)
         sources = [source for source in (entry.body.get("Sources") or () if entry else ()) if _allows(source)]
         names = sorted({source["Name"] for source in sources})
-        instances = [
-            instance
-            for name in names
-            if name != "*"
-            for instance in self._proxies(name)
-        ]
+        instances = [instance for name in names if name != "*" for instance in self._proxies(name)]
         return instances, "*" in names
 
     def _proxies(self, name: str) -> tuple[Instance, ...]:

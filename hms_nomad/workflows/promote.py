@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from hms_nomad.apply.progress import Report
-from hms_nomad.rollout.cluster import Memory
 from hms_nomad.rollout.drive import never, step_entered
-from hms_nomad.rollout.look import look
+from hms_nomad.rollout.look import present_weight
 from hms_nomad.rollout.steer import promote_rollout
 from hms_nomad.workflows.converge import cluster_of
 from hms_nomad.workflows.session import Session
@@ -20,7 +19,7 @@ def promote(session: Session, name: str, options: SteerOptions, report: Report, 
     """
     cluster = cluster_of(session, name, report)
     before = cluster.store.journal().rollout
-    weight = look(cluster, before, Memory()).weight if before is not None else None
+    weight = present_weight(cluster, before) if before is not None else None
     rollout = promote_rollout(cluster, weight, full)
     if rollout is None:
         return nothing(name)

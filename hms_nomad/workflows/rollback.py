@@ -15,15 +15,11 @@ from hms_nomad.rollout.begin import RolloutRunningError
 from hms_nomad.rollout.cluster import Cluster
 from hms_nomad.rollout.drive import patience
 from hms_nomad.rollout.perform import job_again
-from hms_nomad.rollout.records import current_record, with_ends
+from hms_nomad.rollout.records import NoSuchReleaseError, current_record, with_ends
 from hms_nomad.rollout.release import Release, ReleaseOutcome, desired_of
 from hms_nomad.workflows.converge import cluster_of, converge
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome
 from hms_nomad.workflows.session import Session
-
-
-class RollbackError(Exception):
-    """There is no such release to go back to; the text names those that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ def plan_rollback(session: Session, name: str, wanted: str | None = None) -> Rol
     """What going back would change.
 
     ``wanted`` is the number, the id or the version of a release; without it the one before the running one counts.
-    Raises RollbackError, RolloutRunningError, JournalError, and the errors of ``hms_nomad.clients.errors``.
+    Raises NoSuchReleaseError, RolloutRunningError, JournalError, and the errors of ``hms_nomad.clients.errors``.
     """
     cluster = cluster_of(session, name, lambda _: None)
     release, observed = _target(cluster, wanted)
@@ -70,7 +66,7 @@ def _target(cluster: Cluster, wanted: str | None) -> tuple[Release, Observed]:
     if wanted is not None:
         found = next((release for release in good if _is_meant(release, wanted)), None)
         if found is None:
-            raise RollbackError(f"{cluster.service} has no release {wanted!r} to go back to; it has {known}")
+            raise NoSuchReleaseError(f"{cluster.service} has no release {wanted!r} to go back to; it has {known}")
         return found, observed
     before = next(
         (
@@ -81,7 +77,7 @@ def _target(cluster: Cluster, wanted: str | None) -> tuple[Release, Observed]:
         None,
     )
     if before is None:
-        raise RollbackError(f"{cluster.service} has no earlier release to go back to; it has {known}")
+        raise NoSuchReleaseError(f"{cluster.service} has no earlier release to go back to; it has {known}")
     return before, observed
 
 
@@ -96,7 +92,7 @@ def _job_of(cluster: Cluster, release: Release) -> Mapping[str, Any]:
         meta = ((group.get("Services") or [{}])[0].get("Meta")) or {}
         if meta.get("digest") == release.digest:
             return job_again(job.body, int(group.get("Count") or 0))
-    raise RollbackError(
+    raise NoSuchReleaseError(
         f"Nomad has forgotten the job of release {release.number} ({release.version}) of {cluster.service}; deploy its "
         "file again"
     )

@@ -151,8 +151,27 @@ def test_the_document_holds_no_secrets(deploys, spec_file):
 def test_options_reach_the_workflow(deploys, spec_file):
     asked = deploys(replace(DEPLOYED, status=Status.DETACHED))
     result = run("deploy", spec_file, "--detach", "--timeout", "1.5m")
-    assert asked == [("receipt-svc", DeployOptions(timeout=90.0, detach=True))]
+    assert [(name, replace(options, author=None)) for name, options in asked] == [
+        ("receipt-svc", DeployOptions(timeout=90.0, detach=True))
+    ]
     assert "hms-nomad status receipt-svc" in result.stdout
+
+
+def test_the_way_of_rolling_out_and_the_reason_reach_the_workflow(deploys, spec_file):
+    asked = deploys(replace(DEPLOYED, status=Status.WAITING, hint="hms-nomad promote receipt-svc"))
+    result = run("deploy", spec_file, "--bg", "--until", "canary-healthy", "--force", "-m", "totals in cents")
+    options = asked[0][1]
+    assert (options.strategy, options.until_healthy, options.force) == ("blue-green", True, True)
+    assert options.author.message == "totals in cents"
+    assert "@" in options.author.who
+    assert "Next: hms-nomad promote receipt-svc" in result.stdout
+
+
+@pytest.mark.parametrize("words", [["--bg", "--strategy", "rolling"], ["--detach", "--until", "canary-healthy"]])
+def test_options_that_contradict_each_other_are_refused(deploys, spec_file, words):
+    asked = deploys()
+    result = run("deploy", spec_file, *words)
+    assert (result.exit_code, asked) == (2, [])
 
 
 def test_several_services_stop_at_the_first_that_fails(deploys, spec_file, tmp_path):

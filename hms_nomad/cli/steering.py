@@ -1,0 +1,42 @@
+"""What the commands that steer rollouts share: showing the rollout as it goes on, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hms_nomad.apply.progress import Event, Report
+from hms_nomad.cli.command import Run
+from hms_nomad.output.exit_codes import ExitCode
+from hms_nomad.output.progress import shown
+from hms_nomad.output.rollouts import steered_document, steered_lines
+from hms_nomad.workflows.steering import Steered, SteerOutcome
+
+_ENDINGS = {
+    Steered.TAKEN_BACK: ExitCode.FAILED,
+    Steered.STUCK: ExitCode.UNKNOWN,
+}
+
+
+def steer(
+    run: Run, command: str, title: str, work: Callable[[Report], SteerOutcome], noted: str, *, asked_back: bool = False
+) -> int:
+    """Run a steering workflow and print what it came to; ``asked_back`` says that taking back is the success."""
+    outcome = followed(run, title, work)
+    run.printer.show(command, steered_document(outcome), lambda: steered_lines(run.printer, outcome, noted))
+    if asked_back:
+        ends = {Steered.SUCCEEDED: ExitCode.CONFLICT, Steered.STUCK: ExitCode.UNKNOWN}
+        return ends.get(outcome.status, ExitCode.OK)
+    return _ENDINGS.get(outcome.status, ExitCode.OK)
+
+
+def followed(run: Run, title: str, work: Callable[[Report], SteerOutcome]) -> SteerOutcome:
+    """Show a rollout while ``work`` goes on with it; it is safe to interrupt, and the word says how to go on."""
+    events: list[Event] = []
+    try:
+        with shown(run.printer, title, events) as report:
+            return work(report)
+    except KeyboardInterrupt:
+        last = next((event.message for event in reversed(events) if event.kind == "rollout"), "nothing was changed")
+        raise KeyboardInterrupt(
+            f"interrupted; traffic stays as it is: {last}; hms-nomad resume goes on, hms-nomad abort takes it back"
+        ) from None
