@@ -150,7 +150,7 @@ class _Stack:
             alloc_dir=slot.directory / "alloc",
             rootfs=rootfs,
             docker=self._engine.socket if self._engine else None,
-            pause_image=self._pause_image(),
+            pause_image=self._pause_image(slot),
             vault=vault.address if vault else None,
         )
         server = nomad_agent.nomad_server(
@@ -163,11 +163,11 @@ class _Stack:
         with contextlib.closing(nomad_agent.nomad_client(server.address)) as client:
             return self._start(server, lambda: nomad_agent.lacks_leader(client))
 
-    def _pause_image(self) -> str:
+    def _pause_image(self, slot: Slot) -> str:
         """The image that we made, or none where Nomad's own must do."""
         if self._engine is None:
             return ""
-        image = image_name(self._settings.name)
+        image = image_name(slot.number)
         self._remember(image=image, docker=True)
         return image if ensure_image(self._engine, image) else ""
 

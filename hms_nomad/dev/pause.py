@@ -34,9 +34,13 @@ _FILE_HEADER = 64
 _PROGRAM_HEADER = 56
 
 
-def image_name(stack: str) -> str:
-    """Name of the stack's own image; its tag is not "latest", so the engine never looks for a newer one."""
-    return f"hms-nomad/{stack}-pause:1"
+def image_name(slot: int) -> str:
+    """Name of the image of the stack in a slot, which no other stack on this machine removes.
+
+    Its tag is not "latest", so the engine never looks for a newer one; and were it gone, the engine would ask nobody
+    but a port of this machine where nothing listens.
+    """
+    return f"127.0.0.1:1/hms-nomad/pause:{slot}"
 
 
 def ensure_image(engine: Engine, image: str) -> bool:

@@ -50,8 +50,8 @@ def test_the_program_is_a_complete_executable_for_its_machine(tmp_path: Path, ma
 
 
 def test_a_stacks_image_is_its_own_and_never_the_newest_of_anything() -> None:
-    assert image_name("dev") == "hms-nomad/dev-pause:1"
-    assert image_name("dev") != image_name("second")
+    assert image_name(0) == "127.0.0.1:1/hms-nomad/pause:0"
+    assert image_name(0) != image_name(1)
 
 
 def test_a_machine_without_a_program_leaves_the_image_to_nomad(monkeypatch: pytest.MonkeyPatch) -> None:
