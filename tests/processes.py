@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ import psutil
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _TICK_SECONDS = 0.05
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,10 @@ class Server:
 
 @contextlib.contextmanager
 def running(command: Sequence[str], directory: Path, env: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Run ``command`` in ``directory`` with nothing of our own environment but PATH and HOME; end it afterwards."""
+    """Run ``command`` in ``directory`` with nothing of our own environment but PATH and HOME; end it afterwards.
+
+    ``directory`` is the server's own: what else runs or is mounted there afterwards is ended and unmounted too.
+    """
     log = directory / f"{Path(command[0]).name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -62,11 +67,18 @@ def running(command: Sequence[str], directory: Path, env: Mapping[str, str] | No
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            preexec_fn=_end_with_us,  # noqa: PLW1509 - one system call, and no lock is taken
         )
     try:
         yield Server(process, log)
     finally:
-        _end(process)
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        _clear(directory)
 
 
 def free_port() -> int:
@@ -89,16 +101,19 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    children: list[psutil.Process] = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        children = psutil.Process(process.pid).children(recursive=True)
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for child in children:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
+def _end_with_us() -> None:
+    """Have the kernel end the server when the test run is killed (PR_SET_PDEATHSIG)."""
+    _LIBC.prctl(1, signal.SIGTERM)
+
+
+def _clear(directory: Path) -> None:
+    """End and unmount what a server left in its directory: Nomad's tasks outlive an agent that ends in their midst."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(str(directory) in argument for argument in process.cmdline()):
+                for child in process.children(recursive=True):
+                    child.kill()
+                process.kill()
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in sorted((mount for mount in mounts if mount.startswith(f"{directory}/")), reverse=True):
+        subprocess.run(["umount", mount], check=False, timeout=30)
