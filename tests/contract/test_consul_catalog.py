@@ -147,28 +147,6 @@ def test_an_external_service_comes_and_goes(client: ConsulClient) -> None:
     client.catalog_deregister("db-host")
 
 
-@pytest.mark.contract("ConsulClient.kv_wait")
-def test_waiting_for_a_key_ends_with_its_next_write_and_with_its_deletion(client: ConsulClient) -> None:
-    client.kv_put("hms/awaited", b"one")
-    first = client.kv_wait("hms/awaited", 0, 30.0)
-    assert first.value
-
-    def write() -> None:
-        client.kv_put("hms/awaited", b"two")
-
-    writer = threading.Timer(0.2, write)
-    writer.start()
-    second = client.kv_wait("hms/awaited", first.index, 30.0)
-    writer.join()
-    assert second.index > first.index
-
-    stored = client.kv_get("hms/awaited")
-    assert stored is not None
-    client.kv_delete("hms/awaited", stored.modify_index)
-    third = client.kv_wait("hms/awaited", second.index, 30.0)
-    assert (third.value, third.index > second.index) == (False, True)
-
-
 @pytest.mark.contract("ConsulClient.kv_get", "ConsulClient.kv_put", "ConsulClient.kv_delete")
 def test_a_key_is_created_once_and_changed_only_with_its_index(client: ConsulClient) -> None:
     assert client.kv_get("hms/one") is None
