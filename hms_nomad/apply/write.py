@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.consul_types import StoredEntry
 from hms_nomad.clients.errors import ConflictError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.nomad_types import Registration
@@ -13,6 +14,7 @@ from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.compile.gateway import ROUTE_KIND
 from hms_nomad.plan.change import Action, Change
 
+_SPLITTER = "service-splitter"
 _VERDICT_TRIES = 5
 _VERBS = {Action.CREATE: "created", Action.UPDATE: "updated", Action.DELETE: "deleted"}
 
@@ -46,7 +48,7 @@ def write_routes(changes: Iterable[Change], consul: ConsulClient, report: Report
             continue
         for remaining in reversed(range(_VERDICT_TRIES)):
             stored = consul.read_entry(change.kind, change.name)
-            ours = stored is None or (stored.body.get("Meta") or {}).get(OWNER_KEY) == OWNER
+            ours = stored is None or _is_ours(stored)
             current = stored.modify_index if stored else 0
             try:
                 consul.write_entry(change.body, current if ours else change.index)
@@ -56,6 +58,21 @@ def write_routes(changes: Iterable[Change], consul: ConsulClient, report: Report
             else:
                 break
         report(_applied(change))
+
+
+def nudge_route(service: str, consul: ConsulClient) -> bool:
+    """Make the gateway see the service behind a route again; False when nothing can be done now.
+
+    Consul (1.20) forgets the service behind a route that was taken away, and when the route comes back it answers 503
+    until the service's own routing changes. So the splitter is deleted and made anew: meanwhile traffic goes to the
+    resolver's default, which is its only part. Raises ConflictError when somebody else changes the splitter.
+    """
+    stored = consul.read_entry(_SPLITTER, service)
+    if stored is None or len(stored.body.get("Splits") or ()) != 1 or not _is_ours(stored):
+        return False
+    consul.delete_entry(_SPLITTER, service, stored.modify_index)
+    consul.write_entry(stored.body, 0)
+    return True
 
 
 def register(change: Change, nomad: NomadClient, report: Report) -> Registration:
@@ -68,6 +85,10 @@ def register(change: Change, nomad: NomadClient, report: Report) -> Registration
     registration = nomad.register_job(change.body, change.index)
     report(_applied(change))
     return registration
+
+
+def _is_ours(entry: StoredEntry) -> bool:
+    return (entry.body.get("Meta") or {}).get(OWNER_KEY) == OWNER
 
 
 def _applied(change: Change) -> Event:

@@ -11,7 +11,7 @@ from hms_nomad.rollout.drive import patience
 from hms_nomad.rollout.policy import policy_of
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.converge import converge
-from hms_nomad.workflows.gateway import follow_routes, route_warnings
+from hms_nomad.workflows.gateway import check_routes, follow_routes
 from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
 from hms_nomad.workflows.outcome import DeployOutcome as DeployOutcome  # noqa: PLC0414
 from hms_nomad.workflows.outcome import Status as Status  # noqa: PLC0414
@@ -35,5 +35,5 @@ def deploy(session: Session, spec: Spec, options: DeployOptions, report: Report)
     if outcome.status is Status.DEPLOYED:
         return replace(outcome, warnings=follow_routes(session, spec, deadline, report))
     if outcome.status is Status.UNCHANGED:
-        return replace(outcome, warnings=route_warnings(session, spec))
+        return replace(outcome, warnings=check_routes(session, spec, deadline, report))
     return outcome

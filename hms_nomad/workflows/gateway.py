@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hms_nomad.apply.progress import Event, Report
+from hms_nomad.apply.write import nudge_route
 from hms_nomad.clients.consul_types import Condition, Instance, StoredEntry
 from hms_nomad.clients.errors import DeadlineExceededError, ServerError, UnavailableError
 from hms_nomad.clients.http_call import Answer, Target, ask
@@ -27,6 +28,8 @@ _WAIT_SECONDS = 5.0
 _PROBE_SECONDS = 3.0
 _REACH_SECONDS = 10.0
 _PAUSE_SECONDS = 0.25
+_NUDGE_SECONDS = 1.0
+_CHECK_SECONDS = 10.0
 _ALL_METHODS = "*"
 _EVERYTHING: tuple[Mapping[str, Any], ...] = ({},)
 # Envoy adds it to every answer that came from an instance, and to none of its own.
@@ -106,15 +109,22 @@ def route_warnings(session: Session, spec: Spec) -> tuple[str, ...]:
 
     Empty when nothing is wrong, or when the spec has no public route.
     """
-    if not is_public(spec):
-        return ()
+    return all_route_warnings(session, (spec,))
+
+
+def all_route_warnings(session: Session, specs: Iterable[Spec]) -> tuple[str, ...]:
+    """The same for many specs, with two calls for all of them."""
+    public = [spec for spec in specs if is_public(spec)]
     gateway = session.platform.gateway
+    if not public:
+        return ()
     if gateway is None:
-        return (f"the public routes of {spec.name} lead nowhere: this platform has no gateway",)
+        return tuple(f"the public routes of {spec.name} lead nowhere: this platform has no gateway" for spec in public)
     if session.consul.read_entry(GATEWAY_KIND, gateway.name) is None:
-        missing = f"the public routes of {spec.name} wait for the gateway {gateway.name}, which is not installed"
-        return (f"{missing}; see hms-nomad platform install gateway",)
-    return tuple(_clashes(session, gateway, spec))
+        missing = f"wait for the gateway {gateway.name}, which is not installed; see hms-nomad platform install gateway"
+        return tuple(f"the public routes of {spec.name} {missing}" for spec in public)
+    entries = tuple(_routes_of(session, gateway))
+    return tuple(warning for spec in public for warning in _clashes(entries, spec))
 
 
 def follow_routes(session: Session, spec: Spec, deadline: float, report: Report) -> tuple[str, ...]:
@@ -132,6 +142,14 @@ def follow_routes(session: Session, spec: Spec, deadline: float, report: Report)
     return (*warnings, *state.warnings)
 
 
+def check_routes(session: Session, spec: Spec, deadline: float, report: Report) -> tuple[str, ...]:
+    """As ``follow_routes`` for routes that stood already: some seconds are enough, and what is missing is a warning."""
+    try:
+        return follow_routes(session, spec, min(deadline, time.monotonic() + _CHECK_SECONDS), report)
+    except DeadlineExceededError as error:
+        return (str(error),)
+
+
 def await_route(session: Session, spec: Spec, deadline: float) -> RouteState:
     """Wait until the gateway lets requests through to a service: Consul calls its route bound, and a probe that goes
     through each healthy instance of the gateway is answered by an instance of the service.
@@ -145,12 +163,14 @@ def await_route(session: Session, spec: Spec, deadline: float) -> RouteState:
     route = _bound_route(session, spec.name, deadline)
     version = probe_version(route.body)
     instances = [one for one in _instances(session, gateway) if one.status == "passing"]
-    reached = [one for one in instances if _answers(one, spec.name, version, deadline)]
+    reached = [one for one in instances if _answers(session, one, spec.name, version, deadline)]
     urls = tuple(dict.fromkeys(f"{_url(gateway, tuple(instances))}{row.path}" for row in _rows(route, "")))
     warnings: tuple[str, ...] = ()
     if not instances:
         warnings = (f"the route of {spec.name} is bound, but no instance of the gateway {gateway.name} is healthy",)
     elif len(reached) < len(instances):
+        # Whether they see the service cannot be asked from here, and a nudge does no harm.
+        nudge_route(spec.name, session.consul)
         away = ", ".join(one.url for one in instances if one not in reached)
         warnings = (f"the route of {spec.name} is bound, but {away} cannot be reached from this machine",)
     return RouteState(spec.name, bool(reached), urls, warnings)
@@ -181,7 +201,7 @@ def _not_bound(conditions: tuple[Condition, ...]) -> str | None:
     return "; ".join(messages) or "Consul has not judged it yet"
 
 
-def _answers(instance: GatewayInstance, service: str, version: str, deadline: float) -> bool:
+def _answers(session: Session, instance: GatewayInstance, service: str, version: str, deadline: float) -> bool:
     """Whether the probe reaches the service through one instance of the gateway; False when that is out of reach.
 
     Raises DeadlineExceededError when the instance answers, but not with the service.
@@ -190,6 +210,7 @@ def _answers(instance: GatewayInstance, service: str, version: str, deadline: fl
     target = Target(f"gateway {instance.url}", host.strip("[]"), int(port))
     missing = "no answer"
     out_of_reach = min(deadline, time.monotonic() + _REACH_SECONDS)
+    next_nudge = time.monotonic() + _NUDGE_SECONDS
     while True:
         try:
             answer = ask(target, "GET", PROBE_PATH, {PROBE_HEADER: version}, None, _PROBE_SECONDS)
@@ -203,10 +224,18 @@ def _answers(instance: GatewayInstance, service: str, version: str, deadline: fl
             if answer.header(_FROM_AN_INSTANCE):
                 return True
             missing = _said(answer)
+            if _sees_no_service(answer) and time.monotonic() > next_nudge:
+                nudge_route(service, session.consul)
+                next_nudge = time.monotonic() + _NUDGE_SECONDS
         if time.monotonic() > deadline:
             raise DeadlineExceededError(f"the gateway at {instance.url} does not lead to {service}: {missing}")
         # Nothing tells when Envoy has taken a configuration over.
         time.sleep(_PAUSE_SECONDS)
+
+
+def _sees_no_service(answer: Answer) -> bool:
+    """Envoy has the route, but does not know the service that it names: it says so by 503 without a word."""
+    return answer.status == 503 and not answer.body
 
 
 def _said(answer: Answer) -> str:
@@ -265,11 +294,11 @@ def _rows(entry: StoredEntry, base: str) -> Iterator[GatewayRoute]:
             )
 
 
-def _clashes(session: Session, gateway: Gateway, spec: Spec) -> Iterator[str]:
+def _clashes(entries: Iterable[StoredEntry], spec: Spec) -> Iterator[str]:
     """Routes of other services that answer the very same requests: one of the two would never be used."""
     taken = {
         (route.match, route.path, route.method): route.service
-        for entry in _routes_of(session, gateway)
+        for entry in entries
         if entry.name != spec.name
         for route in _rows(entry, "")
     }
