@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,7 +66,7 @@ def call(
         for line in _about(answer):
             run.printer.warn(line)
     text = answer.body.decode("utf-8", "replace")
-    run.printer.show("call", {"answer": answer, "body": text}, lambda: [text.removesuffix("\n")] if text else [])
+    run.printer.show("call", _document(answer, text), lambda: [text.removesuffix("\n")] if text else [])
     if answer.refused:
         who = answer.caller.rpartition("/")[2]
         let_in = f"it lets in: {', '.join(answer.callers)}" if answer.callers else "it lets nobody in"
@@ -84,6 +84,22 @@ def _body(data: str) -> bytes:
         return Path(data[1:]).read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"{data[1:]} cannot be read: {error.strerror}") from None
+
+
+def _document(answer: workflow.Called, text: str) -> dict[str, Any]:
+    """An answer for machines; what is no UTF-8 in its body is replaced."""
+    return {
+        "service": answer.service,
+        "instance": answer.instance,
+        "caller": answer.caller,
+        "peer": answer.peer,
+        "status": answer.status,
+        "reason": answer.reason,
+        "headers": [{"name": name, "value": value} for name, value in answer.headers],
+        "body": text,
+        "refused": answer.refused,
+        "callers": answer.callers,
+    }
 
 
 def _about(answer: workflow.Called) -> Iterator[str]:

@@ -13,7 +13,7 @@ from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.completion import complete_service
 from hms_nomad.cli.options import HeaderOption, OptionalServiceArgument, headers_of
 from hms_nomad.output.exit_codes import ExitCode
-from hms_nomad.output.mesh import graph_lines, graph_mermaid, sidecar_lines
+from hms_nomad.output.mesh import graph_lines, graph_mermaid, sidecar_document, sidecar_lines
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.plan.rights import Decision, Request
 from hms_nomad.workflows import mesh as workflow
@@ -104,7 +104,8 @@ def status(run: Run, name: OptionalServiceArgument = None) -> None:
     """
     with run.session() as session:
         found = workflow.mesh_status(session, name)
-    run.printer.show("mesh", {"sidecars": found}, lambda: sidecar_lines(run.printer, found, datetime.now(UTC)))
+    body = {"sidecars": [sidecar_document(one) for one in found]}
+    run.printer.show("mesh", body, lambda: sidecar_lines(run.printer, found, datetime.now(UTC)))
 
 
 def _answer(printer: Printer, question: str, decision: Decision) -> Iterator[str]:

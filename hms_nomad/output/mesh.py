@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.table import table
@@ -47,6 +47,8 @@ class Sidecar(Protocol):
     def release(self) -> str: ...  # noqa: D102
     @property
     def status(self) -> str: ...  # noqa: D102
+    @property
+    def identity(self) -> str: ...  # noqa: D102
     @property
     def issued(self) -> datetime | None: ...  # noqa: D102
     @property
@@ -117,6 +119,27 @@ def sidecar_lines(printer: Printer, sidecars: Sequence[Sidecar], now: datetime) 
     for one in sidecars:
         for problem in one.problems:
             yield f"{one.service} {one.allocation[:8] or one.address}: {inert(problem)}"
+
+
+def sidecar_document(one: Sidecar) -> dict[str, Any]:
+    """A sidecar for machines; times are ISO 8601 in UTC."""
+    return {
+        "service": one.service,
+        "allocation": one.allocation,
+        "node": one.node,
+        "address": one.address,
+        "release": one.release,
+        "status": one.status,
+        "identity": one.identity,
+        "issued": one.issued.isoformat() if one.issued else None,
+        "expires": one.expires.isoformat() if one.expires else None,
+        "sync": one.sync,
+        "requests": one.requests,
+        "success": one.success,
+        "p50_ms": one.p50_ms,
+        "p99_ms": one.p99_ms,
+        "problems": one.problems,
+    }
 
 
 def _row(one: Sidecar, now: datetime) -> tuple[str, ...]:
