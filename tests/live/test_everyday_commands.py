@@ -256,7 +256,8 @@ def test_a_deploy_out_of_time_ends_with_124_and_the_same_command_finishes(
     ran = cli("deploy", file, "--timeout", "1s")
     assert ran.exit_code == 124
     assert "error: " in ran.stderr.splitlines()[-1]
-    assert cli("deploy", file).exit_code == 0
+    finished = cli("deploy", file)
+    assert finished.exit_code == 0, finished.stderr
     assert cli("stop", service, "--purge").exit_code == 0
 
 
