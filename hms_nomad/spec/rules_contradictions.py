@@ -333,3 +333,19 @@ def port_of_the_sidecar(spec: Spec) -> Iterator[Hit]:
     """In the instance's network, Nomad gives the sidecar ports above 19000 (administration) and 19100 (readiness)."""
     if 19_000 <= spec.port <= 19_199:
         yield Hit(("port",), f"port {spec.port} is in the range 19000 to 19199 that the sidecar uses")
+
+
+@check(
+    "HMS218",
+    Level.ERROR,
+    "A public route of a service that the gateway cannot speak to",
+    reads=("protocol", "routes"),
+    fix="write protocol: http, or public: false",
+    example="protocol: grpc\nroutes:\n  - path: /receipt\n    public: true",
+)
+def public_without_http(spec: Spec) -> Iterator[Hit]:
+    """Consul's gateway binds a route of HTTP/1 only: it would never take this one, and nobody would get in."""
+    if spec.protocol in ("http2", "grpc"):
+        for index, route in enumerate(spec.routes):
+            if route.public:
+                yield Hit(("routes", index, "public"), f"the route is public, but protocol is {spec.protocol}")
