@@ -79,7 +79,7 @@ def deploy(
     if bg and strategy not in (None, Strategy.BLUE_GREEN):
         raise typer.BadParameter(f"--bg means blue-green, and --strategy says {strategy}", param_hint="--bg")
     if detach and until is not None:
-        raise typer.BadParameter("--detach waits for nothing, so there is nothing to wait --until", param_hint="--until")
+        raise typer.BadParameter("--detach waits for nothing, so nothing can be waited for", param_hint="--until")
     options = workflow.DeployOptions(
         timeout=timeout,
         detach=detach,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import EnvironmentOption, SpecsArgument, VariablesOption, parse_variables
 from hms_nomad.output.exit_codes import ExitCode
-from hms_nomad.output.plans import plan_document, plan_lines
+from hms_nomad.output.plans import Detail, plan_document, plan_lines
 from hms_nomad.workflows import plan as workflow
-from hms_nomad.workflows.gateway import route_warnings
+from hms_nomad.workflows.gateway import all_route_warnings
 from hms_nomad.workflows.specs import read_specs
 
 app = new_app()
@@ -18,22 +22,35 @@ app = new_app()
     "plan",
     "hms-nomad plan receipt.hms.yml",
     "hms-nomad plan services/ --env staging --output json",
+    "hms-nomad plan services/ --detailed summary",
 )
-def plan(run: Run, specs: SpecsArgument, env: EnvironmentOption = None, var: VariablesOption = None) -> int:
+def plan(
+    run: Run,
+    specs: SpecsArgument,
+    detailed: Annotated[
+        Detail, typer.Option("--detailed", help="How much is shown; JSON always holds all of it.")
+    ] = Detail.FIELDS,
+    env: EnvironmentOption = None,
+    var: VariablesOption = None,
+) -> int:
     """Show what a deploy would change, field by field, and write nothing.
+
+    All kinds of objects are compared as they mean the same, so a plan right after a deploy is empty. Of a job that
+    would be registered, Nomad's own scheduler says how many instances it would create, destroy, update in place or add
+    as canaries, and whether they find a node. Values that look like secrets are hidden.
 
     Ends with 0 when there is nothing to change and with 1 when there is, so that a pipeline can decide by it.
     """
     files = read_specs(specs, env, parse_variables(var))
     with run.session() as session:
         plans = workflow.plan(session, [file.spec for file in files])
-        warnings = [warning for file in files for warning in route_warnings(session, file.spec)]
+        warnings = all_route_warnings(session, [file.spec for file in files])
     changed = not all(one.empty for one in plans)
     for warning in warnings:
         run.printer.warn(f"warning: {warning}")
     run.printer.show(
         "plan",
         {"changed": changed, "plans": [plan_document(one) for one in plans], "warnings": warnings},
-        lambda: plan_lines(run.printer, plans),
+        lambda: plan_lines(run.printer, plans, detailed),
     )
     return ExitCode.CHANGES if changed else ExitCode.OK

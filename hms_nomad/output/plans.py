@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from typing import Any
 
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.plan.change import Action, Change, FieldChange, Plan
+from hms_nomad.plan.foresight import WORDS, Foresight
 
 _SIGNS = {Action.CREATE: "+", Action.UPDATE: "~", Action.DELETE: "-", Action.KEEP: "="}
 _COLORS = {Action.CREATE: "green", Action.UPDATE: "yellow", Action.DELETE: "red", Action.KEEP: "dim"}
 _PAST = {Action.CREATE: "create", Action.UPDATE: "update", Action.DELETE: "delete"}
 
 
-def plan_lines(printer: Printer, plans: Sequence[Plan]) -> Iterator[str]:
+class Detail(StrEnum):
+    """How much of a plan is shown: a line a service, the fields that change, or also what is new and what stays."""
+
+    SUMMARY = "summary"
+    FIELDS = "fields"
+    ALL = "all"
+
+
+def plan_lines(printer: Printer, plans: Sequence[Plan], detail: Detail = Detail.FIELDS) -> Iterator[str]:
     """A diff for each plan, object by object and field by field, and one line that sums them up."""
     for plan in plans:
         yield f"{printer.style(plan.service, 'bold')}: {_headline(plan)}"
+        if detail is Detail.SUMMARY:
+            continue
         for change in plan.changes:
-            yield from _change_lines(printer, change)
-        yield ""
+            yield from _change_lines(printer, change, detail)
+        if plan.foresight is not None:
+            yield from _foresight_lines(printer, plan.foresight)
+        if not plan.empty or detail is Detail.ALL:
+            yield ""
     counts = {action: sum(c.action is action for plan in plans for c in plan.changes) for action in Action}
     changing = [f"{counts[action]} to {word}" for action, word in _PAST.items()]
     yield f"{', '.join(changing)}, {counts[Action.KEEP]} unchanged"
@@ -35,6 +50,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "release_after": plan.release_after,
         "replaces_instances": plan.new_release,
         "unfinished": plan.unfinished,
+        "foresight": _foresight_document(plan.foresight),
         "changes": [
             {
                 "action": change.action,
@@ -46,6 +62,30 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             for change in plan.changes
         ],
     }
+
+
+def _foresight_document(foresight: Foresight | None) -> dict[str, Any] | None:
+    if foresight is None:
+        return None
+    return {
+        "groups": foresight.groups,
+        "placed": foresight.placed,
+        "unplaced": foresight.unplaced,
+        "warnings": foresight.warnings,
+    }
+
+
+def _foresight_lines(printer: Printer, foresight: Foresight) -> Iterator[str]:
+    for group, found in foresight.groups.items():
+        counted = ", ".join(f"{number} {WORDS[key]}" for key, number in found.items())
+        yield f"  Nomad: group {inert(group)}: {counted or 'no instance is touched'}"
+    for group, reason in foresight.unplaced.items():
+        yield printer.style(f"  Nomad: group {inert(group)} finds no node: {inert(reason)}", "red")
+    if foresight.placed and foresight.groups:
+        yield "  Nomad: every instance finds a node"
+    for line in foresight.warnings.splitlines():
+        if line.strip():
+            yield printer.style(f"  Nomad: {inert(line.strip())}", "yellow")
 
 
 def _headline(plan: Plan) -> str:
@@ -60,10 +100,14 @@ def _headline(plan: Plan) -> str:
     return f"release {plan.release_after} stays, no instance is replaced"
 
 
-def _change_lines(printer: Printer, change: Change) -> Iterator[str]:
+def _change_lines(printer: Printer, change: Change, detail: Detail) -> Iterator[str]:
+    if change.action is Action.KEEP and detail is not Detail.ALL:
+        return
     color = _COLORS[change.action]
     yield printer.style(f"  {_SIGNS[change.action]} {change.kind} {inert(change.name)}", color)
-    for field in change.fields:
+    # A whole job is too long for a first look; what it says of itself is all new anyway.
+    told = change.kind != "job" or change.action is not Action.CREATE or detail is Detail.ALL
+    for field in change.fields if told else ():
         yield f"      {_field(printer, field)}"
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from hms_nomad.plan.foresight import Foresight
+
 
 class Action(StrEnum):
     """What happens to an object."""
@@ -45,7 +47,8 @@ class Plan:
     ``changes`` stand in the order of applying: Consul defaults, resolver, router, intentions, the job, then
     the gateway's route.
     ``release_before`` is the release that runs now (None: nothing runs). ``unfinished`` says that the job equals the
-    desired one although its last deployment failed.
+    desired one although its last deployment failed. ``foresight`` is what Nomad's scheduler says of the registration
+    (None: nothing would be registered, or Nomad was not asked).
     """
 
     service: str
@@ -54,6 +57,7 @@ class Plan:
     digest: str
     changes: tuple[Change, ...]
     unfinished: bool = False
+    foresight: Foresight | None = None
 
     @property
     def effective(self) -> tuple[Change, ...]:

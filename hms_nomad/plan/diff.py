@@ -104,7 +104,7 @@ def _deletion(kind: str, name: str, stored: ObservedEntry) -> Change:
 def _job_change(desired: Desired, stored: ObservedJob | None) -> Change:
     body = job_to_register(desired, stored)
     if stored is None:
-        return Change("job", desired.service, Action.CREATE, (), body, 0)
+        return Change("job", desired.service, Action.CREATE, job_differences({}, body), body, 0)
     fields = job_differences(stored.body, body)
     if stored.stopped:
         return Change("job", desired.service, Action.CREATE, fields, body, stored.modify_index)

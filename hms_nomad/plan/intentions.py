@@ -31,7 +31,7 @@ def merged_intentions(
     for intention in desired.intentions:
         wanted.setdefault(intention.destination, []).append(intention)
     for destination, body in stored.items():
-        if any(_is_declared(source, "uses") and source["Name"] == service for source in _sources(body)):
+        if any(source["Name"] == service and _is_declared(source, "uses") for source in _sources(body)):
             wanted.setdefault(destination, [])
     result: dict[str, dict[str, Any] | None] = {}
     for destination, intentions in wanted.items():

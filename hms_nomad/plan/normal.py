@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hms_nomad.plan.change import FieldChange
+from hms_nomad.plan.hiding import without_secrets
 
 _SERVER_KEYS = frozenset({"CreateIndex", "ModifyIndex", "Hash", "Status", "Namespace", "Partition", "Precedence"})
 _GO_DURATION = re.compile(r"^(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+$")
@@ -30,8 +31,6 @@ ATTEMPT_KEY = "attempt"
 _NOT_OURS = frozenset(
     {"TaskGroups.app.Count", "TaskGroups.app.Update.Canary", f"TaskGroups.app.Tasks.app.Meta.{ATTEMPT_KEY}"}
 )
-_SECRET_WORD = re.compile(r"pass|secret|token|credential|private|api_?key", re.IGNORECASE)
-_HIDDEN = "(hidden)"
 
 
 def normal_entry(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def job_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tupl
 
     Only what we send is compared, since Nomad fills in defaults, ports and the sidecar task; maps that belong to the
     user (environment, meta, driver configuration) are compared whole. The count is left out: it belongs to the
-    autoscaler. Values of secret-looking variables are hidden.
+    autoscaler. Whatever looks like a secret is hidden.
     """
     return tuple(_hide(change) for change in _subset("", before, after) if change.path not in _NOT_OURS)
 
@@ -126,11 +125,8 @@ def _element_name(item: Mapping[str, Any], number: int) -> str:
 
 
 def _hide(change: FieldChange) -> FieldChange:
-    holder, _, name = change.path.rpartition(".")
-    if not holder.endswith("Env") or not _SECRET_WORD.search(name):
-        return change
-    before = None if change.before is None else _HIDDEN
-    return FieldChange(change.path, before, None if change.after is None else _HIDDEN)
+    path = change.path
+    return FieldChange(path, without_secrets(path, change.before), without_secrets(path, change.after))
 
 
 def _join(path: str, key: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from hms_nomad.apply.observe import Mesh as Mesh  # noqa: PLC0414 - offered here too
+from hms_nomad.apply.observe import Jobs as Jobs  # noqa: PLC0414 - offered here too
+from hms_nomad.apply.observe import Mesh as Mesh  # noqa: PLC0414
 from hms_nomad.apply.observe import observe as observe  # noqa: PLC0414
+from hms_nomad.apply.observe import read_jobs as read_jobs  # noqa: PLC0414
 from hms_nomad.apply.observe import read_mesh as read_mesh  # noqa: PLC0414

@@ -9,6 +9,7 @@ import pytest
 
 from hms_nomad.apply.progress import Event
 from hms_nomad.plan.change import Action, Change, FieldChange, Plan
+from hms_nomad.plan.foresight import Foresight
 from hms_nomad.workflows import registry, status
 from hms_nomad.workflows.logs import LogLine, LogOptions
 from tests.unit.cli.running import json_of, run
@@ -78,7 +79,6 @@ def test_a_plan_is_read_object_by_object_and_field_by_field(monkeypatch, spec_fi
     assert result.exit_code == 1
     assert result.stdout == (
         "receipt-svc: release r1111111111 -> r2222222222, every instance is replaced\n"
-        "  = service-resolver receipt-svc\n"
         "  + service-router receipt-svc\n"
         '      + Routes: [{"a": 1}]\n'
         "  - service-splitter receipt-svc\n"
@@ -88,6 +88,26 @@ def test_a_plan_is_read_object_by_object_and_field_by_field(monkeypatch, spec_fi
         "\n"
         "1 to create, 1 to update, 1 to delete, 1 unchanged\n"
     )
+
+
+def test_levels_of_a_plan_show_less_and_more(monkeypatch, spec_file):
+    answering(monkeypatch, "plan.plan", (PLAN,))
+    summary = run("plan", spec_file, "--detailed", "summary").stdout
+    assert summary.startswith("receipt-svc: ")
+    assert len(summary.splitlines()) == 2
+    assert "  = service-resolver receipt-svc\n" in run("plan", spec_file, "--detailed", "all").stdout
+
+
+def test_a_plan_says_what_the_scheduler_foresees(monkeypatch, spec_file):
+    full = Foresight({"app": {"canary": 2, "ignore": 2}}, {"app": "memory is exhausted on 1 node"}, "old driver\n")
+    answering(monkeypatch, "plan.plan", (replace(PLAN, foresight=full),))
+    said = run("plan", spec_file).stdout
+    assert "  Nomad: group app: 2 canaries, 2 left alone\n" in said
+    assert "  Nomad: group app finds no node: memory is exhausted on 1 node\n" in said
+    assert "  Nomad: old driver\n" in said
+    (plan,) = json_of(run("plan", spec_file, "-o", "json"))["plans"]
+    assert plan["foresight"]["groups"] == {"app": {"canary": 2, "ignore": 2}}
+    assert plan["foresight"]["placed"] is False
 
 
 def test_a_plan_without_changes_ends_with_0(monkeypatch, spec_file):
