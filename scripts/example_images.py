@@ -26,6 +26,7 @@ def main(names: list[str]) -> int:
     chosen = names or sorted(path.parent.name for path in EXAMPLES.glob("*/app.py"))
     for name in chosen:
         tag = image_of(EXAMPLES / name / f"{name}.hms.yml")
+        replaced = _image_id(tag)
         result = subprocess.run(
             ["docker", "import", "--change", "ENV PYTHONHOME=/", "--change", _ENTRYPOINT, "-", tag],
             input=root_filesystem(EXAMPLES / name / "app.py"),
@@ -35,6 +36,9 @@ def main(names: list[str]) -> int:
         if result.returncode != 0:
             print(f"{tag}: {result.stderr.decode().strip()}", file=sys.stderr)
             return 1
+        if replaced:
+            # Refused, and rightly so, while a container still runs from it.
+            subprocess.run(["docker", "rmi", replaced], capture_output=True, check=False)
         print(f"{tag} built")
     return 0
 
@@ -65,6 +69,13 @@ def root_filesystem(program: Path) -> bytes:
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
     return archive.getvalue()
+
+
+def _image_id(tag: str) -> str:
+    found = subprocess.run(
+        ["docker", "images", "--quiet", "--no-trunc", tag], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip()
 
 
 def _needed(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
