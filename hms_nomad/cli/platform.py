@@ -33,26 +33,34 @@ _COLORS = {
 class Job(StrEnum):
     """The jobs that ship with the program."""
 
-    GATEWAY = "gateway"
+    GATEWAY = workflow.GATEWAY
+    AUTOSCALER = workflow.AUTOSCALER
 
 
-JobArgument = Annotated[Job, typer.Argument(metavar="JOB", help="gateway: the way in for routes with public: true.")]
+JobArgument = Annotated[
+    Job,
+    typer.Argument(
+        metavar="JOB",
+        help="gateway: the way in for routes with public: true. autoscaler: what moves the counts of services.",
+    ),
+]
 
 
 @command(
     app,
     "install",
     "hms-nomad platform install gateway",
+    "hms-nomad platform install autoscaler",
     "hms-nomad platform install gateway --timeout 5m --output json",
 )
 def install(run: Run, job: JobArgument, timeout: TimeoutOption = None) -> int:
     """Run a job of the platform, and wait until it is healthy.
 
-    How it runs stands in the context (gateway: name, port, instances). Run it again after a change there; what runs so
-    already is left alone.
+    How it runs stands in the context, in the section of its name, such as gateway: {port: 8080}. Run it again after a
+    change there; what runs so already is left alone.
     """
     with run.session() as session, shown(run.printer, f"Installing {job}") as report:
-        outcome = workflow.install_gateway(session, timeout or _PATIENCE_SECONDS, report)
+        outcome = workflow.install(session, job, timeout or _PATIENCE_SECONDS, report)
     run.printer.show("platform", {"installed": outcome}, lambda: _installed(run.printer, outcome))
     if outcome.failure is None:
         return ExitCode.OK
@@ -71,7 +79,7 @@ def remove(
 ) -> None:
     """Stop a job of the platform and take away what belongs to it."""
     with run.session() as session, shown(run.printer, f"Removing {job}") as report:
-        outcome = workflow.remove_gateway(session, timeout or _PATIENCE_SECONDS, report, force=force)
+        outcome = workflow.remove(session, job, timeout or _PATIENCE_SECONDS, report, force=force)
     done = f"{outcome.job} removed" if outcome.changed else f"{outcome.job} is not installed: nothing to remove"
     run.printer.show("platform", {"removed": outcome}, lambda: [done])
 
@@ -93,7 +101,7 @@ def _installed(printer: Printer, outcome: workflow.PlatformOutcome) -> Iterator[
 
 def _overview(printer: Printer, jobs: Sequence[workflow.PlatformJob]) -> Iterator[str]:
     if not jobs:
-        yield "this platform has no jobs of its own: its context says gateway: null"
+        yield "this platform has no jobs of its own: its context says null for each"
         return
     rows = [(one.kind, one.name, one.state, f"{one.healthy}/{one.desired}", one.detail) for one in jobs]
     yield from table(printer, ("JOB", "NAME", "STATE", "HEALTHY", "DETAIL"), rows, _COLORS)

@@ -89,6 +89,14 @@ def read_job(name: str) -> dict[str, Any]:
     return job
 
 
+def read_text(name: str) -> str:
+    """A file of ``jobspecs/`` as it stands, such as "autoscaler.hcl". Raises UnknownDataError."""
+    path = _folder("jobspecs") / name
+    if not path.is_file():
+        raise UnknownDataError(f"no file {name!r} ships with hms-nomad")
+    return path.read_text(encoding="utf-8")
+
+
 def _policy(server: str, role: str) -> Policy:
     path = _folder("policies") / server / f"{role}.hcl"
     if server not in SERVERS or not path.is_file() or path.parent.name != server:

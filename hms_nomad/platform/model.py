@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 _LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+_Namespace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,128}$|^\*$")]
 
 
 class PlatformError(Exception):
@@ -65,6 +68,65 @@ class Gateway(_Section):
     memory: int = Field(128, ge=10, description="MiB reserved for an instance.")
 
 
+class Program(_Section):
+    """What the jobs of the platform that are no proxies have in common.
+
+    With ``image`` it runs in a container, else ``command`` runs as a process of the node.
+    """
+
+    name: str = Field(pattern=_LABEL, description="Name of its job and of its service.")
+    instances: int = Field(1, ge=1, le=100, description="How many instances run.")
+    image: str | None = Field(None, description="Image for the docker driver; a process of the node when absent.")
+    command: str = Field(pattern=r"^[^\s-]\S*$", description="Program, by path or by its name on the PATH.")
+    driver: Literal["exec", "raw_exec"] | None = Field(
+        None, description="Driver of the process; the platform's command_driver when absent."
+    )
+    node_pool: str | None = Field(None, description="Node pool of its instances; the platform's own when absent.")
+    cpu: int = Field(100, ge=1, description="MHz reserved for an instance.")
+    memory: int = Field(128, ge=10, description="MiB reserved for an instance.")
+
+
+class Autoscaler(Program):
+    """nomad-autoscaler, which moves the counts of services (``hms-nomad platform install autoscaler``).
+
+    Of several instances one is elected and scales; the others stand by.
+    """
+
+    name: str = Field("hms-autoscaler", pattern=_LABEL, description="Name of its job and of its service.")
+    instances: int = Field(2, ge=1, le=100, description="How many instances run; one is elected and scales.")
+    command: str = Field(
+        "nomad-autoscaler", pattern=r"^[^\s-]\S*$", description="Program, by path or by its name on the PATH."
+    )
+    namespaces: tuple[_Namespace, ...] = Field(
+        (), description="Nomad namespaces whose services it scales; the platform's own when empty."
+    )
+
+
+class Telemetry(Program):
+    """Prometheus, which reads what all parts of the platform measure (``hms-nomad platform install telemetry``)."""
+
+    name: str = Field("hms-telemetry", pattern=_LABEL, description="Name of its job and of its service.")
+    command: str = Field(
+        "prometheus", pattern=r"^[^\s-]\S*$", description="Program, by path or by its name on the PATH."
+    )
+    cpu: int = Field(200, ge=1, description="MHz reserved for an instance.")
+    memory: int = Field(512, ge=10, description="MiB reserved for an instance.")
+    disk: int = Field(2000, ge=100, description="MiB of disk for what it measured.")
+    retention: str = Field("15d", pattern=r"^[0-9]+[hdwy]$", description="How long measurements are kept.")
+    every: str = Field("15s", pattern=r"^[0-9]+[sm]$", description="Time between two measurements.")
+    consul: str | None = Field(
+        None,
+        pattern=r"^https?://[^/ ]+$",
+        description="URL of Consul as the nodes reach it; the platform's own address when absent.",
+    )
+    consul_token: bool = Field(
+        False, description="True where Consul asks for tokens: Nomad then gets one for the job's identity."
+    )
+    runbooks: str = Field(
+        "docs/telemetry.md", pattern=r"^[A-Za-z0-9:/._~%-]+$", description="Page of the runbooks; alerts link into it."
+    )
+
+
 class Platform(_Section):
     """One cluster as the compiler and the clients see it."""
 
@@ -78,7 +140,10 @@ class Platform(_Section):
     node_pool: str = "default"
     sidecar: Sidecar = Sidecar()
     gateway: Gateway | None = Gateway()
+    autoscaler: Autoscaler | None = Autoscaler()
+    telemetry: Telemetry | None = Telemetry()
     command_driver: str = Field("exec", description="Driver of services that name a command instead of an image.")
+    bind_volumes: bool = Field(False, description="True: containers may have directories of the node as volumes.")
     mesh_domain: str = "mesh"
     production: bool = False
     development: bool = Field(False, description="True for a stack that `dev up` made.")

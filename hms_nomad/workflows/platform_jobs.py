@@ -13,13 +13,19 @@ from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.consul_types import StoredEntry
 from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.clients.nomad_types import Deployment, Job
-from hms_nomad.compile.desired import OWNER, OWNER_KEY
-from hms_nomad.compile.gateway import GATEWAY_KIND, ROUTE_KIND, CompiledGateway, compile_gateway
+from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry
+from hms_nomad.compile.gateway import GATEWAY_KIND, ROUTE_KIND, compile_gateway
+from hms_nomad.compile.platform_job import CompiledPlatformJob, compile_autoscaler
 from hms_nomad.plan.change import ForeignObjectError
 from hms_nomad.plan.normal import ATTEMPT_KEY, entry_differences
-from hms_nomad.platform.jobspecs import read_job
-from hms_nomad.platform.model import Gateway, Platform, PlatformError
+from hms_nomad.platform.jobspecs import read_job, read_text
+from hms_nomad.platform.model import Platform, PlatformError
 from hms_nomad.workflows.session import Session
+
+GATEWAY = "gateway"
+AUTOSCALER = "autoscaler"
+KINDS = (GATEWAY, AUTOSCALER)
+"""The jobs that ship with the program, by the names of their sections in a context."""
 
 _WAIT_SECONDS = 5.0
 
@@ -50,102 +56,119 @@ class PlatformJob:
     detail: str
 
 
-def install_gateway(session: Session, timeout: float, report: Report) -> PlatformOutcome:
-    """Run the gateway as the platform describes it, and wait up to ``timeout`` seconds until it is healthy.
+def install(session: Session, kind: str, timeout: float, report: Report) -> PlatformOutcome:
+    """Run a job of the platform ("gateway", "autoscaler") as the platform describes it, and wait up to ``timeout``
+    seconds until it is healthy.
 
     Changes nothing when it runs so already. Raises PlatformError, ForeignObjectError, ConflictError,
     DeadlineExceededError, and the other errors of ``hms_nomad.clients.errors``.
     """
     deadline = time.monotonic() + timeout
-    compiled = _compiled(session.platform)
-    changed = _write_entry(session, compiled, report)
-    stored = session.nomad.read_job(compiled.entry.name)
-    _refuse_foreign("job", compiled.entry.name, stored.meta if stored and not stored.stop else None)
+    compiled = _compiled(session.platform, kind)
+    changed = _write_entry(session, compiled.entry, report) if compiled.entry else False
+    stored = session.nomad.read_job(compiled.name)
+    _refuse_foreign("job", compiled.name, stored.meta if stored and not stored.stop else None)
     latest = _deployment(session, stored) if stored else None
     settled = latest is None or latest.status == "successful"
     if stored is not None and settled and _runs(stored, compiled):
-        return PlatformOutcome(compiled.entry.name, changed, _await_instances(session, compiled, deadline))
+        return PlatformOutcome(compiled.name, changed, _await_instances(session, compiled, deadline))
     if stored is not None and latest is not None and not latest.done and _runs(stored, compiled):
         verdict = follow_deployment(session.nomad, latest, deadline, report)
     else:
         body = compiled.job if stored is None or settled else _with_attempt(compiled.job, stored.version + 1)
         registration = session.nomad.register_job(body, stored.modify_index if stored else 0)
-        report(Event("apply", f"job {compiled.entry.name} registered", {"kind": "job", "name": compiled.entry.name}))
-        verdict = follow(session.nomad, compiled.entry.name, registration, deadline, report)
+        report(Event("apply", f"job {compiled.name} registered", {"kind": "job", "name": compiled.name}))
+        verdict = follow(session.nomad, compiled.name, registration, deadline, report)
     if not verdict.healthy:
         version = verdict.deployment.job_version if verdict.deployment else None
-        failure = explain_failure(session.nomad, session.consul, compiled.entry.name, version, verdict.reason)
-        return PlatformOutcome(compiled.entry.name, True, 0, failure)
-    return PlatformOutcome(compiled.entry.name, True, _await_instances(session, compiled, deadline))
+        failure = explain_failure(session.nomad, session.consul, compiled.name, version, verdict.reason)
+        return PlatformOutcome(compiled.name, True, 0, failure)
+    return PlatformOutcome(compiled.name, True, _await_instances(session, compiled, deadline))
 
 
-def remove_gateway(session: Session, timeout: float, report: Report, *, force: bool = False) -> PlatformOutcome:
-    """Stop the gateway, wait up to ``timeout`` seconds until it is gone, and delete its config entry.
+def remove(session: Session, kind: str, timeout: float, report: Report, *, force: bool = False) -> PlatformOutcome:
+    """Stop a job of the platform, wait up to ``timeout`` seconds until it is gone, and delete its config entry.
 
     Routes of services stay, and are bound again by the next gateway. Raises PlatformError when routes lead through
-    it and ``force`` is not set, ForeignObjectError, DeadlineExceededError, and the errors of
+    the gateway and ``force`` is not set, ForeignObjectError, DeadlineExceededError, and the errors of
     ``hms_nomad.clients.errors``.
     """
-    gateway = _gateway(session.platform)
-    entry = session.consul.read_entry(GATEWAY_KIND, gateway.name)
-    job = session.nomad.read_job(gateway.name)
-    _refuse_foreign(GATEWAY_KIND, gateway.name, _meta(entry))
-    _refuse_foreign("job", gateway.name, job.meta if job and not job.stop else None)
-    users = _services_behind(session, gateway)
+    name = _name(session.platform, kind)
+    entry = session.consul.read_entry(GATEWAY_KIND, name) if kind == GATEWAY else None
+    job = session.nomad.read_job(name)
+    if entry is not None:
+        _refuse_foreign(GATEWAY_KIND, name, _meta(entry))
+    _refuse_foreign("job", name, job.meta if job and not job.stop else None)
+    users = _services_behind(session, name) if kind == GATEWAY else ()
     if users and not force:
         raise PlatformError(
             f"{', '.join(users)} would be cut off from the outside; make their routes private first, or use --force"
         )
     if job is not None:
-        session.nomad.stop_job(gateway.name, purge=True)
-        report(Event("apply", f"job {gateway.name} stopped", {"kind": "job", "name": gateway.name}))
-        _await_end(session, gateway.name, time.monotonic() + timeout)
+        session.nomad.stop_job(name, purge=True)
+        report(Event("apply", f"job {name} stopped", {"kind": "job", "name": name}))
+        _await_end(session, name, time.monotonic() + timeout)
     if entry is not None:
-        session.consul.delete_entry(GATEWAY_KIND, gateway.name, entry.modify_index)
-        report(Event("apply", f"{GATEWAY_KIND} {gateway.name} deleted", {"kind": GATEWAY_KIND, "name": gateway.name}))
-    return PlatformOutcome(gateway.name, job is not None or entry is not None, 0)
+        session.consul.delete_entry(GATEWAY_KIND, name, entry.modify_index)
+        report(Event("apply", f"{GATEWAY_KIND} {name} deleted", {"kind": GATEWAY_KIND, "name": name}))
+    return PlatformOutcome(name, job is not None or entry is not None, 0)
 
 
 def platform_status(session: Session) -> tuple[PlatformJob, ...]:
     """The jobs of the platform, installed or not. Raises the errors of ``hms_nomad.clients.errors``."""
-    gateway = session.platform.gateway
-    if gateway is None:
-        return ()
-    job = session.nomad.read_job(gateway.name)
+    return tuple(_status(session, kind) for kind in KINDS if getattr(session.platform, kind) is not None)
+
+
+def _status(session: Session, kind: str) -> PlatformJob:
+    compiled = _compiled(session.platform, kind)
+    name, wanted = compiled.name, compiled.instances
+    job = session.nomad.read_job(name)
     if job is None:
-        hint = "install it with: hms-nomad platform install gateway"
-        return (PlatformJob("gateway", gateway.name, "not installed", 0, gateway.instances, hint),)
-    healthy = sum(one.status == "passing" for one in session.consul.instances(gateway.name).value)
-    state, detail = _state(session, job, gateway, healthy)
-    return (PlatformJob("gateway", gateway.name, state, healthy, gateway.instances, detail),)
+        hint = f"install it with: hms-nomad platform install {kind}"
+        return PlatformJob(kind, name, "not installed", 0, wanted, hint)
+    healthy = sum(one.status == "passing" for one in session.consul.instances(name).value)
+    state, detail = _state(session, job, kind, compiled, healthy)
+    return PlatformJob(kind, name, state, healthy, wanted, detail)
 
 
-def _state(session: Session, job: Job, gateway: Gateway, healthy: int) -> tuple[str, str]:
+def _state(session: Session, job: Job, kind: str, compiled: CompiledPlatformJob, healthy: int) -> tuple[str, str]:
     if job.meta.get(OWNER_KEY) != OWNER:
-        return "foreign", f"a job {gateway.name} runs that is not ours"
+        return "foreign", f"a job {compiled.name} runs that is not ours"
     if job.stop:
-        return "stopped", "start it with: hms-nomad platform install gateway"
-    if not _runs(job, _compiled(session.platform)):
-        return "outdated", "the platform's configuration has changed; see hms-nomad platform install gateway"
-    if healthy < gateway.instances:
-        return "degraded", f"see hms-nomad logs {gateway.name}"
-    entry = session.consul.read_entry(GATEWAY_KIND, gateway.name)
+        return "stopped", f"start it with: hms-nomad platform install {kind}"
+    if not _runs(job, compiled):
+        return "outdated", f"the platform's configuration has changed; see hms-nomad platform install {kind}"
+    if healthy < compiled.instances:
+        return "degraded", f"see hms-nomad logs {compiled.name}"
+    if compiled.entry is None:
+        return "running", ""
+    entry = session.consul.read_entry(compiled.entry.kind, compiled.name)
     wrong = [one.message for one in entry.conditions if one.type == "Accepted" and not one.true] if entry else ["gone"]
     return ("degraded", f"its listener is refused: {wrong[0]}") if wrong else ("running", "")
 
 
-def _compiled(platform: Platform) -> CompiledGateway:
-    return compile_gateway(read_job("gateway"), read_job("gateway.envoy"), platform, _gateway(platform))
+def _name(platform: Platform, kind: str) -> str:
+    return str(_section(platform, kind).name)
 
 
-def _gateway(platform: Platform) -> Gateway:
-    if platform.gateway is None:
-        raise PlatformError(f"the platform {platform.name} has no gateway; remove gateway: null from its context")
-    return platform.gateway
+def _section(platform: Platform, kind: str) -> Any:
+    section = getattr(platform, kind)
+    if section is None:
+        raise PlatformError(f"the platform {platform.name} has no {kind}; remove {kind}: null from its context")
+    return section
 
 
-def _write_entry(session: Session, compiled: CompiledGateway, report: Report) -> bool:
-    entry = compiled.entry
+def _compiled(platform: Platform, kind: str) -> CompiledPlatformJob:
+    section = _section(platform, kind)
+    if kind == AUTOSCALER:
+        return compile_autoscaler(
+            read_job("autoscaler"), read_text("autoscaler.hcl"), read_text("autoscaler.sh"), platform, section
+        )
+    gateway = compile_gateway(read_job("gateway"), read_job("gateway.envoy"), platform, section)
+    return CompiledPlatformJob(gateway.entry.name, gateway.job, gateway.digest, gateway.entry)
+
+
+def _write_entry(session: Session, entry: ConfigEntry, report: Report) -> bool:
     stored = session.consul.read_entry(entry.kind, entry.name)
     _refuse_foreign(entry.kind, entry.name, _meta(stored))
     if stored is not None and not entry_differences(stored.body, entry.body):
@@ -164,12 +187,12 @@ def _meta(entry: StoredEntry | None) -> Mapping[str, str] | None:
     return None if entry is None else entry.body.get("Meta") or {}
 
 
-def _runs(job: Job, compiled: CompiledGateway) -> bool:
+def _runs(job: Job, compiled: CompiledPlatformJob) -> bool:
     """Whether a stored job is the compiled one, the count included."""
     group: Mapping[str, Any] = next(iter(job.body.get("TaskGroups") or ()), {})
     service: Mapping[str, Any] = next(iter(group.get("Services") or ()), {})
     same = (service.get("Meta") or {}).get("digest") == compiled.digest
-    return not job.stop and same and group.get("Count") == compiled.job["TaskGroups"][0]["Count"]
+    return not job.stop and same and group.get("Count") == compiled.instances
 
 
 def _deployment(session: Session, job: Job) -> Deployment | None:
@@ -184,16 +207,16 @@ def _with_attempt(job: Mapping[str, Any], number: int) -> dict[str, Any]:
     return {**job, "TaskGroups": [{**group, "Tasks": [task]}]}
 
 
-def _await_instances(session: Session, compiled: CompiledGateway, deadline: float) -> int:
+def _await_instances(session: Session, compiled: CompiledPlatformJob, deadline: float) -> int:
     """How many instances Consul lists as healthy, once these are as many as the job asks for."""
-    wanted, index = int(compiled.job["TaskGroups"][0]["Count"]), 0
+    wanted, index = compiled.instances, 0
     while True:
-        answer = session.consul.instances(compiled.entry.name, passing=True, index=index, wait=_WAIT_SECONDS)
+        answer = session.consul.instances(compiled.name, passing=True, index=index, wait=_WAIT_SECONDS)
         if len(answer.value) >= wanted:
             return len(answer.value)
         if time.monotonic() > deadline:
             raise DeadlineExceededError(
-                f"Consul lists {len(answer.value)} of {wanted} instances of {compiled.entry.name} as healthy"
+                f"Consul lists {len(answer.value)} of {wanted} instances of {compiled.name} as healthy"
             )
         index = answer.index
 
@@ -210,11 +233,11 @@ def _await_end(session: Session, name: str, deadline: float) -> None:
         index = answer.index
 
 
-def _services_behind(session: Session, gateway: Gateway) -> tuple[str, ...]:
+def _services_behind(session: Session, gateway: str) -> tuple[str, ...]:
     return tuple(
         sorted(
             entry.name
             for entry in session.consul.list_entries(ROUTE_KIND)
-            if any(parent.get("Name") == gateway.name for parent in entry.body.get("Parents") or ())
+            if any(parent.get("Name") == gateway for parent in entry.body.get("Parents") or ())
         )
     )

@@ -1,0 +1,84 @@
+"""Platform -> its own jobs: each as the body that Nomad takes, with what belongs to it and a digest of it all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hms_nomad.compile.desired import ConfigEntry
+from hms_nomad.compile.gateway import filled
+from hms_nomad.compile.names import short_hash
+from hms_nomad.platform.model import Autoscaler, Platform, Program
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPlatformJob:
+    """A job of the platform, named after its service; ``digest`` changes with anything but the count.
+
+    ``entry`` is the config entry that it needs, None for jobs outside the mesh.
+    """
+
+    name: str
+    job: Mapping[str, Any]
+    digest: str
+    entry: ConfigEntry | None = None
+
+    @property
+    def instances(self) -> int:
+        """How many instances shall run."""
+        return int(self.job["TaskGroups"][0]["Count"])
+
+
+def compile_autoscaler(
+    job: Mapping[str, Any], settings: str, guard: str, platform: Platform, autoscaler: Autoscaler
+) -> CompiledPlatformJob:
+    """The autoscaler's job, from the shipped ``job``, its ``settings`` (HCL) and the shell script that guards it."""
+    namespaces = list(autoscaler.namespaces or (platform.namespace,))
+    values: dict[str, Any] = {
+        **common_values(platform, autoscaler),
+        "elected": json.dumps(autoscaler.instances > 1),
+        "namespaces": json.dumps(namespaces),
+        "telemetry": platform.telemetry.name if platform.telemetry else "",
+        "guard": guard,
+        **driver_values(platform, autoscaler, ["agent", "-config", "${NOMAD_TASK_DIR}/autoscaler.hcl"], "guard.sh"),
+    }
+    values["settings"] = filled(settings, values)
+    return finished(filled(job, values))
+
+
+def common_values(platform: Platform, program: Program) -> dict[str, Any]:
+    """What every job of the platform is told: its name, where it runs and what it reserves."""
+    return {
+        "name": program.name,
+        "namespace": platform.namespace,
+        "region": platform.region,
+        "datacenters": list(platform.datacenters),
+        "node_pool": program.node_pool or platform.node_pool,
+        "instances": program.instances,
+        "cpu": program.cpu,
+        "memory": program.memory,
+    }
+
+
+def driver_values(platform: Platform, program: Program, arguments: list[str], script: str = "") -> dict[str, Any]:
+    """How a program runs: in its image where one is named, else as a process of the node; in the node's network.
+
+    ``script`` is a shell script in the task's directory that gets the program and its arguments.
+    """
+    words = [*([f"${{NOMAD_TASK_DIR}}/{script}"] if script else []), program.command, *arguments]
+    if program.image:
+        config: dict[str, Any] = {"image": program.image, "network_mode": "host"}
+        config |= {"entrypoint": ["/bin/sh"], "args": words} if script else {"entrypoint": words[:1], "args": words[1:]}
+        return {"driver": "docker", "driver_config": config}
+    command, rest = ("/bin/sh", words) if script else (words[0], words[1:])
+    return {"driver": program.driver or platform.command_driver, "driver_config": {"command": command, "args": rest}}
+
+
+def finished(body: dict[str, Any]) -> CompiledPlatformJob:
+    """A filled-in job with its digest, which is written into the service's meta."""
+    group = body["TaskGroups"][0]
+    digest = short_hash({**body, "TaskGroups": [{**group, "Count": 0}]}, 16)
+    group["Services"][0]["Meta"]["digest"] = digest
+    return CompiledPlatformJob(name=body["ID"], job=body, digest=digest)
