@@ -163,17 +163,17 @@ def await_route(session: Session, spec: Spec, deadline: float) -> RouteState:
     route = _bound_route(session, spec.name, deadline)
     version = probe_version(route.body)
     instances = [one for one in _instances(session, gateway) if one.status == "passing"]
-    reached = [one for one in instances if _answers(session, one, spec.name, version, deadline)]
+    failures = {one.url: _probe(session, one, spec.name, version, deadline) for one in instances}
+    out_of_reach = [f"{url} ({failure})" for url, failure in failures.items() if failure]
     urls = tuple(dict.fromkeys(f"{_url(gateway, tuple(instances))}{row.path}" for row in _rows(route, "")))
     warnings: tuple[str, ...] = ()
     if not instances:
         warnings = (f"the route of {spec.name} is bound, but no instance of the gateway {gateway.name} is healthy",)
-    elif len(reached) < len(instances):
+    elif out_of_reach:
         # Whether they see the service cannot be asked from here, and a nudge does no harm.
         nudge_route(spec.name, session.consul)
-        away = ", ".join(one.url for one in instances if one not in reached)
-        warnings = (f"the route of {spec.name} is bound, but {away} cannot be reached from this machine",)
-    return RouteState(spec.name, bool(reached), urls, warnings)
+        warnings = (f"the route of {spec.name} is bound, but not reached from here at {', '.join(out_of_reach)}",)
+    return RouteState(spec.name, len(out_of_reach) < len(instances), urls, warnings)
 
 
 def _bound_route(session: Session, name: str, deadline: float) -> StoredEntry:
@@ -201,8 +201,8 @@ def _not_bound(conditions: tuple[Condition, ...]) -> str | None:
     return "; ".join(messages) or "Consul has not judged it yet"
 
 
-def _answers(session: Session, instance: GatewayInstance, service: str, version: str, deadline: float) -> bool:
-    """Whether the probe reaches the service through one instance of the gateway; False when that is out of reach.
+def _probe(session: Session, instance: GatewayInstance, service: str, version: str, deadline: float) -> str:
+    """Wait until the probe reaches the service through one instance of the gateway; why that is out of reach, or "".
 
     Raises DeadlineExceededError when the instance answers, but not with the service.
     """
@@ -214,15 +214,15 @@ def _answers(session: Session, instance: GatewayInstance, service: str, version:
     while True:
         try:
             answer = ask(target, "GET", PROBE_PATH, {PROBE_HEADER: version}, None, _PROBE_SECONDS)
-        except UnavailableError:
+        except UnavailableError as error:
             # The listener comes with the first route, so a refusal can be a moment too early.
             if time.monotonic() > out_of_reach:
-                return False
+                return error.detail
         except ServerError as error:
             missing = error.detail
         else:
             if answer.header(_FROM_AN_INSTANCE):
-                return True
+                return ""
             missing = _said(answer)
             if _sees_no_service(answer) and time.monotonic() > next_nudge:
                 nudge_route(service, session.consul)
