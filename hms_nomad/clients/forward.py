@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -39,7 +41,7 @@ class Carried:
 def forward(
     port: int, way: Callable[[], Way], listening: Callable[[int], None], carried: Callable[[Carried], None]
 ) -> None:
-    """Listen on ``port`` of 127.0.0.1 (0: any free one) until interrupted, and carry each connection into the mesh.
+    """Listen on ``port`` of 127.0.0.1 (0: any free one) until SIGINT or SIGTERM; carry each connection into the mesh.
 
     ``way`` is asked anew for each connection, so instances and certificates may change meanwhile. ``listening`` is told
     the port once it is open. Raises InvalidRequestError when the port cannot be had.
@@ -63,8 +65,13 @@ async def _serve(
     except OSError as error:
         raise InvalidRequestError("this machine", "listen", f"127.0.0.1:{port}", error.strerror or str(error)) from None
     listening(server.sockets[0].getsockname()[1])
-    async with server:
-        await server.serve_forever()
+    ended = asyncio.Event()
+    if threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        server.close()
 
 
 async def _carry(

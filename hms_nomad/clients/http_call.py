@@ -131,6 +131,9 @@ def ask(
             client.request(method, path, body=body, headers={"Connection": "close", **headers})
             answer = client.getresponse()
             content = answer.read(_LONGEST_BODY)
+            if answer.length:
+                # With a limit the library hands out what it got, however little that is.
+                raise http.client.IncompleteRead(content, answer.length)
         except (OSError, http.client.HTTPException) as error:
             raise UnknownOutcomeError(
                 target.name, f"{method} {path}", f"{target.host}:{target.port}", _lost(error)
@@ -141,6 +144,8 @@ def ask(
 def _lost(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "connected, but no answer in time"
+    if isinstance(error, http.client.IncompleteRead) and len(error.partial) >= _LONGEST_BODY:
+        return f"the answer is longer than {_LONGEST_BODY // 1024 // 1024} MiB"
     return f"the connection broke: {getattr(error, 'strerror', None) or type(error).__name__}"
 
 

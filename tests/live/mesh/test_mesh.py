@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import signal
 import subprocess
 import sys
 import urllib.error
@@ -273,7 +272,7 @@ def test_a_local_port_leads_into_the_mesh(stack: LiveStack, inner: str) -> None:
                 assert json.loads(text)["caller"] == "tax-portal"
             assert ask(f"{opened['url']}/one")[0] == 403
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         assert process.wait(20) == 0
 
 
