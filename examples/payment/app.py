@@ -5,8 +5,9 @@ import os
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-# No port, no TLS and no discovery here: the sidecar does all three.
-RECEIPT = "http://receipt-svc.mesh/receipt"
+# No port, no TLS and no discovery here: the sidecar does all three. The platform sets the variable, since a process
+# outside a container may have no hosts file of its own that could know the name.
+RECEIPT = os.environ.get("HMS_RECEIPT_SVC_URL", "http://receipt-svc.mesh") + "/receipt"
 
 
 class Payment(BaseHTTPRequestHandler):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MILLISECONDS = 1_000_000
+_ESCAPE = re.compile(r"\\.")
 _DURATIONS = frozenset(
     {
         "ShutdownDelay", "KillTimeout", "MinHealthyTime", "HealthyDeadline", "ProgressDeadline", "Interval", "Delay",
-        "MaxDelay", "Timeout", "Stagger",
+        "MaxDelay", "Timeout", "Stagger", "Splay",
     }
 )  # fmt: skip
 _ATTRIBUTES = {
@@ -30,6 +32,12 @@ _ATTRIBUTES = {
     "DestinationName": "destination_name", "DestinationType": "destination_type",
     "LocalBindAddress": "local_bind_address", "LocalBindPort": "local_bind_port", "To": "to", "Value": "static",
     "Label": "label", "URL": "url", "Description": "description", "Name": "name", "LTarget": "attribute",
+    "DestPath": "destination", "EmbeddedTmpl": "data", "ChangeMode": "change_mode", "ChangeSignal": "change_signal",
+    "LeftDelim": "left_delimiter", "RightDelim": "right_delimiter", "Perms": "perms", "Splay": "splay",
+    "ErrMissingKey": "error_on_missing_key", "GetterSource": "source", "GetterMode": "mode",
+    "RelativeDest": "destination", "Volume": "volume", "Destination": "destination", "ReadOnly": "read_only",
+    "Source": "source", "AccessMode": "access_mode", "AttachmentMode": "attachment_mode", "Hook": "hook",
+    "Sidecar": "sidecar",
     "RTarget": "value", "Operand": "operator", "Attribute": "attribute", "Weight": "weight", "Percent": "percent",
 }  # fmt: skip
 _BLOCKS = {
@@ -37,10 +45,17 @@ _BLOCKS = {
     "ReschedulePolicy": "reschedule", "Services": "service", "Checks": "check", "Connect": "connect",
     "SidecarService": "sidecar_service", "SidecarTask": "sidecar_task", "Proxy": "proxy", "Expose": "expose",
     "Paths": "path", "Upstreams": "upstreams", "Resources": "resources", "LogConfig": "logs",
+    "Templates": "template", "Artifacts": "artifact", "VolumeMounts": "volume_mount", "Lifecycle": "lifecycle",
     "Constraints": "constraint", "Affinities": "affinity", "Spreads": "spread",
 }  # fmt: skip
-_LABELLED = {"DynamicPorts": "port", "ReservedPorts": "port", "SpreadTarget": "target", "Actions": "action"}
-_MAPS = {"Env": "env", "Meta": "meta", "Config": "config"}
+_LABELLED = {
+    "DynamicPorts": "port",
+    "ReservedPorts": "port",
+    "SpreadTarget": "target",
+    "Actions": "action",
+    "Volumes": "volume",
+}
+_MAPS = {"Env": "env", "Meta": "meta", "Config": "config", "GetterOptions": "options"}
 
 
 def job_to_hcl(job: Mapping[str, Any]) -> str:
@@ -77,7 +92,8 @@ def _field(key: str, item: Any, depth: int) -> list[str]:
             _MAPS[key], [f"{_pad(depth + 1)}{_key(k)} = {_value(v, depth + 1)}" for k, v in item.items()], depth
         )
     if key in _LABELLED:
-        return [line for element in item for line in _labelled(_LABELLED[key], element, depth)]
+        elements = item.values() if isinstance(item, Mapping) else item
+        return [line for element in elements for line in _labelled(_LABELLED[key], element, depth)]
     if key in _BLOCKS:
         elements = item if isinstance(item, Sequence) else [item]
         return [line for element in elements for line in _block(_BLOCKS[key], _fields(element, depth + 1), depth)]
@@ -124,7 +140,13 @@ def _value(value: Any, depth: int) -> str:
 
 def _text(value: Any) -> str:
     """A quoted HCL string; template openings are doubled, so that they arrive as the same characters."""
-    return json.dumps(str(value), ensure_ascii=False).replace("${", "$${").replace("%{", "%%{")
+    escaped = _ESCAPE.sub(_as_hcl, json.dumps(str(value), ensure_ascii=False))
+    return escaped.replace("${", "$${").replace("%{", "%%{")
+
+
+def _as_hcl(escape: re.Match[str]) -> str:
+    """HCL knows no short escapes for backspace and form feed, unlike JSON."""
+    return {r"\b": r"\u0008", r"\f": r"\u000c"}.get(escape.group(), escape.group())
 
 
 def _key(name: str) -> str:

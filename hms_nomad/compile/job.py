@@ -9,18 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hms_nomad.compile.connect import dynamic_ports, extra_hosts, group_service
+from hms_nomad.compile.connect import dynamic_ports, group_service
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
-from hms_nomad.compile.names import (
-    GROUP,
-    TASK,
-    mesh_host,
-    short_hash,
-    upstream_addresses,
-    url_variable,
-)
-from hms_nomad.compile.placement import actions, placement
+from hms_nomad.compile.files import group_volumes
+from hms_nomad.compile.names import GROUP, short_hash
+from hms_nomad.compile.placement import placement
 from hms_nomad.compile.scaling import scaling_block
+from hms_nomad.compile.task import tasks
 from hms_nomad.platform.model import Platform
 from hms_nomad.spec.duration import nanoseconds
 from hms_nomad.spec.model import Spec
@@ -93,7 +88,7 @@ def _operators_interface(spec: Spec) -> dict[str, Any]:
 
 
 def _group(spec: Spec, platform: Platform) -> dict[str, Any]:
-    return {
+    group = {
         "Name": GROUP,
         "Count": spec.scaling.min,
         "ShutdownDelay": nanoseconds(spec.rollout.drain),
@@ -110,8 +105,11 @@ def _group(spec: Spec, platform: Platform) -> dict[str, Any]:
         },
         "Scaling": scaling_block(spec),
         "Services": [group_service(spec, platform)],
-        "Tasks": [_task(spec, platform)],
+        "Tasks": tasks(spec, platform),
     }
+    if volumes := group_volumes(spec):
+        group["Volumes"] = volumes
+    return group
 
 
 def _update(spec: Spec) -> dict[str, Any]:
@@ -128,52 +126,6 @@ def _update(spec: Spec) -> dict[str, Any]:
         # New instances always stand beside the old ones: no rollout runs on less than it had before.
         "Canary": spec.scaling.min,
     }
-
-
-def _task(spec: Spec, platform: Platform) -> dict[str, Any]:
-    resources: dict[str, Any] = {"CPU": spec.resources.cpu, "MemoryMB": spec.resources.memory}
-    if spec.resources.memory_max is not None:
-        resources["MemoryMaxMB"] = spec.resources.memory_max
-    task = {
-        "Name": TASK,
-        "Driver": spec.driver or ("docker" if spec.image else platform.command_driver),
-        "Config": _container(spec, platform) if spec.image else _process(spec),
-        "Env": _environment(spec, platform),
-        "Resources": resources,
-        "KillTimeout": 30 * _SECOND,
-        "LogConfig": {"MaxFiles": 5, "MaxFileSizeMB": 10},
-    }
-    if spec.user:
-        task["User"] = spec.user
-    if spec.actions:
-        task["Actions"] = actions(spec)
-    return task
-
-
-def _container(spec: Spec, platform: Platform) -> dict[str, Any]:
-    # The engine's own init passes signals on: a service that is process 1 would never see the request to stop.
-    config: dict[str, Any] = {"image": spec.image, "init": True}
-    if spec.args:
-        config["args"] = list(spec.args)
-    if spec.uses:
-        config["extra_hosts"] = extra_hosts(spec, platform)
-    return config
-
-
-def _process(spec: Spec) -> dict[str, Any]:
-    return {"command": spec.command[0], "args": [*spec.command[1:], *spec.args]}
-
-
-def _environment(spec: Spec, platform: Platform) -> dict[str, str]:
-    """PORT, one URL per dependency, then what the spec says, which wins.
-
-    Tasks without a container have no hosts file of their own: their URLs carry the loopback address itself.
-    """
-    environment = {"PORT": str(spec.port)}
-    for name, address in upstream_addresses(spec.uses).items():
-        host = mesh_host(name, platform) if spec.image else address
-        environment[url_variable(name)] = f"http://{host}"
-    return environment | dict(spec.env)
 
 
 def _what_replaces_instances(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,17 +14,18 @@ _GO_DURATION = re.compile(r"^(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+$")
 _GO_UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "m": 6e10, "h": 3.6e12}
 _DURATION_KEYS = frozenset({"ConnectTimeout", "RequestTimeout", "IdleTimeout", "Interval", "BaseEjectionTime"})
-_EXACT_MAPS = frozenset({"Env", "Meta", "Config", "Policy"})
+_EXACT_MAPS = frozenset({"Env", "Meta", "Config", "Policy", "GetterOptions"})
 _EXACT_LISTS = frozenset({"Checks", "Upstreams", "Paths", "SpreadTarget"})
-_EXACT_PATHS = frozenset(
-    {
-        *("Constraints", "Spreads", "UI", "UI.Description", "UI.Links"),
-        *(f"TaskGroups.app.Tasks.app.{field}" for field in ("Actions", "User", "Resources.MemoryMaxMB")),
-    }
+_EXACT_PATHS = frozenset({"Constraints", "Spreads", "UI", "UI.Description", "UI.Links", "TaskGroups.app.Volumes"})
+_EXACT_PART = re.compile(
+    r"TaskGroups\.app\.(Volumes\.[^.]+"
+    r"|Tasks\.[^.]+\.(Actions|User|Resources\.MemoryMaxMB|Lifecycle|Templates|Artifacts|VolumeMounts))\Z"
 )
+_OWN_TASKS = "TaskGroups.app.Tasks"
+_SIDECAR = "connect-"
 """Fields that Nomad leaves as they were sent: one that is stored and not in the spec was taken away."""
 
-_ELEMENT_NAMES = ("Name", "Label", "DestinationName", "Path", "ID")
+_ELEMENT_NAMES = ("Name", "Label", "DestinationName", "Path", "ID", "DestPath", "Volume")
 ATTEMPT_KEY = "attempt"
 """Key in the task's meta that makes Nomad deploy an equal job once more."""
 
@@ -112,12 +113,16 @@ def _lists(path: str, before: Sequence[Any], after: Sequence[Any], *, exact: boo
     wanted = {_element_name(item, number): item for number, item in enumerate(after)}
     changes = [c for name, item in wanted.items() for c in _subset(_join(path, name), stored.get(name), item)]
     if exact:
-        changes += [FieldChange(_join(path, name), stored[name], None) for name in stored if name not in wanted]
+        gone = [name for name in stored if name not in wanted]
+    else:
+        # Nomad adds the sidecar's task; every other one beside ours was one of ours.
+        gone = [name for name in stored if path == _OWN_TASKS and name not in wanted and not name.startswith(_SIDECAR)]
+    changes += [FieldChange(_join(path, name), stored[name], None) for name in gone]
     return changes
 
 
 def _exactly_ours(path: str) -> bool:
-    return path in _EXACT_PATHS or path.rsplit(".", 1)[-1] in _EXACT_LISTS
+    return path in _EXACT_PATHS or path.rsplit(".", 1)[-1] in _EXACT_LISTS or bool(_EXACT_PART.match(path))
 
 
 def _element_name(item: Mapping[str, Any], number: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hms_nomad.spec import (
     rules_contradictions,
+    rules_files,
     rules_placement,
     rules_running,
     rules_security,
@@ -17,11 +18,20 @@ from hms_nomad.spec.fleet import CYCLE
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.registry import CHECKS, Check, Finding, Rule
 from hms_nomad.spec.rules_cluster import CLUSTER_CHECKS
+from hms_nomad.spec.rules_files import UNREADABLE_SOURCE
 from hms_nomad.spec.rules_reading import RULES as RULES_OF_READING
 
 __all__ = ["MODULES", "check_spec", "checks", "rules"]
 
-MODULES = (rules_contradictions, rules_values, rules_placement, rules_running, rules_traffic, rules_security)
+MODULES = (
+    rules_contradictions,
+    rules_values,
+    rules_placement,
+    rules_files,
+    rules_running,
+    rules_traffic,
+    rules_security,
+)
 """The modules whose import registers the checks."""
 
 _MOST_OF_ONE_RULE = 20
@@ -45,7 +55,8 @@ def checks() -> tuple[Check, ...]:
 
 def rules() -> tuple[Rule, ...]:
     """Every rule of the spec language, in the order of the codes."""
-    every = [*RULES_OF_READING, *(one.rule for one in checks()), *(one.rule for one in CLUSTER_CHECKS), CYCLE]
+    every = [*RULES_OF_READING, *(one.rule for one in checks()), *(one.rule for one in CLUSTER_CHECKS)]
+    every += [CYCLE, UNREADABLE_SOURCE]
     return tuple(sorted(every, key=lambda rule: rule.code))
 
 

@@ -27,11 +27,13 @@ _GROUPS = (
     ("HMS22", "Values that a server or a shell would misread"),
     ("HMS23", ""),
     ("HMS24", "Placement, user and actions"),
+    ("HMS25", "Files, artifacts, volumes and tasks"),
     ("HMS30", "Health and scaling"),
     ("HMS31", "Images, commands and responsibility"),
     ("HMS32", "Routes and the mesh"),
     ("HMS33", "Rollouts"),
     ("HMS34", "Secrets and isolation"),
+    ("HMS35", ""),
     ("HMS40", "Checks that need the cluster"),
     ("HMS41", "Several specs together"),
 )

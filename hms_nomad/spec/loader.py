@@ -23,6 +23,7 @@ from hms_nomad.spec.registry import Finding
 from hms_nomad.spec.rules_reading import RULES
 from hms_nomad.spec.selection import NOTHING, Selection
 from hms_nomad.spec.source import readable
+from hms_nomad.spec.sources import Sources, with_contents
 from hms_nomad.spec.variables import Value
 from hms_nomad.spec.wording import worded
 from hms_nomad.spec.yaml_source import read_yaml
@@ -57,41 +58,56 @@ class Examined:
 
 
 def load_spec(
-    text: bytes | str, file: str, environment: str | None = None, variables: Mapping[str, str] | None = None
+    text: bytes | str,
+    file: str,
+    environment: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    sources: Sources | None = None,
 ) -> Spec:
     """The spec that a file holds; ``file`` is its name for messages (a ``.json`` name means JSON).
 
-    ``environment`` chooses one of the file's environments, ``variables`` gives values (as typed) to its variables.
-    Raises SpecError with every error, in the order of the file. Warnings are left to ``examine``.
+    ``environment`` chooses one of the file's environments, ``variables`` gives values (as typed) to its variables,
+    ``sources`` reads the files that it names. Raises SpecError with every error, in the order of the file. Warnings
+    are left to ``examine``.
     """
-    examined = examine(text, file, Selection(environment, variables or {}))
+    examined = examine(text, file, Selection(environment, variables or {}), sources=sources)
     if examined.spec is None:
         raise SpecError(tuple(found for found in examined.diagnostics if found.level is Level.ERROR))
     return examined.spec
 
 
 def examine(
-    text: bytes | str, file: str, selection: Selection = NOTHING, *, every_environment: bool = False
+    text: bytes | str,
+    file: str,
+    selection: Selection = NOTHING,
+    *,
+    every_environment: bool = False,
+    sources: Sources | None = None,
 ) -> Examined:
     """Load a file and report errors, warnings and notes; never raises for the content of a file.
 
-    With ``every_environment`` the findings of all environments are added to those of the file without any.
+    With ``every_environment`` the findings of all environments are added to those of the file without any. Without
+    ``sources`` the files that the spec names stay unread, and the spec cannot be compiled where it names any.
     """
     document = read_document(text, file)
     if not document.complete:
         return _concluded(Examined(file, document, None, ()), [_diagnostic(one, file) for one in document.problems])
-    chosen, found = _examined(document, file, selection)
+    chosen, found = _examined(document, file, selection, sources)
     if every_environment and selection.environment is None:
         for name in chosen.environments:
-            found += _examined(document, file, replace(selection, environment=name))[1]
+            found += _examined(document, file, replace(selection, environment=name), sources)[1]
     return _concluded(chosen, found)
 
 
-def _examined(document: Document, file: str, selection: Selection) -> tuple[Examined, list[Diagnostic]]:
+def _examined(
+    document: Document, file: str, selection: Selection, sources: Sources | None
+) -> tuple[Examined, list[Diagnostic]]:
     resolved = resolve(document, selection)
     spec, errors, broken = _validated(resolved.document)
+    spec, unread = with_contents(spec, sources) if spec is not None and sources is not None else (spec, ())
     whole = Examined(file, resolved.document, spec, (), resolved.environments, resolved.declared, resolved.values)
     found = [_diagnostic(problem, file) for problem in [*resolved.document.problems, *errors]]
+    found += [whole.diagnostic(finding) for finding in unread]
     found += [whole.diagnostic(finding) for finding in (check_spec(spec, broken) if spec is not None else ())]
     return whole, found
 

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-DNS_LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
-DURATION = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
+from hms_nomad.spec.model_task import Artifact, File, Resources, SideTask, Template, Volume
+from hms_nomad.spec.section import Duration, FilePath, Section, ServiceName, User
+
 ATTRIBUTE = r"^(attr|meta|node|device)\.[A-Za-z0-9_.-]+$"
-USER = r"^[a-z0-9_][a-z0-9_-]*(:[a-z0-9_][a-z0-9_-]*)?$"
 DATACENTER = r"^[A-Za-z0-9_.*-]+$"
 VARIABLE = r"^[a-z][a-z0-9_]{0,62}$"
 
-ServiceName = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
-Duration = Annotated[str, StringConstraints(pattern=DURATION)]
 VariableName = Annotated[str, StringConstraints(pattern=VARIABLE, max_length=63)]
 Attribute = Annotated[str, StringConstraints(pattern=ATTRIBUTE, max_length=200)]
 Datacenter = Annotated[str, StringConstraints(pattern=DATACENTER, max_length=128)]
 NodePool = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
-User = Annotated[str, StringConstraints(pattern=USER, max_length=64)]
 Operator = Literal[
     "=", "!=", ">", ">=", "<", "<=", "regexp", "version", "semver", "set_contains", "set_contains_any", "is_set",
     "is_not_set", "distinct_property",
@@ -33,11 +30,7 @@ Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CO
 Protocol = Literal["http", "http2", "grpc", "tcp"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Route(_Section):
+class Route(Section):
     """One path that the service answers; everything else is refused by the mesh and by the gateway."""
 
     path: str = Field(
@@ -53,14 +46,14 @@ class Route(_Section):
     )
 
 
-class CpuBounds(_Section):
+class CpuBounds(Section):
     """Bounds of the CPU rule, in percent of what the instances reserved."""
 
     high: Percent = Field(70, description="Above this one instance is added.")
     low: Percent = Field(30, description="Below this one instance is taken away.")
 
 
-class Scaling(_Section):
+class Scaling(Section):
     """Between how many instances the service runs, and what moves the count."""
 
     min: int = Field(1, ge=0, le=10_000, description="Instances that always run.")
@@ -70,7 +63,7 @@ class Scaling(_Section):
     cooldown: Duration = Field("60s", description="Rest after a scaling action.")
 
 
-class Health(_Section):
+class Health(Section):
     """The check that decides whether an instance gets traffic."""
 
     kind: Literal["http", "grpc", "command"] = Field("http", description="How the instance is asked.")
@@ -82,7 +75,7 @@ class Health(_Section):
     timeout: Duration = Field("1s", description="Longest time for an answer; shorter than the interval.")
 
 
-class Probe(_Section):
+class Probe(Section):
     """A named question to a new release, asked before it gets more traffic; a failed one takes the release back."""
 
     path: str = Field(description="Path that must answer with a 2xx status.", pattern=r"^/", examples=["/gve"])
@@ -90,17 +83,7 @@ class Probe(_Section):
     timeout: Duration = Field("5s", description="Longest time for an answer.")
 
 
-class Resources(_Section):
-    """What one instance reserves."""
-
-    cpu: int = Field(100, ge=1, description="MHz of processor time.")
-    memory: int = Field(128, ge=10, description="MiB of memory.")
-    memory_max: int | None = Field(
-        None, ge=10, description="MiB up to which the instance may grow where the node allows it."
-    )
-
-
-class MeshPolicy(_Section):
+class MeshPolicy(Section):
     """How callers' sidecars treat requests to this service."""
 
     timeout: Duration = Field("15s", description="Longest time for one try of a request.")
@@ -112,7 +95,7 @@ class MeshPolicy(_Section):
     connect_timeout: Duration = Field("3s", description="Longest time to open a connection to an instance.")
 
 
-class Constraint(_Section):
+class Constraint(Section):
     """A condition that a node must meet to get an instance."""
 
     attribute: Attribute = Field(
@@ -125,7 +108,7 @@ class Constraint(_Section):
     )
 
 
-class Spread(_Section):
+class Spread(Section):
     """An attribute over whose values the instances are spread."""
 
     attribute: Attribute = Field(description="What must differ, in Nomad's words.", examples=["node.datacenter"])
@@ -135,7 +118,7 @@ class Spread(_Section):
     )
 
 
-class Placement(_Section):
+class Placement(Section):
     """Where instances may run."""
 
     datacenters: tuple[Datacenter, ...] = Field(
@@ -147,7 +130,7 @@ class Placement(_Section):
     spread: tuple[Spread, ...] = Field((), description="Over what instances are spread.")
 
 
-class Action(_Section):
+class Action(Section):
     """A command that operators start inside a running instance, from the Nomad UI or `nomad action`."""
 
     command: tuple[str, ...] = Field(
@@ -155,7 +138,7 @@ class Action(_Section):
     )
 
 
-class Rollout(_Section):
+class Rollout(Section):
     """How traffic moves from one release to the next."""
 
     strategy: Literal["canary", "blue-green", "rolling"] = Field("canary", description="Way of moving.")
@@ -179,7 +162,7 @@ class Rollout(_Section):
     )
 
 
-class Spec(_Section):
+class Spec(Section):
     """One service: what runs, what it answers, whom it calls, how it scales and how it is rolled out."""
 
     name: ServiceName = Field(description="Name of the service: a DNS label.", examples=["receipt-svc"])
@@ -204,6 +187,11 @@ class Spec(_Section):
     health: Health | None = Field(None, description="The check that decides whether an instance gets traffic.")
     probes: dict[ServiceName, Probe] = Field({}, description="Named questions to a new release.")
     env: dict[str, str] = Field({}, description="Environment variables.")
+    files: dict[FilePath, File] = Field({}, description="Files by their path below local/, sent as they are.")
+    templates: dict[FilePath, Template] = Field({}, description="Files by their path below local/ that Nomad renders.")
+    artifacts: tuple[Artifact, ...] = Field((), description="What the node fetches before the service starts.")
+    volumes: dict[ServiceName, Volume] = Field({}, description="Directories that outlive the instances.")
+    tasks: dict[ServiceName, SideTask] = Field({}, description="Helpers in the same instance.")
     resources: Resources = Field(Resources(), description="What one instance reserves.")
     placement: Placement = Field(Placement(), description="Where instances may run.")
     actions: dict[ServiceName, Action] = Field({}, description="Commands that operators start in a running instance.")
@@ -221,7 +209,7 @@ class Spec(_Section):
     )
 
 
-class Variable(_Section):
+class Variable(Section):
     """A value that a file leaves open: it stands in other values as ``${var.NAME}``."""
 
     type: Literal["text", "integer", "number", "boolean"] = Field("text", description="What its values are.")

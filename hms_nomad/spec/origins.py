@@ -48,7 +48,17 @@ def origins(examined: Examined) -> tuple[Origin, ...]:
     """Where each value of an examined file's spec comes from, in the order of the fields. Empty without a spec."""
     if examined.spec is None:
         return ()
-    return tuple(_origin(examined, path, value) for path, value in _leaves(examined.spec, ()))
+    return tuple(_origin(examined, path, value) for path, value in _as_written(examined))
+
+
+def _as_written(examined: Examined) -> Iterator[tuple[Path, Any]]:
+    """The values of the spec; what was read from a source is shown as that source."""
+    for path, value in _leaves(examined.spec, ()):
+        if path[-1] == "content" and _given(examined.document, (*path[:-1], "source")):
+            continue
+        if path[-1] == "source" and value is None and _given(examined.document, path):
+            value = _at(examined.document.data, path)  # noqa: PLW2901
+        yield path, value
 
 
 def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
@@ -85,13 +95,16 @@ def _origin(examined: Examined, path: Path, value: Any) -> Origin:
 
 def _given(document: Document, path: Path) -> Path | None:
     """The path if the document has a value there; a whole list that is a default has none."""
-    data = document.data
+    return None if _at(document.data, path) is None else path
+
+
+def _at(data: Any, path: Path) -> Any:
     for step in path:
         try:
             data = data[step]
         except (KeyError, IndexError, TypeError):
             return None
-    return None if data is None else path
+    return data
 
 
 def _variable(examined: Examined, name: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hms_nomad.spec.document import Document, Path, Problem, quoted
-from hms_nomad.spec.model import ServiceName, Variable, VariableName
+from hms_nomad.spec.model import Variable, VariableName
+from hms_nomad.spec.section import ServiceName
 from hms_nomad.spec.selection import Selection
 from hms_nomad.spec.variables import MARK, Value, referenced, replaced, values_of
 from hms_nomad.spec.wording import worded

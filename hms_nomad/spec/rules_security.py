@@ -10,6 +10,7 @@ from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.document import Path, spoken
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.registry import Hit, check
+from hms_nomad.spec.runnable import runnables
 
 _SECRET_NAME = re.compile(
     r"(?:^|_)(?:PASS|PASSWD|PASSWORD|PASSPHRASE|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET_?KEY|CREDENTIALS?)(?:_|$)",
@@ -38,33 +39,36 @@ _SOCKETS = ("docker.sock", "containerd.sock", "podman.sock")
     "HMS340",
     Level.WARNING,
     "A secret stands in the environment of the spec",
-    reads=("env",),
+    reads=("env", "tasks"),
     fix="keep it in Vault, and take it out of the file's history",
     example='env: {DB_PASSWORD: "hunter2"}',
 )
 def secret_in_env(spec: Spec) -> Iterator[Hit]:
     """Whoever may read the job, the repository or a saved plan reads the value too."""
-    for name, value in spec.env.items():
-        if looks_secret(name, value):
-            yield Hit(("env", name), f"{spoken(('env', name))} looks like a secret")
+    for at, task in runnables(spec):
+        for name, value in task.env.items():
+            if looks_secret(name, value):
+                yield Hit((*at, "env", name), f"{spoken((*at, 'env', name))} looks like a secret")
 
 
 @check(
     "HMS341",
     Level.WARNING,
     "A secret stands among the arguments",
-    reads=("command", "args"),
+    reads=("command", "args", "tasks"),
     fix="let the program read it from a file",
     example="command: [python3, app.py, --password=hunter2]",
 )
 def secret_in_arguments(spec: Spec) -> Iterator[Hit]:
     """Arguments are seen by everybody on the node who may list processes."""
-    for section, words in (("command", spec.command), ("args", spec.args)):
-        for index, word in enumerate(words):
-            option = _SECRET_ARGUMENT.match(word)
-            follows = index + 1 < len(words) and not words[index + 1].startswith(("-", "/"))
-            if (option and (option.group("value") or follows)) or _SECRET_VALUE.search(word):
-                yield Hit((section, index), f"{section}[{index}] looks like it carries a secret")
+    for at, task in runnables(spec):
+        for section, words in (("command", task.command), ("args", task.args)):
+            for index, word in enumerate(words):
+                option = _SECRET_ARGUMENT.match(word)
+                follows = index + 1 < len(words) and not words[index + 1].startswith(("-", "/"))
+                if (option and (option.group("value") or follows)) or _SECRET_VALUE.search(word):
+                    place = (*at, section, index)
+                    yield Hit(place, f"{spoken(place)} looks like it carries a secret")
 
 
 @check(
@@ -105,14 +109,15 @@ def host_network(spec: Spec) -> Iterator[Hit]:
     "HMS344",
     Level.WARNING,
     "A process without walls",
-    reads=("nomad", "driver"),
+    reads=("nomad", "driver", "tasks"),
     fix="use exec, which isolates files, processes and memory",
     example="command: [python3, app.py]\ndriver: raw_exec",
 )
 def raw_exec(spec: Spec) -> Iterator[Hit]:
     """``raw_exec`` runs the program as the agent's user, mostly root, among all files and processes of the node."""
-    if spec.driver == "raw_exec":
-        yield Hit(("driver",), "driver is raw_exec")
+    for at, task in runnables(spec):
+        if task.driver == "raw_exec":
+            yield Hit((*at, "driver"), f"{spoken((*at, 'driver'))} is raw_exec")
     if _part(spec, "task").get("Driver") == "raw_exec":
         yield Hit(("nomad", "task", "Driver"), "the task runs under raw_exec")
 
@@ -164,14 +169,15 @@ def added_rights(spec: Spec) -> Iterator[Hit]:
     "HMS347",
     Level.WARNING,
     "The service runs as root",
-    reads=("nomad", "user"),
+    reads=("nomad", "user", "tasks"),
     fix="name an ordinary user",
     example="user: root",
 )
 def runs_as_root(spec: Spec) -> Iterator[Hit]:
     """A hole in a service that runs as root gives the finder root inside its walls."""
-    if (spec.user or "").partition(":")[0] in {"root", "0"}:
-        yield Hit(("user",), "user is root")
+    for at, task in runnables(spec):
+        if (task.user or "").partition(":")[0] in {"root", "0"}:
+            yield Hit((*at, "user"), f"{spoken((*at, 'user'))} is root")
     if str(_part(spec, "task").get("User", "")).partition(":")[0] in {"root", "0"}:
         yield Hit(("nomad", "task", "User"), "the task runs as root")
 
@@ -180,15 +186,18 @@ def runs_as_root(spec: Spec) -> Iterator[Hit]:
     "HMS348",
     Level.INFO,
     "Nomad replaces part of a value",
-    reads=("env", "command", "args", "health"),
+    reads=("env", "command", "args", "health", "tasks"),
     fix="keep it only if that is what you want",
     example="env: {NODE: '${node.unique.name}'}",
 )
 def replaced_by_nomad(spec: Spec) -> Iterator[Hit]:
     """When the task starts, Nomad puts attributes of the node or its own variables in its place."""
-    texts: list[tuple[Path, str]] = [(("env", name), value) for name, value in spec.env.items()]
-    texts += [(("command", index), word) for index, word in enumerate(spec.command)]
-    texts += [(("args", index), word) for index, word in enumerate(spec.args)]
+    texts: list[tuple[Path, str]] = []
+    for at, task in runnables(spec):
+        texts += [((*at, "env", name), value) for name, value in task.env.items()]
+        texts += [((*at, "command", index), word) for index, word in enumerate(task.command)]
+        texts += [((*at, "args", index), word) for index, word in enumerate(task.args)]
+        texts += [((*at, "artifacts", index, "source"), one.source) for index, one in enumerate(task.artifacts)]
     for path, value in texts:
         if _REPLACED.search(value):
             yield Hit(path, f"{spoken(path)} contains an expression that Nomad replaces")
@@ -198,6 +207,11 @@ def looks_secret(name: str, value: str) -> bool:
     """True when an environment variable seems to hold a secret, by its name or by the form of its value."""
     named = _SECRET_NAME.search(name) and not _NO_SECRET_NAME.search(name) and not value.startswith("/")
     return bool(value and (named or _SECRET_VALUE.search(value)))
+
+
+def holds_secret(text: str) -> bool:
+    """True when a text contains what has the form of a secret, for example a private key."""
+    return bool(_SECRET_VALUE.search(text))
 
 
 def _part(spec: Spec, name: str) -> Mapping[str, Any]:

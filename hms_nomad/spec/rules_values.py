@@ -11,6 +11,7 @@ from hms_nomad.spec.duration import nanoseconds
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.re2 import regex_fault
 from hms_nomad.spec.registry import Hit, check
+from hms_nomad.spec.runnable import runnables
 
 _IMAGE = re.compile(
     r"(?:(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?)/)?"
@@ -50,7 +51,7 @@ _FIXED = {
     "A value contains a control character",
     reads=(
         *("version", "image", "command", "args", "routes", "health", "probes", "env", "owner", "description", "links"),
-        "placement",
+        *("placement", "artifacts", "tasks"),
     ),
     fix="remove it",
     example='owner: "tax\\nteam"',
@@ -61,24 +62,28 @@ def control_characters(spec: Spec) -> Iterator[Hit]:
         allowed = _CONTROL_IN_LONG_TEXT if long else _CONTROL
         if found := allowed.search(value):
             yield Hit(path, f"{spoken(path)} contains the character U+{ord(found.group()):04X}")
-    for section, names in (("env", spec.env), ("links", spec.links)):
+    named: list[tuple[Path, Mapping[str, str]]] = [((*at, "env"), task.env) for at, task in runnables(spec)]
+    for section, names in [*named, (("links",), spec.links)]:
         for name in names:
             if found := _CONTROL.search(name):
-                yield Hit((section, name), f"a name in {section} contains U+{ord(found.group()):04X}", at_key=True)
+                what = f"a name in {spoken(section)} contains U+{ord(found.group()):04X}"
+                yield Hit((*section, name), what, at_key=True)
 
 
 @check(
     "HMS221",
     Level.ERROR,
     "A value starts like an option",
-    reads=("version", "image", "command"),
+    reads=("version", "image", "command", "tasks"),
     fix="remove the leading dash",
     example="command: [-c, app.py]",
 )
 def leading_dash(spec: Spec) -> Iterator[Hit]:
     """Tools that get the value as an argument would take it for one of their options."""
-    values: list[tuple[Path, str]] = [(("version",), spec.version), (("image",), spec.image or "")]
-    values += [(("command", 0), spec.command[0])] if spec.command else []
+    values: list[tuple[Path, str]] = [(("version",), spec.version)]
+    for at, task in runnables(spec):
+        values.append(((*at, "image"), task.image or ""))
+        values += [((*at, "command", 0), task.command[0])] if task.command else []
     for path, value in values:
         if value.startswith("-"):
             yield Hit(path, f"{spoken(path)} {quoted(value)} starts with a dash")
@@ -88,18 +93,18 @@ def leading_dash(spec: Spec) -> Iterator[Hit]:
     "HMS222",
     Level.ERROR,
     "The image is no valid reference",
-    reads=("image",),
+    reads=("image", "tasks"),
     fix="write registry/name:tag or registry/name@sha256:... with 64 hex digits",
     example="image: ghcr.io/gov/Receipt:1.0",
 )
 def malformed_image(spec: Spec) -> Iterator[Hit]:
     """The container engine would refuse it, but only after the deploy has begun."""
-    image = spec.image
-    if image is None or image.startswith("-") or _CONTROL.search(image):
-        return
-    if len(image) <= 1024 and _IMAGE.match(image):
-        return
-    yield Hit(("image",), f"image {quoted(image)} {_what_is_wrong(image)}")
+    for at, task in runnables(spec):
+        image = task.image
+        if image is None or image.startswith("-") or _CONTROL.search(image):
+            continue
+        if len(image) > 1024 or not _IMAGE.match(image):
+            yield Hit((*at, "image"), f"{spoken((*at, 'image'))} {quoted(image)} {_what_is_wrong(image)}")
 
 
 def _what_is_wrong(image: str) -> str:
@@ -120,48 +125,52 @@ def _what_is_wrong(image: str) -> str:
     "HMS223",
     Level.ERROR,
     "The name of an environment variable is not portable",
-    reads=("env",),
+    reads=("env", "tasks"),
     fix="use letters, digits and underscores, a digit not first",
     example="env: {LOG-LEVEL: info}",
 )
 def environment_name(spec: Spec) -> Iterator[Hit]:
     """Shells and many programs do not see variables with other names, and = in a name sets another variable."""
-    for name in spec.env:
-        if not _ENV_NAME.match(name) and not _CONTROL.search(name):
-            yield Hit(("env", name), f"{quoted(name)} is no name of an environment variable", at_key=True)
+    for at, task in runnables(spec):
+        for name in task.env:
+            if not _ENV_NAME.match(name) and not _CONTROL.search(name):
+                yield Hit((*at, "env", name), f"{quoted(name)} is no name of an environment variable", at_key=True)
 
 
 @check(
     "HMS224",
     Level.ERROR,
     "An environment variable belongs to the platform",
-    reads=("env",),
+    reads=("env", "tasks"),
     fix="choose another name",
     example='env: {PORT: "8080"}',
 )
 def environment_of_the_platform(spec: Spec) -> Iterator[Hit]:
     """PORT follows from ``port``, HMS_ variables carry addresses of dependencies, NOMAD_ ones come from the agent."""
-    for name in spec.env:
-        if name == "PORT":
-            yield Hit(("env", name), "PORT is set from port", "remove it and change port", at_key=True)
-        elif name.startswith(("HMS_", "NOMAD_")):
-            yield Hit(("env", name), f"{name[:100]} is set by the platform", at_key=True)
+    for at, task in runnables(spec):
+        for name in task.env:
+            if name == "PORT":
+                yield Hit((*at, "env", name), "PORT is set from port", "remove it and change port", at_key=True)
+            elif name.startswith(("HMS_", "NOMAD_")):
+                yield Hit((*at, "env", name), f"{name[:100]} is set by the platform", at_key=True)
 
 
 @check(
     "HMS225",
     Level.ERROR,
     "The value of an environment variable is too long",
-    reads=("env",),
+    reads=("env", "tasks"),
     fix="put the content into a file",
     example="env: {REPORT: " + "x" * 131_072 + "}",
 )
 def environment_too_long(spec: Spec) -> Iterator[Hit]:
     """Linux starts no program with a single variable above 128 KiB."""
-    for name, value in spec.env.items():
-        size = len(name) + len(value.encode()) + 2
-        if size > _LONGEST_ENV_VALUE:
-            yield Hit(("env", name), f"env.{name[:60]} takes {size} bytes; at most {_LONGEST_ENV_VALUE} are possible")
+    for at, task in runnables(spec):
+        for name, value in task.env.items():
+            size = len(name) + len(value.encode()) + 2
+            if size > _LONGEST_ENV_VALUE:
+                what = f"env.{name[:60]} takes {size} bytes; at most {_LONGEST_ENV_VALUE} are possible"
+                yield Hit((*at, "env", name), what)
 
 
 @check(
@@ -205,7 +214,7 @@ def impossible_path(spec: Spec) -> Iterator[Hit]:
     "HMS228",
     Level.ERROR,
     "A duration is zero or beyond reason",
-    reads=("routes", "scaling", "health", "probes", "mesh", "rollout"),
+    reads=("routes", "scaling", "health", "probes", "mesh", "rollout", "templates", "tasks"),
     fix=f"write a duration above 0 and at most {_LONGEST_DURATION}",
     example="mesh: {timeout: 0s}",
 )
@@ -281,11 +290,14 @@ def escape_hatch(spec: Spec) -> Iterator[Hit]:
 def _texts(spec: Spec) -> Iterator[tuple[Path, str, bool]]:
     """Every free text with its path; True where line breaks and tabs are welcome."""
     yield ("version",), spec.version, False
-    yield ("image",), spec.image or "", False
     yield ("owner",), spec.owner or "", False
     yield ("description",), spec.description or "", True
-    for name, words in (("command", spec.command), ("args", spec.args)):
-        yield from (((name, index), word, True) for index, word in enumerate(words))
+    for at, task in runnables(spec):
+        yield (*at, "image"), task.image or "", False
+        for name, words in (("command", task.command), ("args", task.args)):
+            yield from (((*at, name, index), word, True) for index, word in enumerate(words))
+        yield from (((*at, "env", name), value, True) for name, value in task.env.items())
+        yield from (((*at, "artifacts", n, "source"), one.source, False) for n, one in enumerate(task.artifacts))
     for index, route in enumerate(spec.routes):
         yield ("routes", index, "path"), route.path, False
     if spec.health is not None:
@@ -295,7 +307,6 @@ def _texts(spec: Spec) -> Iterator[tuple[Path, str, bool]]:
     for index, constraint in enumerate(spec.placement.constraints):
         yield ("placement", "constraints", index, "value"), constraint.value or "", False
     yield from ((("links", label), url, False) for label, url in spec.links.items())
-    yield from ((("env", name), value, True) for name, value in spec.env.items())
 
 
 def _durations(spec: Spec) -> Iterator[tuple[Path, str, bool]]:
@@ -311,6 +322,8 @@ def _durations(spec: Spec) -> Iterator[tuple[Path, str, bool]]:
     yield from ((("probes", name, "timeout"), probe.timeout, False) for name, probe in spec.probes.items())
     yield ("mesh", "timeout"), spec.mesh.timeout, False
     yield ("mesh", "connect_timeout"), spec.mesh.connect_timeout, False
+    for at, task in runnables(spec):
+        yield from (((*at, "templates", name, "splay"), one.splay, True) for name, one in task.templates.items())
     for name in ("every", "min_healthy", "drain"):
         yield ("rollout", name), getattr(spec.rollout, name), True
     yield ("rollout", "deadline"), spec.rollout.deadline, False

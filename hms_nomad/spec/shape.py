@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hms_nomad.spec.model import DNS_LABEL, DURATION, Source
+from hms_nomad.spec.model import Source
+from hms_nomad.spec.section import DNS_LABEL, DURATION
 
 Step = str | int
 

@@ -7,7 +7,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from hms_nomad.spec.document import Document, Path, Problem, quoted, spoken
-from hms_nomad.spec.model import ATTRIBUTE, DATACENTER, USER
+from hms_nomad.spec.model import ATTRIBUTE, DATACENTER
+from hms_nomad.spec.model_task import CHECKSUM, SIGNAL, URL, VOLUME
+from hms_nomad.spec.section import ABSOLUTE_PATH, FILE_PATH, MODE, USER
 from hms_nomad.spec.shape import Shape, field_at, field_names, sections_with, shape_at
 
 _OTHER_TOOLS = {
@@ -31,6 +33,14 @@ _OTHER_TOOLS = {
     "deploy": "rollout",
     "canary": "rollout",
     "limits": "resources",
+    "volume": "volumes",
+    "mounts": "volumes",
+    "sidecars": "tasks",
+    "containers": "tasks",
+    "artifact": "artifacts",
+    "template": "templates",
+    "configs": "files",
+    "cron": "schedule",
     "ram": "resources.memory",
 }
 """Names of other tools for what a field of ours says."""
@@ -57,6 +67,16 @@ _FORMS = {
     ATTRIBUTE: ("is no attribute of a node", "write for example attr.cpu.arch, meta.rack, node.class, without ${{ }}"),
     DATACENTER: ("is no name of a datacenter", "use letters, digits, - and _; * stands for any letters"),
     USER: ("is no user", "write a name or number, and the group after a colon, for example 10001 or app:app"),
+    FILE_PATH: (
+        "is no path below a directory",
+        "use letters, digits and . _ - @ + between slashes",
+    ),
+    ABSOLUTE_PATH: ("is no path of a directory", "write for example /data, without .. and a slash at its end"),
+    MODE: ("is no mode of a file", 'write four octal digits, for example "0644"'),
+    URL: ("is no web address", "write https://..."),
+    CHECKSUM: ("is no checksum", "write sha256: and 64 hex digits (sha256sum FILE prints them), or sha512: and 128"),
+    SIGNAL: ("is no signal", "write for example SIGHUP"),
+    VOLUME: ("is no name of a volume", "use letters, digits, - _ . and /"),
     "": ("is written wrongly", "use letters, digits, - and _"),
 }
 """What is wrong with a value that does not match a pattern, and what would be right."""
@@ -133,7 +153,8 @@ def _bad_key(path: Path, document: Document) -> Problem:
             f"{quoted(name)} is no name of a variable",
             "use lower-case letters, digits and underscores, a letter first, at most 63 characters",
         )
-    message, fix = _wrong_form(f"the name in {section}", name, Shape("name"), path)
+    form = Shape("text", pattern=FILE_PATH) if path[-2:-1] in {("files",), ("templates",)} else Shape("name")
+    message, fix = _wrong_form(f"the name in {section}", name, form, path)
     return Problem("HMS106", document.mark(path, key=True), message, fix)
 
 
@@ -252,8 +273,8 @@ def _shown(value: Any, path: Path) -> str:
 
 
 def _secret(path: Path) -> bool:
-    """Values of environment variables are not repeated: a message may end in a log."""
-    return bool(path) and path[0] == "env"
+    """Values of environment variables and contents are not repeated: a message may end in a log."""
+    return "env" in path[:-1] or path[-1:] == ("content",)
 
 
 def _lookup(data: Any, path: Path) -> Any:

@@ -15,6 +15,7 @@ from hms_nomad.spec.loader import Examined, examine
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.origins import Origin, origins
 from hms_nomad.spec.selection import NOTHING, Selection
+from hms_nomad.workflows.sources import sources_of
 
 STDIN = "-"
 """The path that stands for standard input; messages call it ``<stdin>``."""
@@ -72,10 +73,12 @@ def examine_paths(
 ) -> tuple[tuple[tuple[str, Examined], ...], tuple[Diagnostic, ...]]:
     """Every file by name with what its examination gave, and all findings, those about missing files included."""
     contents: dict[str, bytes | Diagnostic] = {}
+    paths_of: dict[str, str] = {}
     for path in paths:
         for name, finding in _files(path):
             if _label(name) not in contents:
                 contents[_label(name)] = finding or _read(name, _label(name))
+                paths_of[_label(name)] = name
     several = replace(selection, lenient=len(contents) > 1)
     examined: dict[str, Examined] = {}
     findings: list[Diagnostic] = []
@@ -83,7 +86,8 @@ def examine_paths(
         if isinstance(content, Diagnostic):
             findings.append(content)
         else:
-            examined[label] = examine(content, label, several, every_environment=every_environment)
+            sources = sources_of(paths_of[label])
+            examined[label] = examine(content, label, several, every_environment=every_environment, sources=sources)
             findings += examined[label].diagnostics
     findings += _declared_twice(examined)
     findings += _declared_nowhere(examined, several) if several.lenient else ()

@@ -27,12 +27,13 @@ MANY = settings(
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 _NUMBERS = itertools.count()
+PLATFORM = Platform(bind_volumes=True)
 
 
 def loaded(fields: dict[str, Any]) -> Spec:
     """The spec of some data; whole fields that the loader refuses are left out until nothing is left to refuse."""
     for _ in range(30):
-        examined = examine(json.dumps(fields), "any.json")
+        examined = examine(json.dumps(fields), "any.json", sources=lambda source: f"of {source} {{{{".encode())
         if examined.spec is not None:
             return examined.spec
         marks = {examined.document.mark((name,), key=True): name for name in fields}
@@ -58,7 +59,7 @@ def loaded(fields: dict[str, Any]) -> Spec:
 @given(fields=any_spec())
 def test_nomad_takes_every_job(nomad: Nomad, fields: dict[str, Any]):
     spec = loaded(fields)
-    job = compile_spec(spec, Platform(sidecar={"driver": "exec"})).job
+    job = compile_spec(spec, Platform(sidecar={"driver": "exec"}, bind_volumes=True)).job
     answer = nomad.http("PUT", "/v1/validate/job", {"Job": job})
     assert not answer["ValidationErrors"], (answer["ValidationErrors"], spec.model_dump(exclude_defaults=True))
 
@@ -67,7 +68,7 @@ def test_nomad_takes_every_job(nomad: Nomad, fields: dict[str, Any]):
 @given(fields=any_spec())
 def test_the_stored_job_is_no_difference_to_the_one_that_was_sent(nomad: Nomad, fields: dict[str, Any]):
     spec = loaded({**fields, "name": f"any-{next(_NUMBERS)}"})
-    job = {**compile_spec(spec, Platform()).job, "Datacenters": ["nowhere"]}
+    job = {**compile_spec(spec, PLATFORM).job, "Datacenters": ["nowhere"]}
     nomad.http("PUT", "/v1/jobs", {"Job": job})
     try:
         assert job_differences(nomad.http("GET", f"/v1/job/{spec.name}"), job) == ()
@@ -80,7 +81,7 @@ def test_the_stored_job_is_no_difference_to_the_one_that_was_sent(nomad: Nomad, 
 def test_consul_takes_every_entry_and_stores_it_unchanged(consul: Consul, fields: dict[str, Any]):
     # Each service has a name of its own: what an earlier one left behind would forbid another protocol.
     spec = loaded({**fields, "name": f"any-{next(_NUMBERS)}"})
-    desired = compile_spec(spec, Platform())
+    desired = compile_spec(spec, PLATFORM)
     entries = [entry.body for entry in desired.entries]
     entries += [entry for entry in merged_intentions(desired, {}, {}).values() if entry is not None]
     for body in entries:

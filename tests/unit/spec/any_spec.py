@@ -7,6 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from hms_nomad.spec.model import Spec
+from hms_nomad.spec.model_task import CHECKSUM, SIGNAL, URL, VOLUME, File, SideTask, Template, Volume
+from hms_nomad.spec.section import ABSOLUTE_PATH, FILE_PATH, MODE
 from hms_nomad.spec.shape import Shape, shape_of
 
 AWKWARD = st.sampled_from(
@@ -42,9 +44,61 @@ FORMS = {
     r"^[a-z0-9_][a-z0-9_-]*(:[a-z0-9_][a-z0-9_-]*)?$": st.sampled_from(["nobody", "10001", "app", "app:app"]),
     r"^[A-Za-z0-9_.*-]+$": st.sampled_from(["dc1", "*", "eu-*", "a.b"]),
     r"^[A-Za-z0-9_-]{1,128}$": st.sampled_from(["default", "all"]),
+    FILE_PATH: st.sampled_from(["app.py", "conf/app.conf", ".env", "a-b/.c/d@1+2", "x"]),
+    ABSOLUTE_PATH: st.sampled_from(["/data", "/var/lib/app", "/.cache"]),
+    MODE: st.sampled_from(["0644", "0600", "0755", "0444"]),
+    URL: st.sampled_from(["https://files.gov/a.tar.gz", "http://f:8080/b?x=${y}"]),
+    CHECKSUM: st.sampled_from(["sha256:" + "0a" * 32, "sha512:" + "0a" * 64]),
+    SIGNAL: st.sampled_from(["SIGHUP", "SIGUSR1"]),
+    VOLUME: st.sampled_from(["receipts", "/srv/data", "a_b"]),
 }
 DURATIONS = st.sampled_from(["0s", "100ms", "1s", "1.5s", "2s", "5s", "30s", "1m", "10m", "1h", "720h"])
 IMAGES = st.sampled_from(["a", "a:1", "ghcr.io/gov/receipt:1.0", "a@sha256:" + "0" * 64, "localhost:5000/a/b:x_y"])
+KEYS = {
+    "env": st.sampled_from(["A", "LOG_LEVEL", "_x"]),
+    "files": FORMS[FILE_PATH],
+    "templates": st.sampled_from(["t.conf", "conf/t.conf"]),
+}
+
+
+def content_alone(file: dict[str, Any]) -> dict[str, Any]:
+    """A file with one of content and source, most of the time."""
+    rest = {key: value for key, value in file.items() if key != "source" or len(file) % 3 == 0}
+    if rest.get("content") is None and "source" not in rest:
+        rest["content"] = "{{ nothing }} ${x}\n"
+    if rest.get("change") == "signal":
+        rest["signal"] = "SIGHUP"
+    elif "change" in rest or "mode" in rest:
+        rest.pop("signal", None)
+    if rest.get("base64"):
+        rest["content"] = "aGVsbG8="
+    return rest
+
+
+def fitting(volume: dict[str, Any]) -> dict[str, Any]:
+    """A volume whose fields belong together, most of the time."""
+    kind = volume.get("kind", "host")
+    rest = {key: value for key, value in volume.items() if key not in {"access", "attachment"} or kind == "csi"}
+    if kind == "csi":
+        rest.setdefault("access", "multi-node-multi-writer")
+        rest["access"] = rest["access"] or "single-node-writer"
+    return {**rest, "source": "/srv/data" if kind == "bind" else "receipts"}
+
+
+def one_program(task: dict[str, Any]) -> dict[str, Any]:
+    """A helper that runs one thing."""
+    rest = {key: value for key, value in task.items() if key not in {"image", "command", "driver", "mounts"}}
+    if task.get("image"):
+        return {**rest, "image": task["image"]}
+    return {**rest, "command": ["bin/run", *(task.get("command") or ())], "user": "nobody"}
+
+
+MENDED: dict[Any, Any] = {
+    File: content_alone,
+    Template: content_alone,
+    Volume: fitting,
+    SideTask: one_program,
+}
 
 
 def value_of(shape: Shape, name: str = "") -> st.SearchStrategy[Any]:
@@ -64,8 +118,7 @@ def value_of(shape: Shape, name: str = "") -> st.SearchStrategy[Any]:
     if shape.kind == "list" and shape.item:
         return st.lists(value_of(shape.item), max_size=4)
     if shape.kind == "mapping" and shape.item:
-        keys = st.sampled_from(["A", "LOG_LEVEL", "_x"]) if name == "env" else NAMES
-        return st.dictionaries(keys, value_of(shape.item), max_size=3)
+        return st.dictionaries(KEYS.get(name, NAMES), value_of(shape.item), max_size=3)
     if shape.kind == "section" and shape.model:
         return section_of(shape.model)
     return simple.get(shape.kind, st.just({}))
@@ -75,7 +128,7 @@ def section_of(model: Any) -> st.SearchStrategy[dict[str, Any]]:
     """A mapping with the required fields of a section and any of the others."""
     needed = {n: value_of(shape_of(f), n) for n, f in model.model_fields.items() if f.is_required()}
     others = {n: value_of(shape_of(f), n) for n, f in model.model_fields.items() if not f.is_required()}
-    return st.fixed_dictionaries(needed, optional=others)
+    return st.fixed_dictionaries(needed, optional=others).map(MENDED.get(model, dict))
 
 
 def any_spec() -> st.SearchStrategy[dict[str, Any]]:

@@ -1,0 +1,125 @@
+"""What a task is given besides its program: files, templates, artifacts, volumes; and the tasks beside the service."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from hms_nomad.spec.section import AbsolutePath, Duration, FilePath, Mode, Section, ServiceName, User
+
+URL = r"^https?://[^\s/]+"
+CHECKSUM = r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$"
+SIGNAL = r"^SIG[A-Z0-9]{2,10}$"
+VOLUME = r"^[A-Za-z0-9_./-]{1,128}$"
+ZONE = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
+
+
+class File(Section):
+    """A file that arrives byte for byte: nothing in it is replaced, whatever it contains."""
+
+    content: str | None = Field(None, description="What the file holds.")
+    source: FilePath | None = Field(
+        None, description="File with the content, relative to the spec's own directory and within it."
+    )
+    mode: Mode = Field("0644", description="Rights, in octal digits.")
+    base64: bool = Field(
+        False, description="True: content is Base64; a source that is no UTF-8 text is sent that way by itself."
+    )
+
+
+class Template(Section):
+    """A file that Nomad renders when the task starts, and anew when a value in it changes.
+
+    The language is that of Nomad's templates: `{{ env "NOMAD_ALLOC_ID" }}`, `{{ key "path" }}`,
+    `{{ with nomadVar "path" }}{{ .name }}{{ end }}` and so on.
+    """
+
+    content: str | None = Field(None, description="The template's text.")
+    source: FilePath | None = Field(
+        None, description="File with the text, relative to the spec's own directory and within it."
+    )
+    mode: Mode = Field("0644", description="Rights, in octal digits.")
+    change: Literal["restart", "signal", "none"] = Field(
+        "restart", description="What happens to the task when the rendered text changes."
+    )
+    signal: Annotated[str, StringConstraints(pattern=SIGNAL)] | None = Field(
+        None, description="Signal to send where change is signal.", examples=["SIGHUP"]
+    )
+    splay: Duration = Field(
+        "5s", description="A random wait up to this long, so that not all instances react at the same time."
+    )
+
+
+class Artifact(Section):
+    """A file or an archive that the node fetches before the task starts; archives are unpacked."""
+
+    source: Annotated[str, StringConstraints(pattern=URL, max_length=2000)] = Field(
+        description="Web address of the file.", examples=["https://files.gov/receipt-1.0.tar.gz"]
+    )
+    checksum: Annotated[str, StringConstraints(pattern=CHECKSUM)] = Field(
+        description="What its bytes must come to: sha256: or sha512: and hex digits.", examples=["sha256:" + "0" * 64]
+    )
+    destination: FilePath | None = Field(
+        None, description="Directory below local/ that gets it; local/ itself when absent.", examples=["app"]
+    )
+    unpack: bool = Field(True, description="False: an archive stays as it is.")
+
+
+class Volume(Section):
+    """A directory that outlives the instances."""
+
+    kind: Literal["host", "csi", "bind"] = Field(
+        "host",
+        description="host: a volume that the node's configuration or Nomad declares; csi: a registered CSI volume; "
+        "bind: a directory of the node in a container, where the platform allows it.",
+    )
+    source: Annotated[str, StringConstraints(pattern=VOLUME)] = Field(
+        description="Name of the volume; for bind the node's directory.", examples=["receipts"]
+    )
+    path: AbsolutePath = Field(description="Directory at which the service sees it.", examples=["/data"])
+    read_only: bool = Field(False, description="True: nobody writes to it.")
+    access: Literal[
+        "single-node-reader-only", "single-node-writer", "multi-node-reader-only", "multi-node-single-writer",
+        "multi-node-multi-writer",
+    ] | None = Field(None, description="How a csi volume may be used at the same time.")  # fmt: skip
+    attachment: Literal["file-system", "block-device"] | None = Field(
+        None, description="How a csi volume appears; file-system when absent."
+    )
+
+
+class Resources(Section):
+    """What one instance reserves."""
+
+    cpu: int = Field(100, ge=1, description="MHz of processor time.")
+    memory: int = Field(128, ge=10, description="MiB of memory.")
+    memory_max: int | None = Field(
+        None, ge=10, description="MiB up to which the instance may grow where the node allows it."
+    )
+
+
+class SideTask(Section):
+    """A helper in the same instance: it shares the network, the dependencies and the life of the service."""
+
+    hook: Literal["prestart", "sidecar", "poststop"] = Field(
+        description="prestart: runs to its end before the service starts; sidecar: runs beside it, restarted when it "
+        "ends; poststop: runs after it has stopped.",
+        examples=["prestart"],
+    )
+    image: str | None = Field(None, description="Container image.", examples=["ghcr.io/gov/migrate:1.0"])
+    command: tuple[str, ...] = Field(
+        (), description="Program and arguments, instead of an image.", examples=[["bin/migrate", "up"]]
+    )
+    args: tuple[str, ...] = Field((), description="Arguments for the image's entrypoint.")
+    driver: Literal["docker", "exec", "raw_exec"] | None = Field(
+        None, description="How it runs; as for the service when absent."
+    )
+    user: User | None = Field(None, description="User (and group) that it runs as.", examples=["10001"])
+    env: dict[str, str] = Field({}, description="Environment variables.")
+    resources: Resources = Field(Resources(), description="What it reserves beside the service.")
+    files: dict[FilePath, File] = Field({}, description="Files by their path below local/.")
+    templates: dict[FilePath, Template] = Field({}, description="Rendered files by their path below local/.")
+    artifacts: tuple[Artifact, ...] = Field((), description="What the node fetches first.")
+    mounts: dict[ServiceName, AbsolutePath] = Field(
+        {}, description="Volumes of the service that it sees too, with the directory.", examples=[{"data": "/data"}]
+    )
