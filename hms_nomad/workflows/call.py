@@ -60,7 +60,7 @@ def call(
     ``hms_nomad.clients.errors``.
     """
     service, path = service_of(url, session.platform)
-    _check(method, path, headers)
+    check_request(method, path, headers)
     caller = Caller.of(session, options.identity)
     instances = list(targets(session, service, caller, options.release))
     random.shuffle(instances)
@@ -97,16 +97,17 @@ def service_of(url: str, platform: Platform) -> tuple[str, str]:
     return host, f"{parts.path or '/'}{query}"
 
 
-def _whole(url: str) -> str:
-    return url if "://" in url else f"http://{url}"
-
-
-def _check(method: str, path: str, headers: Mapping[str, str]) -> None:
+def check_request(method: str, path: str, headers: Mapping[str, str]) -> None:
+    """Raises InvalidRequestError for a method or a header that cannot be sent."""
     if not method.isalpha() or not method.isascii():
         raise InvalidRequestError("the mesh", "call it", path, f"{method!r} is no HTTP method")
     for name, value in headers.items():
         if not name or _BAD_SIGNS & set(name + value) or any(sign.isspace() or sign == ":" for sign in name):
             raise InvalidRequestError("the mesh", "call it", path, f"{name!r} cannot be sent as a header")
+
+
+def _whole(url: str) -> str:
+    return url if "://" in url else f"http://{url}"
 
 
 def _called(session: Session, service: str, target: Target, caller: Caller, answer: Answer) -> Called:
