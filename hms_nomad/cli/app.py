@@ -53,6 +53,7 @@ COMMANDS: dict[str, Entry] = {
     "mesh": Entry("hms_nomad.cli.mesh", "See who may call whom, and how the sidecars are.", LOOKING),
     "call": Entry("hms_nomad.cli.call", "Make one request to a service in the mesh.", LOOKING),
     "connect": Entry("hms_nomad.cli.connect", "Open a local port that leads to a service in the mesh.", LOOKING),
+    "load": Entry("hms_nomad.cli.load", "Send a steady rate of requests to a service in the mesh.", LOOKING),
     "gateway": Entry("hms_nomad.cli.gateway", "Look at the way in from outside.", LOOKING),
     "dev": Entry("hms_nomad.cli.dev", "Run a whole platform on this machine, for development.", MACHINE),
     "platform": Entry("hms_nomad.cli.platform", "Run the platform's own jobs, such as the gateway.", MACHINE),

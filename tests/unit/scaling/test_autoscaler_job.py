@@ -1,4 +1,4 @@
-"""The autoscaler as a job of the platform: as process or container, elected where several run, ended when it is stuck."""
+"""The autoscaler as a job of the platform: as process or container, elected among several, ended when it is stuck."""
 
 from __future__ import annotations
 
