@@ -11,6 +11,7 @@ from hms_nomad.apply.progress import Event
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import ServiceArgument
 from hms_nomad.workflows import logs as workflow
+from hms_nomad.workflows.logs import TASK
 
 app = new_app()
 
@@ -22,6 +23,7 @@ _USUAL_TAIL = 100
     "logs",
     "hms-nomad logs receipt-svc --tail 20",
     "hms-nomad logs receipt-svc --follow --stderr",
+    "hms-nomad logs receipt-svc --task migrate",
     "hms-nomad logs receipt-svc --grep 'ERROR|WARN' --output json",
 )
 def logs(
@@ -43,6 +45,9 @@ def logs(
     alloc: Annotated[
         str, typer.Option("--alloc", metavar="ID", help="One instance, by the beginning of its id; ended ones too.")
     ] = "",
+    task: Annotated[
+        str, typer.Option("--task", metavar="NAME", help="Task whose output is meant: app, or a helper of the spec.")
+    ] = TASK,
     grep: Annotated[
         str | None, typer.Option("--grep", metavar="PATTERN", help="Only lines that match a regular expression.")
     ] = None,
@@ -57,6 +62,7 @@ def logs(
         tail=_USUAL_TAIL if tail is None and (grep is None or follow) else tail,
         streams=streams,
         allocation=alloc,
+        task=task,
         pattern=_pattern(grep),
     )
     read = workflow.follow_logs if follow else workflow.read_logs

@@ -14,7 +14,7 @@ from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.errors import NotFoundError, ServerError, UnavailableError
 from hms_nomad.clients.nomad_types import Allocation
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
-from hms_nomad.compile.names import TASK
+from hms_nomad.compile.names import TASK as TASK  # noqa: PLC0414 - the task whose output is shown by default
 from hms_nomad.plan.change import ForeignObjectError
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.status import not_there
@@ -93,8 +93,17 @@ def _chosen(session: Session, name: str, options: LogOptions) -> list[Allocation
         if not named:
             detail = f"{name} has no instance {options.allocation!r}; see hms-nomad status {name}"
             raise NotFoundError("nomad", f"read logs of {name}", session.nomad.address, detail, 404)
-        return named
-    return [one for one in found if not one.done] or found[-1:]
+        return _with_task(session, name, named, options.task)
+    return _with_task(session, name, [one for one in found if not one.done] or found[-1:], options.task)
+
+
+def _with_task(session: Session, name: str, found: list[Allocation], task: str) -> list[Allocation]:
+    """The instances, if one of them has such a task; an instance whose tasks are not known yet may have it."""
+    known = {each for one in found for each in one.tasks}
+    if known and task not in known:
+        detail = f"{name} has no task {task!r}; there is {', '.join(sorted(known))}"
+        raise NotFoundError("nomad", f"read logs of {name}", session.nomad.address, detail, 404)
+    return found
 
 
 def _asked_tail(options: LogOptions) -> int | None:
