@@ -115,7 +115,11 @@ def _scaling(scaling: Mapping[str, Any], depth: int) -> list[str]:
 
 
 def _policy_check(name: str, check: Mapping[str, Any], depth: int) -> list[str]:
-    lines = [f"{_pad(depth + 1)}{k} = {_value(v, depth + 1)}" for k, v in check.items() if k != "strategy"]
+    settings = {k: v for k, v in check.items() if k not in ("strategy", "schedule")}
+    lines = [f"{_pad(depth + 1)}{k} = {_value(v, depth + 1)}" for k, v in settings.items()]
+    for times in check.get("schedule", ()):
+        inner = [f"{_pad(depth + 2)}{key} = {_value(value, depth + 2)}" for key, value in times.items()]
+        lines += _block("schedule", inner, depth + 1)
     for strategy in check.get("strategy", ()):
         for word, bodies in strategy.items():
             bounds = [f"{_pad(depth + 2)}{key} = {_value(value, depth + 2)}" for key, value in bodies[0].items()]

@@ -9,6 +9,7 @@ from typing import Any
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired
 from hms_nomad.compile.gateway import ROUTE_KIND
 from hms_nomad.compile.job import with_count
+from hms_nomad.compile.scaling import with_hold
 from hms_nomad.plan.change import Action, Change, FieldChange, ForeignObjectError, Plan
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.intentions import merged_intentions
@@ -121,8 +122,10 @@ def job_to_register(desired: Desired, stored: ObservedJob | None) -> dict[str, A
     never falls below what it was; Nomad makes none where nothing is replaced.
     """
     group = desired.job["TaskGroups"][0]
-    count = group["Count"] if stored is None or stored.stopped else _clamped(desired, stored.count)
-    return with_count(desired.job, count, count)
+    if stored is None or stored.stopped:
+        return with_count(desired.job, group["Count"], group["Count"])
+    count = _clamped(desired, stored.count)
+    return with_hold(with_count(desired.job, count, count), stored.body)
 
 
 def with_attempt(change: Change, stored: ObservedJob | None) -> Change:

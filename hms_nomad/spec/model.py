@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from hms_nomad.spec.model_scaling import Percent, Scaling
 from hms_nomad.spec.model_task import Artifact, File, Resources, SideTask, Template, Volume
 from hms_nomad.spec.section import Duration, FilePath, Section, ServiceName, User
 
@@ -25,7 +26,6 @@ Operator = Literal[
     "=", "!=", ">", ">=", "<", "<=", "regexp", "version", "semver", "set_contains", "set_contains_any", "is_set",
     "is_not_set", "distinct_property",
 ]  # fmt: skip
-Percent = Annotated[float, Field(ge=0, le=100)]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"]
 Protocol = Literal["http", "http2", "grpc", "tcp"]
 
@@ -44,23 +44,6 @@ class Route(Section):
     timeout: Duration | None = Field(
         None, description="Longest time for one try of a request; `mesh.timeout` when absent."
     )
-
-
-class CpuBounds(Section):
-    """Bounds of the CPU rule, in percent of what the instances reserved."""
-
-    high: Percent = Field(70, description="Above this one instance is added.")
-    low: Percent = Field(30, description="Below this one instance is taken away.")
-
-
-class Scaling(Section):
-    """Between how many instances the service runs, and what moves the count."""
-
-    min: int = Field(1, ge=0, le=10_000, description="Instances that always run.")
-    max: int = Field(1, ge=1, le=10_000, description="Instances that are never exceeded.")
-    cpu: CpuBounds = Field(CpuBounds(), description="The CPU rule.")
-    every: Duration = Field("15s", description="Time between two evaluations.")
-    cooldown: Duration = Field("60s", description="Rest after a scaling action.")
 
 
 class Health(Section):

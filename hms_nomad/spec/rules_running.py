@@ -67,7 +67,7 @@ def no_instance(spec: Spec) -> Iterator[Hit]:
 def scaling_without_room(spec: Spec) -> Iterator[Hit]:
     """Where the bounds are equal the count never changes, whatever the rule says."""
     scaling = spec.scaling
-    if scaling.min == scaling.max and scaling.model_fields_set & {"cpu", "every", "cooldown"}:
+    if scaling.min == scaling.max and scaling.model_fields_set - {"min", "max"}:
         yield Hit(("scaling",), f"scaling.min and scaling.max are both {scaling.min}, so its rule has no effect")
 
 

@@ -316,6 +316,8 @@ def _durations(spec: Spec) -> Iterator[tuple[Path, str, bool]]:
             yield ("routes", index, "timeout"), route.timeout, False
     yield ("scaling", "every"), spec.scaling.every, False
     yield ("scaling", "cooldown"), spec.scaling.cooldown, True
+    if spec.scaling.latency_p99 is not None:
+        yield ("scaling", "latency_p99"), spec.scaling.latency_p99, False
     if spec.health is not None:
         yield ("health", "interval"), spec.health.interval, False
         yield ("health", "timeout"), spec.health.timeout, False

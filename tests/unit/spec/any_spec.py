@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from hms_nomad.spec.model import Spec
+from hms_nomad.spec.model_scaling import TIME_OF_DAY
 from hms_nomad.spec.model_task import CHECKSUM, SIGNAL, URL, VOLUME, File, SideTask, Template, Volume
 from hms_nomad.spec.section import ABSOLUTE_PATH, FILE_PATH, MODE
 from hms_nomad.spec.shape import Shape, shape_of
@@ -46,6 +47,7 @@ FORMS = {
     r"^[A-Za-z0-9_-]{1,128}$": st.sampled_from(["default", "all"]),
     FILE_PATH: st.sampled_from(["app.py", "conf/app.conf", ".env", "a-b/.c/d@1+2", "x"]),
     ABSOLUTE_PATH: st.sampled_from(["/data", "/var/lib/app", "/.cache"]),
+    TIME_OF_DAY: st.sampled_from(["00:00", "07:30", "23:59"]),
     MODE: st.sampled_from(["0644", "0600", "0755", "0444"]),
     URL: st.sampled_from(["https://files.gov/a.tar.gz", "http://f:8080/b?x=${y}"]),
     CHECKSUM: st.sampled_from(["sha256:" + "0a" * 32, "sha512:" + "0a" * 64]),

@@ -28,6 +28,10 @@ def test_a_section_lists_the_fields_below_it():
         "scaling.min",
         "scaling.max",
         "scaling.cpu",
+        "scaling.memory",
+        "scaling.requests_per_instance",
+        "scaling.latency_p99",
+        "scaling.schedule",
         "scaling.every",
         "scaling.cooldown",
     )
