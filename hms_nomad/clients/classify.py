@@ -28,7 +28,7 @@ _CONFLICT = re.compile(
     r"enforcing job modify index|enforcing version \d+|can't revert to current version|cas error|check-and-set"
     r"|path is already in use|already initialized|scaling blocked due to active deployment"
     r"|already exists on a different version"
-    r"|can't (promote|fail|pause|resume) (a )?terminal deployment|deployment .* is terminal",
+    r"|can't (promote|fail|pause|resume) (a )?terminal deployment|deployment .* (is terminal|has terminal status)",
     re.IGNORECASE,
 )
 _DENIED = re.compile(r"permission denied|acl (token )?not found|acl token expired|acl not found", re.IGNORECASE)
