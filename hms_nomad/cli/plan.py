@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.plans import Detail, plan_document, plan_lines
 from hms_nomad.workflows import plan as workflow
 from hms_nomad.workflows.gateway import all_route_warnings
+from hms_nomad.workflows.saved_plan import refuse_unsavable, save_plan
 from hms_nomad.workflows.specs import read_specs
 
 app = new_app()
@@ -23,6 +25,7 @@ app = new_app()
     "hms-nomad plan receipt.hms.yml",
     "hms-nomad plan services/ --env staging --output json",
     "hms-nomad plan services/ --detailed summary",
+    "hms-nomad plan services/ --out next.plan && hms-nomad deploy next.plan",
 )
 def plan(
     run: Run,
@@ -30,6 +33,9 @@ def plan(
     detailed: Annotated[
         Detail, typer.Option("--detailed", help="How much is shown; JSON always holds all of it.")
     ] = Detail.FIELDS,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Keep the plan in a file that deploy takes.")
+    ] = None,
     env: EnvironmentOption = None,
     var: VariablesOption = None,
 ) -> int:
@@ -39,12 +45,20 @@ def plan(
     would be registered, Nomad's own scheduler says how many instances it would create, destroy, update in place or add
     as canaries, and whether they find a node. Values that look like secrets are hidden.
 
+    A plan that is kept with --out holds no secrets, and deploy refuses it (exit code 3) once anything has moved: the
+    specs, an object at the servers, or the cluster that it is sent to.
+
     Ends with 0 when there is nothing to change and with 1 when there is, so that a pipeline can decide by it.
     """
-    files = read_specs(specs, env, parse_variables(var))
+    variables = parse_variables(var)
+    if out is not None:
+        refuse_unsavable(specs)
+    files = read_specs(specs, env, variables)
     with run.session() as session:
         plans = workflow.plan(session, [file.spec for file in files])
         warnings = all_route_warnings(session, [file.spec for file in files])
+        if out is not None:
+            save_plan(session, out, (specs, env, variables), files, plans)
     changed = not all(one.empty for one in plans)
     for warning in warnings:
         run.printer.warn(f"warning: {warning}")
@@ -53,4 +67,6 @@ def plan(
         {"changed": changed, "plans": [plan_document(one) for one in plans], "warnings": warnings},
         lambda: plan_lines(run.printer, plans, detailed),
     )
+    if out is not None:
+        run.printer.note(f"kept in {out}; deploy it with: hms-nomad deploy {out}")
     return ExitCode.CHANGES if changed else ExitCode.OK

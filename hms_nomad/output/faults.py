@@ -61,6 +61,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
     from hms_nomad.clients import errors as servers
     from hms_nomad.dev import errors as stack
     from hms_nomad.plan.change import ForeignObjectError
+    from hms_nomad.plan.saved import SavedPlanError, StalePlanError
     from hms_nomad.platform.context import ContextError
     from hms_nomad.platform.jobspecs import SettingError, UnknownDataError
     from hms_nomad.platform.model import PlatformError
@@ -75,6 +76,8 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (SettingError, ExitCode.BAD_INPUT, "bad-setting", ""),
         (PlatformError, ExitCode.BAD_INPUT, "unsuitable-platform", ""),
         (ForeignObjectError, ExitCode.CONFLICT, "foreign-object", ""),
+        (SavedPlanError, ExitCode.BAD_INPUT, "bad-plan", ""),
+        (StalePlanError, ExitCode.CONFLICT, "stale-plan", ""),
         (RolloutRunningError, ExitCode.LOCKED, "rollout-running", ""),
         (RejectedReleaseError, ExitCode.DENIED, "rejected-release", ""),
         (UnrollableChangeError, ExitCode.BAD_INPUT, "unrollable", ""),

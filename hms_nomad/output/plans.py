@@ -97,6 +97,8 @@ def _headline(plan: Plan) -> str:
         return f"release {plan.release_before} -> {plan.release_after}, every instance is replaced"
     if plan.unfinished and not plan.effective:
         return f"release {plan.release_after} did not become healthy, and is deployed again"
+    if plan.foresight is not None and plan.foresight.replaces:
+        return f"release {plan.release_after} stays, instances that differ from it are replaced"
     return f"release {plan.release_after} stays, no instance is replaced"
 
 

@@ -139,6 +139,23 @@ def with_attempt(change: Change, stored: ObservedJob | None) -> Change:
     return replace(change, action=Action.UPDATE, body=body)
 
 
+def promoting_itself(change: Change) -> Change:
+    """The same registration for a release that runs already: should Nomad replace instances after all, nobody has to
+    promote the new ones.
+
+    It replaces them where somebody edited the job by hand, and for one more attempt. Old and new instances are of one
+    release, so no traffic can be moved between them.
+    """
+    if change.body is None or change.index == 0:
+        return change
+    group = change.body["TaskGroups"][0]
+    update = group.get("Update") or {}
+    if not update.get("Canary"):
+        return change
+    update = {**update, "AutoPromote": True}
+    return replace(change, body={**change.body, "TaskGroups": [{**group, "Update": update}]})
+
+
 def _clamped(desired: Desired, count: int) -> int:
     scaling = desired.job["TaskGroups"][0]["Scaling"]
     return max(int(scaling["Min"]), min(int(scaling["Max"]), count))

@@ -38,6 +38,11 @@ class Foresight:
         """True when every instance would find a node."""
         return not self.unplaced
 
+    @property
+    def replaces(self) -> bool:
+        """True when running instances would make way for others."""
+        return any(found.get(key) for found in self.groups.values() for key in ("destructive_update", "canary"))
+
 
 def counts(updates: Mapping[str, int]) -> dict[str, int]:
     """Nomad's counts of one group under our keys: "InPlaceUpdate" becomes ``in_place_update``."""

@@ -16,7 +16,9 @@ _UNITS = {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "m": 6e10, "h": 3
 _DURATION_KEYS = frozenset({"ConnectTimeout", "RequestTimeout", "IdleTimeout", "Interval", "BaseEjectionTime"})
 _EXACT_MAPS = frozenset({"Env", "Meta", "Config", "Policy", "GetterOptions"})
 _EXACT_LISTS = frozenset({"Checks", "Upstreams", "Paths", "SpreadTarget"})
-_EXACT_PATHS = frozenset({"Constraints", "Spreads", "UI", "UI.Description", "UI.Links", "TaskGroups.app.Volumes"})
+_EXACT_PATHS = frozenset(
+    {"Constraints", "Spreads", "UI", "UI.Description", "UI.Links", "Periodic", "TaskGroups.app.Volumes"}
+)
 _EXACT_PART = re.compile(
     r"TaskGroups\.app\.(Volumes\.[^.]+"
     r"|Tasks\.[^.]+\.(Actions|User|Resources\.MemoryMaxMB|Lifecycle|Templates|Artifacts|VolumeMounts))\Z"
@@ -30,7 +32,12 @@ ATTEMPT_KEY = "attempt"
 """Key in the task's meta that makes Nomad deploy an equal job once more."""
 
 _NOT_OURS = frozenset(
-    {"TaskGroups.app.Count", "TaskGroups.app.Update.Canary", f"TaskGroups.app.Tasks.app.Meta.{ATTEMPT_KEY}"}
+    {
+        "TaskGroups.app.Count",
+        "TaskGroups.app.Update.AutoPromote",
+        "TaskGroups.app.Update.Canary",
+        f"TaskGroups.app.Tasks.app.Meta.{ATTEMPT_KEY}",
+    }
 )
 
 

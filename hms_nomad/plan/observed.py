@@ -9,6 +9,8 @@ from typing import Any
 
 def release_of(job: Mapping[str, Any]) -> str:
     """The release that a job struct says it is of; "" when it says none."""
+    if job.get("Type") == "batch":
+        return str((job.get("Meta") or {}).get("release") or "")
     groups = job.get("TaskGroups") or [{}]
     services = groups[0].get("Services") or [{}]
     return str((services[0].get("Meta") or {}).get("release") or "")
@@ -50,7 +52,9 @@ class ObservedJob:
 
     @property
     def service_meta(self) -> Mapping[str, str]:
-        """Meta of the group's service: release, digest, version."""
+        """Meta of the group's service, for a batch job its own: release, digest, version."""
+        if self.body.get("Type") == "batch":
+            return self.meta
         services = self.group.get("Services") or [{}]
         return services[0].get("Meta") or {}
 

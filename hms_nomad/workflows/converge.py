@@ -19,7 +19,7 @@ from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
 from hms_nomad.clients.nomad_types import Deployment
 from hms_nomad.compile.desired import Desired
 from hms_nomad.plan.change import Action, Plan
-from hms_nomad.plan.diff import make_plan, with_attempt
+from hms_nomad.plan.diff import make_plan, promoting_itself, with_attempt
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.begin import RejectedReleaseError, RolloutRunningError, begin, record, stable_release
@@ -51,6 +51,8 @@ def converge(
     cluster = cluster_of(session, desired.service, report)
     journal = cluster.store.journal()
     plan, observed = _plan(session, desired)
+    if options.guard is not None:
+        options.guard(plan)
     if (rollout := journal.rollout) is not None:
         if (rollout.candidate, rollout.digest) != (desired.release, desired.digest):
             raise RolloutRunningError(desired.service, rollout)
@@ -125,7 +127,8 @@ def _in_place(
         write_routes(plan.changes, session.consul, report)
         _close(cluster, number, ReleaseOutcome.SUCCEEDED, "")
         return _outcome(session, desired, plan, Status.DEPLOYED, changed=True, number=number)
-    registration = register(with_attempt(job, observed.job) if plan.unfinished else job, session.nomad, report)
+    change = promoting_itself(with_attempt(job, observed.job) if plan.unfinished else job)
+    registration = register(change, session.nomad, report)
     if options.detach:
         # Nobody will be there to open the way in once the service is healthy.
         write_routes(plan.changes, session.consul, report)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -27,7 +27,8 @@ class DeployOptions:
 
     ``timeout`` bounds the command in seconds (None: the spec's deadlines); ``detach`` ends it at the registration, and
     ``until_healthy`` with healthy new instances that have no traffic yet. ``strategy`` overrules the spec's; ``force``
-    deploys a release that was taken back before. ``author`` says who deploys, and why.
+    deploys a release that was taken back before. ``author`` says who deploys, and why. ``guard`` sees the plan before
+    anything is written, and raises when it is not the expected one.
     """
 
     timeout: float | None = None
@@ -36,6 +37,7 @@ class DeployOptions:
     strategy: str | None = None
     force: bool = False
     author: Author | None = None
+    guard: Callable[[Plan], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hms_nomad.compile import compile_spec
 from hms_nomad.plan.change import Action, Plan
-from hms_nomad.plan.diff import make_plan, with_attempt
+from hms_nomad.plan.diff import make_plan, promoting_itself, with_attempt
 from hms_nomad.plan.foresight import Foresight, counts
 from hms_nomad.plan.observed import Observed
 from hms_nomad.spec.model import Spec
@@ -39,10 +39,11 @@ def foreseen(session: Session, found: Plan, observed: Observed) -> Plan:
     change = next(change for change in found.changes if change.kind == "job")
     if change.action is Action.KEEP and not found.unfinished:
         return found
-    body = (with_attempt(change, observed.job) if found.unfinished else change).body
-    if body is None:
+    change = with_attempt(change, observed.job) if found.unfinished else change
+    change = change if found.new_release else promoting_itself(change)
+    if change.body is None:
         return found
-    answer = session.nomad.plan_job(body)
+    answer = session.nomad.plan_job(change.body)
     foresight = Foresight(
         groups={group: counts(updates) for group, updates in answer.updates.items()},
         unplaced={group: failure.reason() for group, failure in answer.failed.items()},

@@ -6,7 +6,7 @@ import pytest
 
 from hms_nomad.compile import compile_spec
 from hms_nomad.plan.change import Action, ForeignObjectError
-from hms_nomad.plan.diff import make_plan, with_attempt
+from hms_nomad.plan.diff import make_plan, promoting_itself, with_attempt
 from hms_nomad.plan.intentions import merged_intentions, permissions_of_router
 from hms_nomad.plan.normal import entry_differences
 from hms_nomad.plan.observed import Observed, ObservedEntry, ObservedJob
@@ -176,3 +176,18 @@ class TestSharedIntentions:
 
     def test_a_route_for_everything_needs_no_permissions(self):
         assert permissions_of_router({"Routes": [{"Match": {"HTTP": {"PathPrefix": "/"}}}]}) == ()
+
+
+def test_a_repair_of_a_hand_edited_job_needs_nobody_who_promotes_it():
+    desired = desired_of()
+    observed = deployed(desired)
+    change = next(c for c in make_plan(desired, observed).changes if c.kind == "job")
+    again = promoting_itself(change)
+    assert again.body["TaskGroups"][0]["Update"]["AutoPromote"] is True
+    stored = Observed(ObservedJob(again.body, 1, 9, stopped=False, settled=True), observed.entries, observed.intentions)
+    assert make_plan(desired, stored).empty
+
+
+def test_a_first_registration_waits_for_nobody_anyway():
+    change = next(c for c in make_plan(desired_of(), NOTHING).changes if c.kind == "job")
+    assert promoting_itself(change) is change
