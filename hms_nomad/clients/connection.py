@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hms_nomad.clients.errors import InvalidRequestError
+from hms_nomad.clients.retries import RetryBudget
 
 _TOKEN = re.compile(r"[\x21-\x7e]*")
 _NO_PASSWORD = ""
@@ -22,7 +23,8 @@ class Connection:
     ``address`` is a URL with scheme, host and port (a missing scheme means http). ``ca_file`` names the PEM file of the
     authority that signed the server's certificate; without it the public authorities count. Certificates are always
     verified. ``tls_server_name`` is the name expected in the certificate where it differs from the host.
-    ``retry_seconds`` bounds how long one read is tried again while the server is only briefly unable to answer.
+    ``retry_seconds`` bounds how long one call is tried again while the server is only briefly unable to answer, and
+    ``retries`` how often all calls of a command may be; several connections can share it.
     A token is refused on plain http to another machine unless ``insecure_http`` says that the way is safe.
     Raises InvalidRequestError when the address or one of the files cannot be used.
     """
@@ -37,6 +39,7 @@ class Connection:
     read_timeout: float = 15.0
     insecure_http: bool = False
     retry_seconds: float = 10.0
+    retries: RetryBudget = field(default_factory=RetryBudget, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", _normal_address(self.address))

@@ -69,8 +69,14 @@ class ConsulCalls:
     def _read(self, operation: str, send: Callable[[], Any], parse: Callable[[Any], T], *, retry: bool = True) -> T:
         return self._transport.read(operation, lambda: parse(send()), retry=retry)
 
-    def _write(self, operation: str, send: Callable[[], Any], parse: Callable[[Any], T]) -> T:
-        return self._transport.write(operation, lambda: parse(send()))
+    def _write(
+        self,
+        operation: str,
+        send: Callable[[], Any],
+        parse: Callable[[Any], T],
+        settled: Callable[[], T | None] | None = None,
+    ) -> T:
+        return self._transport.write(operation, lambda: parse(send()), settled)
 
     def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """For endpoints that python-consul2 lacks or asks wrongly."""

@@ -10,6 +10,7 @@ from hms_nomad.clients.consul_calls import NOT_FOUND, ConsulCalls, truth
 from hms_nomad.clients.consul_types import CaConfiguration, CaRoot, Condition, Intention, StoredEntry
 from hms_nomad.clients.errors import NotFoundError, UnavailableError
 from hms_nomad.clients.snapshot import Snapshot
+from hms_nomad.clients.transport import nothing_settled
 
 _SERVERS_OWN = frozenset({"CreateIndex", "ModifyIndex", "Hash", "Status"})
 
@@ -68,7 +69,10 @@ class MeshCalls(ConsulCalls):
         kind, name = str(body["Kind"]), str(body["Name"])
         operation = f"write {kind} {name}"
         # python-consul2 drops an index of 0, which would turn "create only" into "overwrite".
-        taken = self._write(operation, lambda: self._put("/v1/config", body, {"cas": modify_index}), truth)
+        # After a lost answer the same is sent again: Consul answers true where the stored content is ours already.
+        taken = self._write(
+            operation, lambda: self._put("/v1/config", body, {"cas": modify_index}), truth, nothing_settled
+        )
         request = self._transport.request(operation, write=True)
         if not taken:
             raise not_swapped(request, "it changed since it was read, or exists already")
@@ -95,6 +99,7 @@ class MeshCalls(ConsulCalls):
             operation,
             lambda: self._http.delete(_json_or_none, f"/v1/config/{kind}/{name}", params=[("cas", modify_index)]),
             lambda answer: answer is not False,
+            nothing_settled,
         )
         if not taken and self.read_entry(kind, name) is not None:
             raise not_swapped(self._transport.request(operation, write=True), "it changed since it was read")

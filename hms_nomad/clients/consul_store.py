@@ -10,6 +10,7 @@ from hms_nomad.clients.consul_calls import NOT_FOUND, ConsulCalls, truth
 from hms_nomad.clients.consul_types import KvPair, SessionInfo
 from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.clients.snapshot import Snapshot
+from hms_nomad.clients.transport import nothing_settled
 
 T = TypeVar("T")
 
@@ -75,6 +76,7 @@ class StoreCalls(ConsulCalls):
             operation,
             lambda: self._kv.put(key, value, cas=modify_index, acquire=acquire, release=release),
             truth,
+            lambda: self._put_settled(key, value, modify_index, acquire),
         )
 
     def kv_delete(self, key: str, modify_index: int) -> bool:
@@ -84,7 +86,12 @@ class StoreCalls(ConsulCalls):
         """
         operation = f"delete key {key}"
         self._segment(operation, key)
-        return self._write(operation, lambda: self._kv.delete(key, cas=modify_index), truth)
+        return self._write(
+            operation,
+            lambda: self._kv.delete(key, cas=modify_index),
+            truth,
+            lambda: self._delete_settled(key, modify_index),
+        )
 
     def create_session(self, name: str, ttl_seconds: int, lock_delay_seconds: int, behavior: str = "release") -> str:
         """Make a session on the agent's node and answer its id.
@@ -107,6 +114,8 @@ class StoreCalls(ConsulCalls):
                 },
             ),
             lambda body: str(body["ID"]),
+            # One that was made without our knowing ends by itself.
+            nothing_settled,
         )
 
     def renew_session(self, session_id: str) -> SessionInfo:
@@ -117,7 +126,10 @@ class StoreCalls(ConsulCalls):
         operation = f"renew session {session_id[:8]}"
         self._segment(operation, session_id)
         return self._write(
-            operation, lambda: self._put(f"/v1/session/renew/{session_id}", {}), lambda body: _parse_session(body[0])
+            operation,
+            lambda: self._put(f"/v1/session/renew/{session_id}", {}),
+            lambda body: _parse_session(body[0]),
+            nothing_settled,
         )
 
     def destroy_session(self, session_id: str) -> None:
@@ -127,7 +139,7 @@ class StoreCalls(ConsulCalls):
         """
         operation = f"end session {session_id[:8]}"
         self._segment(operation, session_id)
-        self._write(operation, lambda: self._session.destroy(session_id), bool)
+        self._write(operation, lambda: self._session.destroy(session_id), bool, nothing_settled)
 
     def session_info(self, session_id: str) -> SessionInfo | None:
         """A session, or None when it has ended.
@@ -141,6 +153,21 @@ class StoreCalls(ConsulCalls):
             lambda: self._get(f"/v1/session/info/{session_id}"),
             lambda body: _parse_session(body[0]) if body else None,
         )
+
+    def _put_settled(self, key: str, value: bytes, modify_index: int | None, acquire: str | None) -> bool | None:
+        """What became of a write of a key whose answer was lost; None when it can be sent again."""
+        pair = self.kv_get(key)
+        if acquire is not None:
+            return True if pair is not None and pair.session == acquire else None
+        if modify_index is None or (pair.modify_index if pair else 0) == modify_index:
+            return None
+        return pair is not None and pair.value == value
+
+    def _delete_settled(self, key: str, modify_index: int) -> bool | None:
+        pair = self.kv_get(key)
+        if pair is None:
+            return True
+        return None if pair.modify_index == modify_index else False
 
 
 def _absent(read: Callable[[], T]) -> T | None:

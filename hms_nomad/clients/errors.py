@@ -60,7 +60,12 @@ class UnavailableError(ServerError):
 
 
 class UnknownOutcomeError(ServerError):
-    """A write was sent and its answer was lost; read back before writing again."""
+    """A write was sent and its answer was lost; read back before writing again.
+
+    ``repeatable`` says that the client itself knows how to do that, and does so while there is time.
+    """
+
+    repeatable = False
 
 
 class DeadlineExceededError(TimeoutError):

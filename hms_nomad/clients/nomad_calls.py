@@ -66,8 +66,14 @@ class NomadCalls:
     def _read(self, operation: str, send: Callable[[], Any], parse: Callable[[Any], T], *, retry: bool = True) -> T:
         return self._transport.read(operation, lambda: parse(send()), retry=retry)
 
-    def _write(self, operation: str, send: Callable[[], Any], parse: Callable[[Any], T]) -> T:
-        return self._transport.write(operation, lambda: parse(send()))
+    def _write(
+        self,
+        operation: str,
+        send: Callable[[], Any],
+        parse: Callable[[Any], T],
+        settled: Callable[[], T | None] | None = None,
+    ) -> T:
+        return self._transport.write(operation, lambda: parse(send()), settled)
 
     def _snapshot(
         self,

@@ -28,6 +28,7 @@ from hms_nomad.clients.nomad_types import (
     JobValidation,
     Registration,
 )
+from hms_nomad.clients.transport import nothing_settled
 
 
 class JobCalls(NomadCalls):
@@ -84,7 +85,10 @@ class JobCalls(NomadCalls):
         """
         body = {"Job": dict(job), "EnforceIndex": True, "JobModifyIndex": modify_index}
         return self._write(
-            f"register job {job.get('ID', '')}", lambda: self._jobs.register_job(body), parse_registration
+            f"register job {job.get('ID', '')}",
+            lambda: self._jobs.register_job(body),
+            parse_registration,
+            lambda: self._registered(job, modify_index),
         )
 
     def stop_job(self, job_id: str, purge: bool = False) -> str:
@@ -98,6 +102,7 @@ class JobCalls(NomadCalls):
             operation,
             lambda: self._job.deregister_job(segment, purge="true" if purge else None),
             lambda body: parse_registration(body).eval_id,
+            lambda: "" if self._stopped(job_id, purge) else None,
         )
 
     def job_versions(self, job_id: str) -> tuple[Job, ...]:
@@ -138,7 +143,9 @@ class JobCalls(NomadCalls):
         operation = f"tag version {version} of job {job_id} as {tag}"
         path = (self._segment(operation, job_id), "versions", self._segment(operation, tag), "tag")
         body = {"Version": version, "Description": description}
-        self._write(operation, lambda: self._job.request(*path, method="put", json=body), lambda _: None)
+        self._write(
+            operation, lambda: self._job.request(*path, method="put", json=body), lambda _: None, nothing_settled
+        )
 
     def untag_version(self, job_id: str, tag: str) -> None:
         """Take a tag away from whichever version has it; none having it is no error.
@@ -148,7 +155,7 @@ class JobCalls(NomadCalls):
         operation = f"remove tag {tag} of job {job_id}"
         path = (self._segment(operation, job_id), "versions", self._segment(operation, tag), "tag")
         with contextlib.suppress(NotFoundError):
-            self._write(operation, lambda: self._job.request(*path, method="delete"), lambda _: None)
+            self._write(operation, lambda: self._job.request(*path, method="delete"), lambda _: None, nothing_settled)
 
     def dispatch_job(
         self, job_id: str, meta: Mapping[str, str], payload: bytes = b"", idempotency_token: str = ""
@@ -168,6 +175,7 @@ class JobCalls(NomadCalls):
             operation,
             lambda: self._job.request(segment, "dispatch", method="post", json=body, params=dict(params)).json(),
             lambda answer: Dispatch(answer["DispatchedJobID"], answer.get("EvalID") or ""),
+            nothing_settled if idempotency_token else None,
         )
 
     def job_deployments(self, job_id: str) -> tuple[Deployment, ...]:
@@ -191,3 +199,26 @@ class JobCalls(NomadCalls):
         path = (self._segment(operation, eval_id),)
         found = self._snapshot(operation, self._evaluation, path, lambda body: body, index=index, wait=wait)
         return parse_evaluation(found.value, found.index)
+
+    def _registered(self, job: Mapping[str, Any], modify_index: int) -> Registration | None:
+        """The registration of ``job`` whose answer was lost; None when the stored job is not this one.
+
+        Nomad itself compares the two: its stored form differs from what was sent.
+        """
+        job_id = str(job["ID"])
+        stored = self.read_job(job_id)
+        if stored is None or stored.modify_index == modify_index:
+            return None
+        if (self.plan_job(job).diff or {}).get("Type") != "None":
+            return None
+        segment = self._segment(f"list evaluations of job {job_id}", job_id)
+        evaluations = self._read(
+            f"list evaluations of job {job_id}", lambda: self._job.get_evaluations(segment), rows(lambda row: row)
+        )
+        own = [found for found in evaluations if found.get("JobModifyIndex") == stored.modify_index]
+        newest = max(own, key=lambda found: int(found["CreateIndex"]), default={})
+        return Registration(str(newest.get("ID") or ""), stored.modify_index, "")
+
+    def _stopped(self, job_id: str, purge: bool) -> bool:
+        stored = self.read_job(job_id)
+        return stored is None or (stored.stop and not purge)

@@ -11,7 +11,7 @@ _RIGHTS = (
     (r"read the agent", 'agent { policy = "read" }'),
     (r"list jobs", "list-jobs"),
     (r"(validate|read) job\b|read (deployment|evaluation|use of|checks of)\b", "read-job"),
-    (r"list (versions|allocations|deployments)\b|follow events", "read-job"),
+    (r"list (versions|allocations|deployments|evaluations)\b|follow events", "read-job"),
     (r"dispatch job\b", "dispatch-job"),
     (r"scale job\b", "scale-job"),
     (r"read scale\b", "read-job-scaling"),

@@ -9,6 +9,7 @@ from hms_nomad.clients.errors import InvalidRequestError
 from hms_nomad.clients.nomad_calls import NomadCalls, rows
 from hms_nomad.clients.nomad_parse import parse_allocation, parse_checks, parse_deployment, parse_stats
 from hms_nomad.clients.nomad_types import Allocation, AllocationCheck, AllocationStats, Deployment, Snapshot
+from hms_nomad.clients.transport import nothing_settled
 
 
 class RolloutCalls(NomadCalls):
@@ -120,7 +121,12 @@ class RolloutCalls(NomadCalls):
         """
         operation = f"promote deployment {deployment_id[:8]}"
         segment = self._segment(operation, deployment_id)
-        return self._write(operation, lambda: self._deployment.promote_deployment_all(segment), _eval_id)
+        return self._write(
+            operation,
+            lambda: self._deployment.promote_deployment_all(segment),
+            _eval_id,
+            lambda: "" if self._promoted(deployment_id) else None,
+        )
 
     def fail_deployment(self, deployment_id: str) -> str:
         """Mark a deployment failed, which reverts the job where it says so; answers the evaluation's id.
@@ -129,7 +135,12 @@ class RolloutCalls(NomadCalls):
         """
         operation = f"fail deployment {deployment_id[:8]}"
         segment = self._segment(operation, deployment_id)
-        return self._write(operation, lambda: self._deployment.fail_deployment(segment), _eval_id)
+        return self._write(
+            operation,
+            lambda: self._deployment.fail_deployment(segment),
+            _eval_id,
+            lambda: "" if self.read_deployment(deployment_id).value.status == "failed" else None,
+        )
 
     def pause_deployment(self, deployment_id: str, paused: bool) -> str:
         """Pause or resume a deployment; answers the evaluation's id.
@@ -138,7 +149,13 @@ class RolloutCalls(NomadCalls):
         """
         operation = f"{'pause' if paused else 'resume'} deployment {deployment_id[:8]}"
         segment = self._segment(operation, deployment_id)
-        return self._write(operation, lambda: self._deployment.pause_deployment(segment, paused), _eval_id)
+        return self._write(
+            operation, lambda: self._deployment.pause_deployment(segment, paused), _eval_id, nothing_settled
+        )
+
+    def _promoted(self, deployment_id: str) -> bool:
+        groups = self.read_deployment(deployment_id).value.groups.values()
+        return all(group.promoted for group in groups if group.desired_canaries)
 
 
 def _eval_id(body: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hms_nomad.clients.nomad_calls import NomadCalls, absent, rows
 from hms_nomad.clients.nomad_parse import parse_registration, parse_scale_status, parse_scaling_policy
 from hms_nomad.clients.nomad_types import GroupScale, Registration, ScalingPolicy
+from hms_nomad.clients.transport import nothing_settled
 
 
 class ScalingCalls(NomadCalls):
@@ -23,6 +24,7 @@ class ScalingCalls(NomadCalls):
             operation,
             lambda: self._job.request(segment, "scale", method="post", json=body).json(),
             parse_registration,
+            nothing_settled,
         )
 
     def scale_status(self, job_id: str) -> dict[str, GroupScale] | None:

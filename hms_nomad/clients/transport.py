@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import requests
 import tenacity
@@ -29,7 +29,7 @@ from urllib3.exceptions import (
 
 from hms_nomad.clients.classify import Request, classify, lost_answer, not_sent
 from hms_nomad.clients.connection import Connection
-from hms_nomad.clients.errors import ServerError, UnavailableError
+from hms_nomad.clients.errors import ConflictError, ServerError, UnavailableError, UnknownOutcomeError
 
 T = TypeVar("T")
 
@@ -54,6 +54,24 @@ class _Call:
 
 
 _CURRENT: ContextVar[_Call] = ContextVar("hms_nomad_current_call")
+_PERMIT: ContextVar[Callable[[str], None] | None] = ContextVar("hms_nomad_write_permit", default=None)
+
+
+@contextmanager
+def before_writes(permit: Callable[[str], None]) -> Iterator[None]:
+    """Inside, ``permit`` hears of each write's operation before it is sent by this thread, and may raise to forbid it.
+
+    What ``permit`` itself writes is not asked for.
+    """
+    mark = _PERMIT.set(permit)
+    try:
+        yield
+    finally:
+        _PERMIT.reset(mark)
+
+
+def nothing_settled() -> None:
+    """For writes that are the same when they are done twice: after a lost answer they are simply sent again."""
 
 
 def blocking_timeout(read_timeout: float, wait: float) -> float:
@@ -101,19 +119,46 @@ class Transport:
         """
         if not retry or self.connection.retry_seconds <= 0:
             return self._once(operation, send, write=False, wait=wait, accepted=accepted)
+        return self._repeated(lambda: self._once(operation, send, write=False, wait=wait, accepted=accepted))
+
+    def write(self, operation: str, send: Callable[[], T], settled: Callable[[], T | None] | None = None) -> T:
+        """Run ``send``, and again where the server said that it did not take the request up.
+
+        When an answer is lost, ``settled`` reads what became of the write: its result when it was done, None when it
+        was not and may be sent again. Without ``settled``, and when that cannot be found out, UnknownOutcomeError is
+        raised.
+        """
+        permit = _PERMIT.get()
+        if permit is not None:
+            mark = _PERMIT.set(None)
+            try:
+                permit(operation)
+            finally:
+                _PERMIT.reset(mark)
+        if self.connection.retry_seconds <= 0:
+            return self._once(operation, send, write=True)
+        attempt = _Write(lambda: self._once(operation, send, write=True), settled)
+        try:
+            return self._repeated(attempt.run)
+        except UnavailableError:
+            if attempt.lost is not None:
+                raise attempt.lost from None
+            raise
+
+    def _repeated(self, send: Callable[[], T]) -> T:
+        """Try until the fault is none that passes by itself, or time or the command's budget of repetitions is over."""
+        retries = self.connection.retries
         for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_transient),
+            retry=tenacity.retry_if_exception(lambda error: _may_pass(error) and retries.take()),
             wait=_pause,
-            stop=tenacity.stop_before_delay(self.connection.retry_seconds),
+            stop=tenacity.stop_before_delay(max(self.connection.retry_seconds, retries.patience_seconds)),
             reraise=True,
         ):
             with attempt:
-                return self._once(operation, send, write=False, wait=wait, accepted=accepted)
+                answer = send()
+                retries.earn()
+                return answer
         raise AssertionError("tenacity ends with a result or an error")
-
-    def write(self, operation: str, send: Callable[[], T]) -> T:
-        """Run ``send`` exactly once; UnknownOutcomeError when its answer was lost."""
-        return self._once(operation, send, write=True)
 
     def request(self, operation: str, *, write: bool) -> Request:
         """The description of an operation, for errors that are made outside a call."""
@@ -150,7 +195,41 @@ class Transport:
             return send()
 
 
-def _is_transient(error: BaseException) -> bool:
+class _Write(Generic[T]):
+    """One write over its tries; ``lost`` is the error of a try whose answer was lost, until what became of it is known.
+
+    Writes compare and set, so a try that arrives late can at worst make the next one lose to it.
+    """
+
+    def __init__(self, send: Callable[[], T], settled: Callable[[], T | None] | None) -> None:
+        self._send = send
+        self._settled = settled
+        self.lost: UnknownOutcomeError | None = None
+
+    def run(self) -> T:
+        """The next try, or what became of the one before."""
+        if self.lost is not None and (found := self._look()) is not None:
+            return found
+        try:
+            return self._send()
+        except UnknownOutcomeError as error:
+            if self._settled is not None:
+                self.lost = error
+                error.repeatable = True
+            raise
+        except ConflictError:
+            if self.lost is not None and (found := self._look()) is not None:
+                return found
+            raise
+
+    def _look(self) -> T | None:
+        return self._settled() if self._settled is not None else None
+
+
+def _may_pass(error: BaseException) -> bool:
+    """A try again may end well: the server was busy, or a write can be looked up and sent again."""
+    if isinstance(error, UnknownOutcomeError):
+        return error.repeatable
     return isinstance(error, UnavailableError) and error.transient
 
 

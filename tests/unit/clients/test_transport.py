@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import socket
 import threading
 import traceback
@@ -16,8 +18,15 @@ import pytest
 from hms_nomad.clients import transport
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.errors import ConflictError, ServerError, UnavailableError, UnknownOutcomeError
+from hms_nomad.clients.errors import (
+    ConflictError,
+    InvalidRequestError,
+    ServerError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
 from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.clients.retries import RetryBudget
 from hms_nomad.clients.vault import VaultClient
 from tests.certificates import Authority
 from tests.wire import Answer, Wire
@@ -108,10 +117,10 @@ def test_a_read_that_stays_broken_is_unavailable(read: Make, answer: Answer) -> 
 
 @WRITES
 @pytest.mark.parametrize("answer", BROKEN, ids=BROKEN_NAMES)
-def test_a_write_is_sent_once_and_unknown_when_its_answer_is_broken(write: Make, answer: Answer) -> None:
+def test_a_write_without_time_to_look_it_up_is_sent_once_and_unknown(write: Make, answer: Answer) -> None:
     with Wire(answer, Answer(body="true")) as wire:
         with pytest.raises(UnknownOutcomeError, match="may have been done"):
-            write(_connection(wire))
+            write(_connection(wire, retry_seconds=0.0))
 
         assert len(wire.questions) == 1
 
@@ -120,7 +129,7 @@ def test_a_write_is_sent_once_and_unknown_when_its_answer_is_broken(write: Make,
 def test_a_write_without_an_answer_in_time_is_unknown(write: Make) -> None:
     with Wire(Answer(hang=True)) as wire:
         with pytest.raises(UnknownOutcomeError, match="no answer in time"):
-            write(_connection(wire, read_timeout=0.2))
+            write(_connection(wire, read_timeout=0.2, retry_seconds=0.1))
 
         assert len(wire.questions) == 1
 
@@ -151,12 +160,72 @@ def test_a_server_that_wishes_a_longer_pause_than_there_is_time_is_left_alone(re
 
 @WRITES
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_write_to_a_busy_server_changed_nothing_and_is_not_repeated(write: Make, status: int) -> None:
-    with Wire(Answer(status=status, body="try again")) as wire:
-        with pytest.raises(UnavailableError):
+def test_a_write_to_a_busy_server_changed_nothing_and_is_sent_again(write: Make, status: int) -> None:
+    busy, refused = Answer(status=status, body="try again"), Answer(status=400, body="cannot be")
+    with Wire(busy, busy, refused) as wire:
+        with pytest.raises(InvalidRequestError):
             write(_connection(wire))
 
-        assert len(wire.questions) == 1
+        assert len(wire.questions) == 3
+
+
+@ALL
+def test_what_stays_busy_is_given_up_after_the_budget_of_the_command(call: Make) -> None:
+    budget = RetryBudget(tokens=4)
+    with Wire(Answer(status=503, body="try again")) as wire:
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                call(_connection(wire, retries=budget))
+
+        assert len(wire.questions) == 4 + 2
+
+
+def _pair(value: bytes, index: int) -> str:
+    encoded = base64.b64encode(value).decode()
+    return json.dumps([{"Key": "web", "Value": encoded, "ModifyIndex": index, "Flags": 0}])
+
+
+@pytest.mark.parametrize(
+    ("stored", "written", "sent"),
+    [
+        pytest.param(_pair(b"mine", 8), True, 1, id="it was written"),
+        pytest.param(_pair(b"others", 8), False, 1, id="somebody else was faster"),
+        pytest.param(_pair(b"old", 7), True, 2, id="it was not written"),
+    ],
+)
+def test_a_write_whose_answer_was_lost_is_looked_up_before_it_is_sent_again(
+    stored: str, written: bool, sent: int
+) -> None:
+    found = Answer(body=stored, headers={"X-Consul-Index": "9"})
+    with Wire(Answer(drop=True), found, Answer(body="true")) as wire:
+        consul = ConsulClient(_connection(wire))
+
+        assert consul.kv_put("web", b"mine", modify_index=7) is written
+        assert [question.method for question in wire.questions] == ["PUT", "GET", "PUT"][: sent + 1]
+
+
+def test_a_registration_whose_answer_was_lost_and_that_happened_is_not_sent_again() -> None:
+    stored = json.dumps({**json.loads(JOB), "JobModifyIndex": 12})
+    found = json.dumps([{"ID": "e1", "CreateIndex": 12, "JobModifyIndex": 12}])
+    answers = [Answer(drop=True), Answer(body=stored), Answer(body='{"Diff": {"Type": "None"}}'), Answer(body=found)]
+    with Wire(*answers) as wire:
+        registration = NomadClient(_connection(wire)).register_job({"ID": "web"}, modify_index=7)
+
+        assert (registration.eval_id, registration.modify_index) == ("e1", 12)
+        assert len(wire.questions) == 4
+
+
+def test_a_write_can_be_forbidden_before_it_is_sent() -> None:
+    def forbid(operation: str) -> None:
+        raise PermissionError(operation)
+
+    with Wire(Answer(body="true")) as wire:
+        consul = ConsulClient(_connection(wire))
+        with transport.before_writes(forbid), pytest.raises(PermissionError, match="write key web"):
+            consul.kv_put("web", b"1")
+
+        assert wire.questions == []
+        assert consul.kv_put("web", b"1")
 
 
 @ALL
