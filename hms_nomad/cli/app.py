@@ -44,6 +44,7 @@ COMMANDS: dict[str, Entry] = {
     "rollback": Entry("hms_nomad.cli.rollback", "Go back to an earlier release.", EVERYDAY),
     "pause": Entry("hms_nomad.cli.pause", "Let a rollout stay at its step.", EVERYDAY),
     "resume": Entry("hms_nomad.cli.resume", "Let a rollout go on, also one whose process died.", EVERYDAY),
+    "scale": Entry("hms_nomad.cli.scale", "Set how many instances run, or see why it is that many.", EVERYDAY),
     "stop": Entry("hms_nomad.cli.stop", "Stop a service and remove what was made for it.", EVERYDAY),
     "status": Entry("hms_nomad.cli.status", "Show what runs, and what is wrong with it.", LOOKING),
     "watch": Entry("hms_nomad.cli.watch", "Follow a rollout that others drive.", LOOKING),
