@@ -34,6 +34,7 @@ class Job(StrEnum):
     """The jobs that ship with the program."""
 
     GATEWAY = workflow.GATEWAY
+    EGRESS = workflow.EGRESS
     AUTOSCALER = workflow.AUTOSCALER
 
 
@@ -41,7 +42,8 @@ JobArgument = Annotated[
     Job,
     typer.Argument(
         metavar="JOB",
-        help="gateway: the way in for routes with public: true. autoscaler: what moves the counts of services.",
+        help="gateway: the way in for routes with public: true. egress: the way out to external services. "
+        "autoscaler: what moves the counts of services.",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Spec + Platform -> the routes of a service through the API gateway; Platform -> the gateway's own job and entry.
+"""Spec + Platform -> the routes of a service through the API gateway, and what they need beside them.
 
 A request through the gateway follows the service's splitter, and its resolver behind that, but not its router: Consul
 takes timeouts and retries of such a request from the http-route alone, so they are copied into it.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Intention
 from hms_nomad.compile.entries import PATH_KEYS, permissions
-from hms_nomad.compile.names import canonical, short_hash
-from hms_nomad.platform.model import Gateway, Platform, PlatformError
+from hms_nomad.compile.names import short_hash
+from hms_nomad.platform.model import Gateway, Platform
 from hms_nomad.spec.model import Route, Spec
 
 ROUTE_KIND = "http-route"
@@ -36,16 +35,6 @@ the service itself.
 _PLACEHOLDER = re.compile(r"(?<![{$])\{([a-z_]+)\}")
 _MATCHES = {key: word for word, key in PATH_KEYS.items()}
 _FILTERED = {"NumRetries", "RetryOn", "RetryOnStatusCodes", "RetryOnConnectFailure"}
-_LOWEST_UNPRIVILEGED_PORT = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledGateway:
-    """The gateway of a platform: its config entry and its job; ``digest`` changes with anything but the count."""
-
-    entry: ConfigEntry
-    job: Mapping[str, Any]
-    digest: str
 
 
 def is_public(spec: Spec) -> bool:
@@ -137,37 +126,6 @@ def gateway_entry(gateway: Gateway) -> ConfigEntry:
     return ConfigEntry(kind=GATEWAY_KIND, name=gateway.name, body=body)
 
 
-def compile_gateway(
-    job: Mapping[str, Any], bootstrap: Mapping[str, Any], platform: Platform, gateway: Gateway
-) -> CompiledGateway:
-    """The gateway's entry and its job, from the shipped ``job`` and Envoy ``bootstrap``.
-
-    Raises PlatformError when the platform's sidecars run in containers but no image is named.
-    """
-    host, _, port = (gateway.consul_grpc or "127.0.0.1:${attr.consul.grpc}").partition(":")
-    values: dict[str, Any] = {
-        "gateway": gateway.name,
-        "kind": GATEWAY_KIND,
-        "namespace": platform.namespace,
-        "region": platform.region,
-        "datacenters": list(platform.datacenters),
-        "node_pool": gateway.node_pool or platform.node_pool,
-        "instances": gateway.instances,
-        "port": gateway.port,
-        "cpu": gateway.cpu,
-        "memory": gateway.memory,
-        "grpc_host": host,
-        "grpc_port": port,
-        **_driver(platform, privileged=gateway.port < _LOWEST_UNPRIVILEGED_PORT),
-    }
-    values["bootstrap"] = canonical(filled(bootstrap, values))
-    body = filled(job, values)
-    group = body["TaskGroups"][0]
-    digest = short_hash({**body, "TaskGroups": [{**group, "Count": 0}]}, 16)
-    group["Services"][0]["Meta"]["digest"] = digest
-    return CompiledGateway(entry=gateway_entry(gateway), job=body, digest=digest)
-
-
 def filled(value: Any, values: Mapping[str, Any]) -> Any:
     """Shipped data with its ``{placeholders}`` replaced; a string that is nothing else takes the value's own type.
 
@@ -181,28 +139,6 @@ def filled(value: Any, values: Mapping[str, Any]) -> Any:
         return value
     whole = _PLACEHOLDER.fullmatch(value)
     return values[whole.group(1)] if whole else _PLACEHOLDER.sub(lambda match: str(values[match.group(1)]), value)
-
-
-def _driver(platform: Platform, *, privileged: bool) -> dict[str, Any]:
-    """How Envoy runs: as the sidecars of this platform do, in the node's own network."""
-    sidecar = platform.sidecar
-    arguments = ["-c", "${NOMAD_SECRETS_DIR}/envoy.json", "-l", "warning", "--disable-hot-restart"]
-    if sidecar.driver == "docker":
-        if sidecar.image is None:
-            raise PlatformError("the gateway runs in a container: name Envoy's image in the platform's sidecar.image")
-        config: dict[str, Any] = {"image": sidecar.image, "args": arguments, "network_mode": "host"}
-    else:
-        config = {"command": sidecar.command, "args": arguments}
-    # Only a port below 1024 needs root, which Nomad denies to the exec driver unless its configuration allows it.
-    root = privileged or sidecar.driver == "raw_exec"
-    return {
-        "driver": sidecar.driver,
-        "driver_config": config,
-        "user": "root" if root else "",
-        "envoy_uid": "0" if root else "101",
-        # Another account must be able to read it; the folder of secrets is closed to other tasks.
-        "bootstrap_mode": "0600" if root else "0644",
-    }
 
 
 def _belongs_to_public(match: Mapping[str, Any], routes: tuple[Route, ...]) -> bool:

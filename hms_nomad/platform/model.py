@@ -41,23 +41,14 @@ class Sidecar(_Section):
     memory: int = Field(128, description="MiB reserved for a sidecar.")
 
 
-class Gateway(_Section):
-    """The API gateway through which the outside reaches routes with ``public: true``.
-
-    It is a job of the platform (``hms-nomad platform install gateway``): Envoy in the node's own network, one instance
-    a node, listening on the same port everywhere.
+class Proxy(_Section):
+    """What the proxies of the platform have in common: Envoy in the node's own network, one instance a node, listening
+    on the same port everywhere.
     """
 
-    name: str = Field(
-        "hms-gateway", pattern=_LABEL, description="Name of its job, of its service and of its config entry."
-    )
-    port: int = Field(8080, ge=1, le=65535, description="Port on which each instance listens for plain HTTP.")
+    name: str = Field(pattern=_LABEL, description="Name of its job, of its service and of its config entry.")
+    port: int = Field(ge=1, le=65535, description="Port on which each instance listens.")
     instances: int = Field(1, ge=1, le=1000, description="How many instances run, each on a node of its own.")
-    url: str | None = Field(
-        None,
-        pattern=r"^https?://[^/]+$",
-        description="URL under which the outside reaches it, where a load balancer or a name stands in front.",
-    )
     node_pool: str | None = Field(None, description="Node pool of its instances; the platform's own when absent.")
     consul_grpc: str | None = Field(
         None,
@@ -66,6 +57,31 @@ class Gateway(_Section):
     )
     cpu: int = Field(200, ge=1, description="MHz reserved for an instance.")
     memory: int = Field(128, ge=10, description="MiB reserved for an instance.")
+
+
+class Gateway(Proxy):
+    """The API gateway through which the outside reaches routes with ``public: true``
+    (``hms-nomad platform install gateway``).
+    """
+
+    name: str = Field(
+        "hms-gateway", pattern=_LABEL, description="Name of its job, of its service and of its config entry."
+    )
+    port: int = Field(8080, ge=1, le=65535, description="Port on which each instance listens for plain HTTP.")
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+$",
+        description="URL under which the outside reaches it, where a load balancer or a name stands in front.",
+    )
+
+
+class Egress(Proxy):
+    """The way out of the mesh to external services, such as databases (``hms-nomad platform install egress``)."""
+
+    name: str = Field(
+        "hms-egress", pattern=_LABEL, description="Name of its job, of its service and of its config entry."
+    )
+    port: int = Field(8443, ge=1, le=65535, description="Port on which each instance listens for callers' sidecars.")
 
 
 class Program(_Section):
@@ -140,6 +156,7 @@ class Platform(_Section):
     node_pool: str = "default"
     sidecar: Sidecar = Sidecar()
     gateway: Gateway | None = Gateway()
+    egress: Egress | None = Egress()
     autoscaler: Autoscaler | None = Autoscaler()
     telemetry: Telemetry | None = Telemetry()
     command_driver: str = Field("exec", description="Driver of services that name a command instead of an image.")

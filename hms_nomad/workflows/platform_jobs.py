@@ -14,8 +14,9 @@ from hms_nomad.clients.consul_types import StoredEntry
 from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.clients.nomad_types import Deployment, Job
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry
-from hms_nomad.compile.gateway import GATEWAY_KIND, ROUTE_KIND, compile_gateway
+from hms_nomad.compile.gateway import GATEWAY_KIND, ROUTE_KIND
 from hms_nomad.compile.platform_job import CompiledPlatformJob, compile_autoscaler
+from hms_nomad.compile.proxy_job import EGRESS_KIND, compile_egress, compile_gateway
 from hms_nomad.plan.change import ForeignObjectError
 from hms_nomad.plan.normal import ATTEMPT_KEY, entry_differences
 from hms_nomad.platform.jobspecs import read_job, read_text
@@ -23,11 +24,13 @@ from hms_nomad.platform.model import Platform, PlatformError
 from hms_nomad.workflows.session import Session
 
 GATEWAY = "gateway"
+EGRESS = "egress"
 AUTOSCALER = "autoscaler"
-KINDS = (GATEWAY, AUTOSCALER)
+KINDS = (GATEWAY, EGRESS, AUTOSCALER)
 """The jobs that ship with the program, by the names of their sections in a context."""
 
 _WAIT_SECONDS = 5.0
+_ENTRIES = {GATEWAY: GATEWAY_KIND, EGRESS: EGRESS_KIND}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class PlatformJob:
 
 
 def install(session: Session, kind: str, timeout: float, report: Report) -> PlatformOutcome:
-    """Run a job of the platform ("gateway", "autoscaler") as the platform describes it, and wait up to ``timeout``
+    """Run a job of the platform, such as "gateway", as the platform describes it, and wait up to ``timeout``
     seconds until it is healthy.
 
     Changes nothing when it runs so already. Raises PlatformError, ForeignObjectError, ConflictError,
@@ -89,28 +92,27 @@ def install(session: Session, kind: str, timeout: float, report: Report) -> Plat
 def remove(session: Session, kind: str, timeout: float, report: Report, *, force: bool = False) -> PlatformOutcome:
     """Stop a job of the platform, wait up to ``timeout`` seconds until it is gone, and delete its config entry.
 
-    Routes of services stay, and are bound again by the next gateway. Raises PlatformError when routes lead through
-    the gateway and ``force`` is not set, ForeignObjectError, DeadlineExceededError, and the errors of
+    Routes of services stay, and are bound again by the next gateway. Raises PlatformError when services are reached
+    through it and ``force`` is not set, ForeignObjectError, DeadlineExceededError, and the errors of
     ``hms_nomad.clients.errors``.
     """
     name = _name(session.platform, kind)
-    entry = session.consul.read_entry(GATEWAY_KIND, name) if kind == GATEWAY else None
+    entry = session.consul.read_entry(_ENTRIES[kind], name) if kind in _ENTRIES else None
     job = session.nomad.read_job(name)
     if entry is not None:
-        _refuse_foreign(GATEWAY_KIND, name, _meta(entry))
+        _refuse_foreign(entry.kind, name, _meta(entry))
     _refuse_foreign("job", name, job.meta if job and not job.stop else None)
-    users = _services_behind(session, name) if kind == GATEWAY else ()
+    users = _services_behind(session, kind, entry)
     if users and not force:
-        raise PlatformError(
-            f"{', '.join(users)} would be cut off from the outside; make their routes private first, or use --force"
-        )
+        mend = "make their routes private" if kind == GATEWAY else "stop them"
+        raise PlatformError(f"{', '.join(users)} would be cut off; {mend} first, or use --force")
     if job is not None:
         session.nomad.stop_job(name, purge=True)
         report(Event("apply", f"job {name} stopped", {"kind": "job", "name": name}))
         _await_end(session, name, time.monotonic() + timeout)
     if entry is not None:
-        session.consul.delete_entry(GATEWAY_KIND, name, entry.modify_index)
-        report(Event("apply", f"{GATEWAY_KIND} {name} deleted", {"kind": GATEWAY_KIND, "name": name}))
+        session.consul.delete_entry(entry.kind, name, entry.modify_index)
+        report(Event("apply", f"{entry.kind} {name} deleted", {"kind": entry.kind, "name": name}))
     return PlatformOutcome(name, job is not None or entry is not None, 0)
 
 
@@ -164,16 +166,20 @@ def _compiled(platform: Platform, kind: str) -> CompiledPlatformJob:
         return compile_autoscaler(
             read_job("autoscaler"), read_text("autoscaler.hcl"), read_text("autoscaler.sh"), platform, section
         )
-    gateway = compile_gateway(read_job("gateway"), read_job("gateway.envoy"), platform, section)
-    return CompiledPlatformJob(gateway.entry.name, gateway.job, gateway.digest, gateway.entry)
+    compile_proxy = compile_gateway if kind == GATEWAY else compile_egress
+    return compile_proxy(read_job("proxy"), read_job("proxy.envoy"), platform, section)
 
 
 def _write_entry(session: Session, entry: ConfigEntry, report: Report) -> bool:
     stored = session.consul.read_entry(entry.kind, entry.name)
     _refuse_foreign(entry.kind, entry.name, _meta(stored))
-    if stored is not None and not entry_differences(stored.body, entry.body):
+    body = dict(entry.body)
+    if entry.kind == EGRESS_KIND and stored is not None:
+        # External services were added to it, by their own deploys.
+        body["Services"] = stored.body.get("Services") or []
+    if stored is not None and not entry_differences(stored.body, body):
         return False
-    session.consul.write_entry(entry.body, stored.modify_index if stored else 0)
+    session.consul.write_entry(body, stored.modify_index if stored else 0)
     report(Event("apply", f"{entry.kind} {entry.name} written", {"kind": entry.kind, "name": entry.name}))
     return True
 
@@ -233,11 +239,16 @@ def _await_end(session: Session, name: str, deadline: float) -> None:
         index = answer.index
 
 
-def _services_behind(session: Session, gateway: str) -> tuple[str, ...]:
+def _services_behind(session: Session, kind: str, entry: StoredEntry | None) -> tuple[str, ...]:
+    """Who is reached through a gateway, or the external services behind an egress."""
+    if entry is None:
+        return ()
+    if kind == EGRESS:
+        return tuple(sorted(str(service["Name"]) for service in entry.body.get("Services") or ()))
     return tuple(
         sorted(
-            entry.name
-            for entry in session.consul.list_entries(ROUTE_KIND)
-            if any(parent.get("Name") == gateway for parent in entry.body.get("Parents") or ())
+            route.name
+            for route in session.consul.list_entries(ROUTE_KIND)
+            if any(parent.get("Name") == entry.name for parent in route.body.get("Parents") or ())
         )
     )

@@ -6,16 +6,17 @@ import json
 
 import pytest
 
-from hms_nomad.compile.gateway import compile_gateway, filled
+from hms_nomad.compile.gateway import filled
+from hms_nomad.compile.proxy_job import compile_egress, compile_gateway
 from hms_nomad.platform.jobspecs import read_job
-from hms_nomad.platform.model import Gateway, Platform, PlatformError, Sidecar
+from hms_nomad.platform.model import Egress, Gateway, Platform, PlatformError, Sidecar
 
 PROCESS = Sidecar(driver="raw_exec")
 
 
 def compiled(gateway=None, **fields):
     platform = Platform(**({"sidecar": PROCESS} | fields))
-    return compile_gateway(read_job("gateway"), read_job("gateway.envoy"), platform, gateway or Gateway())
+    return compile_gateway(read_job("proxy"), read_job("proxy.envoy"), platform, gateway or Gateway())
 
 
 def task_of(result):
@@ -25,7 +26,7 @@ def task_of(result):
 def test_no_placeholder_is_left_in_the_job():
     result = compiled()
     text = json.dumps(result.job).replace("{{", "").replace("}}", "")
-    assert "{gateway}" not in text
+    assert "{name}" not in text
     assert result.job["ID"] == "hms-gateway"
     assert result.job["TaskGroups"][0]["Count"] == 1
 
@@ -66,7 +67,7 @@ def test_the_digest_follows_everything_but_the_count():
 def test_envoys_configuration_names_the_instance_and_asks_consul_on_its_node():
     task = task_of(compiled())
     bootstrap = json.loads(task["Templates"][0]["EmbeddedTmpl"])
-    assert bootstrap["node"]["id"] == "_nomad-task-{{ env `NOMAD_ALLOC_ID` }}-group-gateway-hms-gateway-http"
+    assert bootstrap["node"]["id"] == "_nomad-task-{{ env `NOMAD_ALLOC_ID` }}-group-gateway-hms-gateway-listener"
     assert task["Env"]["CONSUL_GRPC_HOST"] == "127.0.0.1"
     assert task["Env"]["CONSUL_GRPC_PORT"] == "${attr.consul.grpc}"
     other = task_of(compiled(Gateway(consul_grpc="10.0.0.7:8502")))
@@ -83,3 +84,13 @@ def test_a_placeholder_keeps_the_type_of_its_value_and_leaves_other_languages_al
     }
     with pytest.raises(KeyError):
         filled("{unknown}", {})
+
+
+def test_the_egress_is_the_same_job_with_another_calling():
+    platform = Platform(sidecar=PROCESS)
+    egress = compile_egress(read_job("proxy"), read_job("proxy.envoy"), platform, Egress())
+    service = egress.job["TaskGroups"][0]["Services"][0]
+    assert (egress.job["ID"], service["Kind"]) == ("hms-egress", "terminating-gateway")
+    assert egress.job["Meta"]["platform"] == "egress"
+    assert egress.entry.kind == "terminating-gateway"
+    assert egress.entry.body["Services"] == []

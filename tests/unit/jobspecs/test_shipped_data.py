@@ -43,7 +43,7 @@ def test_an_unknown_policy_is_answered_with_the_known_ones(server, role):
 
 
 def test_an_unknown_job_is_answered_with_the_known_ones():
-    with pytest.raises(UnknownDataError, match="gateway"):
+    with pytest.raises(UnknownDataError, match="proxy"):
         read_job("database")
 
 
