@@ -35,7 +35,7 @@ def compile_gateway(
 def compile_egress(
     job: Mapping[str, Any], bootstrap: Mapping[str, Any], platform: Platform, egress: Egress
 ) -> CompiledPlatformJob:
-    """The egress's job and its terminating-gateway entry, to which external services are added. Raises PlatformError."""
+    """The egress's job and its terminating-gateway entry, which knows no service yet. Raises PlatformError."""
     about = {"kind": EGRESS_KIND, "role": "egress", "about": _EGRESS_ABOUT}
     return _compiled(job, bootstrap, platform, egress, about, egress_entry(egress))
 
