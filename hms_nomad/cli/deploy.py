@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from hms_nomad.cli.options import (
     EnvironmentOption,
     ForceOption,
     MessageOption,
-    SpecsArgument,
+    PlannedArgument,
     Strategy,
     StrategyOption,
     TimeoutOption,
@@ -26,12 +26,15 @@ from hms_nomad.cli.options import (
 )
 from hms_nomad.output.deploys import deploy_document, deploy_lines, failure_lines, interrupted_line
 from hms_nomad.output.exit_codes import ExitCode
+from hms_nomad.output.faults import classify
+from hms_nomad.output.fleets import NOT_TRIED, FleetRow, fleet_exit_code, fleet_lines
 from hms_nomad.output.progress import shown
 from hms_nomad.rollout.journal import Author
 from hms_nomad.spec.diagnostics import Level
-from hms_nomad.spec.fleet import deploy_order
 from hms_nomad.workflows import deploy as workflow
+from hms_nomad.workflows import waves
 from hms_nomad.workflows.origin import author
+from hms_nomad.workflows.saved_plan import check_plan, find_saved_plan, read_planned
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile, read_specs
 
@@ -46,10 +49,11 @@ app = new_app()
     "hms-nomad deploy receipt.hms.yml --bg --message 'totals in cents'",
     "hms-nomad deploy receipt.hms.yml --until canary-healthy",
     "hms-nomad deploy services/ --env staging --var tag=1.0.1 --detach",
+    "hms-nomad deploy next.plan",
 )
 def deploy(
     run: Run,
-    specs: SpecsArgument,
+    specs: PlannedArgument,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait until the services are healthy.")] = False,
     bg: Annotated[bool, typer.Option("--bg", help="Blue-green: warm all instances up, then switch at once.")] = False,
     strategy: StrategyOption = None,
@@ -59,6 +63,10 @@ def deploy(
     force: ForceOption = False,
     message: MessageOption = "",
     timeout: TimeoutOption = None,
+    fail_fast: Annotated[
+        bool,
+        typer.Option("--fail-fast/--keep-going", help="Of several services: begin no more after the first that fails."),
+    ] = False,
     env: EnvironmentOption = None,
     var: VariablesOption = None,
 ) -> int:
@@ -67,15 +75,14 @@ def deploy(
     A new release of a running service gets traffic only as fast as its health allows, and is taken back when it fails
     (exit code 5); promote, abort, pause and resume steer it from any terminal.
 
-    Only what differs is changed; the second time with the same file nothing is. Several services are deployed one
-    after the other, what others use first, and the first that fails ends the command. It is safe to interrupt: the
-    same command again finishes the work.
+    Only what differs is changed; the second time with the same file nothing is. It is safe to interrupt: the same
+    command again finishes the work.
+
+    Several services are deployed at once, in waves: what others use comes first. One that fails stops no other, but
+    those that use it when nothing of it runs.
+
+    A plan that "plan --out" kept is deployed only if nothing has moved since; otherwise it is refused with code 3.
     """
-    files = _in_order(read_specs(specs, env, parse_variables(var)))
-    for file in files:
-        for finding in file.diagnostics:
-            if finding.level is Level.WARNING:
-                run.printer.note(str(finding))
     if bg and strategy not in (None, Strategy.BLUE_GREEN):
         raise typer.BadParameter(f"--bg means blue-green, and --strategy says {strategy}", param_hint="--bg")
     if detach and until is not None:
@@ -87,50 +94,97 @@ def deploy(
         strategy=Strategy.BLUE_GREEN if bg else strategy,
         force=force,
     )
-    ended: list[workflow.DeployOutcome] = []
-    with run.session() as session, _told(run, ended):
-        for file in files:
-            ended.append(_deploy_one(run, session, file, replace(options, author=_author(message, file))))
-            for warning in ended[-1].warnings:
-                run.printer.warn(f"warning: {warning}")
-            if not run.printer.json:
-                _print(run, ended[-1], file, len(files) > 1)
-            if ended[-1].failure is not None:
-                break
-    left = [file.spec.name for file in files[len(ended) :]]
+    saved = find_saved_plan(specs)
+    if saved is not None and env is not None:
+        raise typer.BadParameter("a saved plan has its environment already", param_hint="--env")
+    variables = parse_variables(var)
+    files = read_planned(saved, specs[0], variables) if saved else read_specs(specs, env, variables)
+    for file in files:
+        for finding in file.diagnostics:
+            if finding.level is Level.WARNING:
+                run.printer.note(str(finding))
+    with run.session() as session:
+        checked = check_plan(session, saved, specs[0], files) if saved else None
+        for note in checked.notes if checked else ():
+            run.printer.note(note)
+
+        def options_of(file: SpecFile) -> workflow.DeployOptions:
+            guard = partial(checked.guard, file.spec) if checked else None
+            return replace(options, author=_author(message, file), guard=guard)
+
+        if len(files) == 1:
+            return _one(run, session, files[0], options_of(files[0]))
+        return _many(run, session, files, options_of, fail_fast=fail_fast)
+
+
+def _one(run: Run, session: Session, file: SpecFile, options: workflow.DeployOptions) -> int:
+    outcome = _deploy_one(run, session, file, options)
+    for warning in outcome.warnings:
+        run.printer.warn(f"{run.printer.style_note('warning:', 'yellow')} {warning}")
+    if not run.printer.json and outcome.failure is not None:
+        for line in failure_lines(run.printer, outcome):
+            run.printer.warn(line)
+    body = {"changed": outcome.changed, "services": [deploy_document(outcome, file.file)], "not_tried": []}
+    lines = () if outcome.failure is not None else deploy_lines(run.printer, outcome, file.spec.image)
+    run.printer.show("deploy", body, lambda: lines)
+    return ExitCode.FAILED if outcome.failure is not None else ExitCode.OK
+
+
+def _many(
+    run: Run,
+    session: Session,
+    files: Sequence[SpecFile],
+    options: Callable[[SpecFile], workflow.DeployOptions],
+    *,
+    fail_fast: bool,
+) -> int:
+    ended: list[waves.Result] = []
+
+    def told(result: waves.Result) -> None:
+        ended.append(result)
+        for warning in result.outcome.warnings if result.outcome else ():
+            run.printer.warn(f"warning: {result.file.spec.name}: {warning}")
+        if result.outcome is not None and result.outcome.failure is not None:
+            for line in failure_lines(run.printer, result.outcome):
+                run.printer.warn(line)
+        elif result.error is not None:
+            run.printer.warn(f"error: {result.file.spec.name}: {classify(result.error).message}")
+
+    try:
+        with shown(run.printer, f"Deploying {len(files)} services") as report:
+            results = waves.deploy_all(session, files, options, report, told, fail_fast=fail_fast)
+    except KeyboardInterrupt:
+        done = ", ".join(result.file.spec.name for result in ended if result.good) or "none"
+        raise KeyboardInterrupt(
+            f"interrupted; done: {done}; not done: {len(files) - len(ended)} services, of which some may be under way; "
+            "the same command finishes the work"
+        ) from None
+    rows = [_row(result) for result in results]
     body = {
-        "changed": any(one.changed for one in ended),
-        "services": [deploy_document(one, file.file) for one, file in zip(ended, files, strict=False)],
-        "not_tried": left,
+        "changed": any(result.outcome is not None and result.outcome.changed for result in results),
+        "services": [deploy_document(one.outcome, one.file.file) for one in results if one.outcome is not None],
+        "errors": [row.as_document() for row in rows if row.fault is not None],
+        "not_tried": [row.service for row in rows if row.result == NOT_TRIED],
     }
-    run.printer.show("deploy", body, lambda: ())
-    if left:
-        run.printer.warn(f"not deployed: {', '.join(left)}")
-    return ExitCode.FAILED if ended[-1].failure is not None else ExitCode.OK
+    run.printer.show("deploy", body, lambda: fleet_lines(run.printer, rows))
+    return fleet_exit_code(rows, changed=bool(body["changed"]))
+
+
+def _row(result: waves.Result) -> FleetRow:
+    spec, outcome = result.file.spec, result.outcome
+    if outcome is not None:
+        why = outcome.failure.reason if outcome.failure else outcome.hint
+        return FleetRow(spec.name, spec.version, str(outcome.status), outcome.release, str(outcome.instances), why)
+    if result.error is not None:
+        fault = classify(result.error)
+        return FleetRow(spec.name, spec.version, "error", why=fault.message, fault=fault)
+    return FleetRow(spec.name, spec.version, NOT_TRIED, why=result.held_back)
 
 
 def _author(message: str, file: SpecFile) -> Author:
     """Who deploys, and the revision of the directory that the file lies in."""
     place = Path(file.file).parent
     return author(message, place if place.is_dir() else None)
-
-
-@contextmanager
-def _told(run: Run, ended: list[workflow.DeployOutcome]) -> Iterator[None]:
-    """An error in the middle of several deploys does not hide those that ended before it."""
-    try:
-        yield
-    except BaseException:
-        if ended:
-            run.printer.warn(f"deployed before the error: {', '.join(one.service for one in ended)}")
-        raise
-
-
-def _in_order(files: Sequence[SpecFile]) -> list[SpecFile]:
-    """What others use comes first; else the order of the command line."""
-    waves = enumerate(deploy_order(file.spec for file in files))
-    wave_of = {name: number for number, names in waves for name in names}
-    return sorted(files, key=lambda file: wave_of[file.spec.name])
 
 
 def _deploy_one(run: Run, session: Session, file: SpecFile, options: workflow.DeployOptions) -> workflow.DeployOutcome:
@@ -141,15 +195,3 @@ def _deploy_one(run: Run, session: Session, file: SpecFile, options: workflow.De
             return workflow.deploy(session, file.spec, options, report)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(interrupted_line(name, events)) from None
-
-
-def _print(run: Run, outcome: workflow.DeployOutcome, file: SpecFile, headed: bool) -> None:
-    for warning in outcome.warnings:
-        run.printer.warn(f"{run.printer.style_note('warning:', 'yellow')} {warning}")
-    if outcome.failure is not None:
-        for line in failure_lines(run.printer, outcome):
-            run.printer.warn(line)
-        return
-    if headed:
-        run.printer.text([f"{outcome.service} {outcome.version}"])
-    run.printer.text(deploy_lines(run.printer, outcome, file.spec.image))

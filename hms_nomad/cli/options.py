@@ -94,6 +94,14 @@ SpecsArgument = Annotated[
     list[str],
     typer.Argument(metavar="SPEC", help='Files or directories of specs, "-" for stdin.', autocompletion=complete_spec),
 ]
+PlannedArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SPEC",
+        help='Files or directories of specs, "-" for stdin; or a plan that "plan --out" kept.',
+        autocompletion=complete_spec,
+    ),
+]
 HeaderOption = Annotated[
     list[str] | None, typer.Option("--header", "-H", metavar="NAME: VALUE", help="Header of the request; repeatable.")
 ]

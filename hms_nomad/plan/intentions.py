@@ -36,7 +36,7 @@ def merged_intentions(
     result: dict[str, dict[str, Any] | None] = {}
     for destination, intentions in wanted.items():
         own = destination == service
-        permissions = desired.permissions if own else permissions_of_router(routers.get(destination))
+        permissions = _narrowing(desired.permissions) if own else permissions_of_router(routers.get(destination))
         sources = _merge(service, own, intentions, _sources(stored.get(destination)), permissions)
         result[destination] = _entry(destination, sources, stored.get(destination)) if sources else None
     return result
@@ -76,6 +76,11 @@ def permissions_of_router(router: Mapping[str, Any] | None) -> tuple[dict[str, A
     if not paths or {"PathPrefix": "/"} in paths:
         return ()
     return tuple({"Action": "allow", "HTTP": path} for path in paths)
+
+
+def _narrowing(permissions: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Permissions as callers read them off the router: one that allows everything is none at all."""
+    return () if any(one.get("HTTP") == {"PathPrefix": "/"} for one in permissions) else permissions
 
 
 def _merge(

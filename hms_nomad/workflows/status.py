@@ -110,11 +110,17 @@ def list_status(session: Session) -> tuple[ServiceState, ...]:
     latest: dict[str, Deployment] = {}
     for deployment in session.nomad.list_deployments():
         latest.setdefault(deployment.job_id, deployment)
-    healthy = _healthy(session.consul.all_checks())
+    healthy = _healthy_proxies(session.consul.all_checks())
     jobs = side_by_side(session.nomad.read_job, names)
     return tuple(
         _service(job, healthy.get(f"{job.id}{_SIDECAR}", 0), latest.get(job.id)) for job in jobs if job is not None
     )
+
+
+def healthy_instances(checks: Iterable[Check]) -> dict[str, int]:
+    """How many instances of each service are healthy, by the checks of the whole datacenter."""
+    found = _healthy_proxies(checks)
+    return {name.removesuffix(_SIDECAR): count for name, count in found.items() if name.endswith(_SIDECAR)}
 
 
 def service_status(session: Session, name: str) -> ServiceDetail:
@@ -146,7 +152,7 @@ def not_there(session: Session, name: str) -> NotFoundError:
     return NotFoundError("nomad", f"read job {name}", session.nomad.address, detail, 404)
 
 
-def _healthy(checks: Iterable[Check]) -> dict[str, int]:
+def _healthy_proxies(checks: Iterable[Check]) -> dict[str, int]:
     """How many instances of each service have no check that fails; a node's own checks count for all its instances."""
     sick_nodes = set()
     instances: dict[tuple[str, str, str], bool] = {}

@@ -11,6 +11,8 @@ from hms_nomad.apply.progress import Event
 from hms_nomad.clients.errors import UnavailableError
 from hms_nomad.plan.change import Action, Change, FieldChange, Plan
 from hms_nomad.workflows.deploy import DeployOptions, DeployOutcome, Status
+from hms_nomad.workflows.plan import Planned
+from hms_nomad.workflows.waves import Fleet
 from tests.unit.cli.running import json_of, run
 
 SECRET = "hunter2"
@@ -174,35 +176,82 @@ def test_options_that_contradict_each_other_are_refused(deploys, spec_file, word
     assert (result.exit_code, asked) == (2, [])
 
 
-def test_several_services_stop_at_the_first_that_fails(deploys, spec_file, tmp_path):
-    others = []
-    for name in ("payment-svc", "portal"):
-        other = tmp_path / f"{name}.hms.yml"
-        other.write_text(f"name: {name}\nversion: '1'\nimage: x:1\nport: 80\n", encoding="utf-8")
-        others.append(str(other))
-    asked = deploys(replace(DEPLOYED, service="receipt-svc"), FAILED)
-    result = run("deploy", spec_file, *others)
-    assert result.exit_code == 5
-    assert [name for name, _ in asked] == ["receipt-svc", "payment-svc"]
-    assert result.stdout.splitlines()[0] == "receipt-svc 1.0.0"
-    assert result.stderr.splitlines()[-1] == "not deployed: portal"
+@pytest.fixture
+def fleet(monkeypatch, tmp_path):
+    """Files of several services, and what becomes of each by its name; nothing is known of them before."""
+    asked = []
+
+    def becomes(**outcomes):
+        def deploy(session, spec, options, report):
+            asked.append(spec.name)
+            outcome = outcomes[spec.name.replace("-", "_")]
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return replace(outcome, service=spec.name)
+
+        def look_at(session, files):
+            planned = {f.spec.name: Planned(f.spec, plan=replace(PLAN, service=f.spec.name)) for f in files}
+            return Fleet(planned, frozenset(), {}, ())
+
+        monkeypatch.setattr("hms_nomad.workflows.deploy.deploy", deploy)
+        monkeypatch.setattr("hms_nomad.workflows.waves.look_at", look_at)
+        return asked
+
+    def spec_of(name, *uses):
+        file = tmp_path / f"{name}.hms.yml"
+        file.write_text(
+            f"name: {name}\nversion: '1'\nimage: x:1\nport: 80\nuses: [{', '.join(uses)}]\n", encoding="utf-8"
+        )
+        return str(file)
+
+    return becomes, spec_of
 
 
-def test_an_error_does_not_hide_what_was_deployed_before_it(deploys, spec_file, tmp_path):
-    other = tmp_path / "portal.hms.yml"
-    other.write_text("name: portal\nversion: '1'\nimage: x:1\nport: 80\n", encoding="utf-8")
-    deploys(DEPLOYED, UnavailableError("nomad", "register job portal", "http://127.0.0.1:9", "refused"))
-    result = run("deploy", spec_file, str(other))
-    assert result.exit_code == 6
-    assert result.stderr.splitlines()[-2] == "deployed before the error: receipt-svc"
+UNAVAILABLE = UnavailableError("nomad", "register job portal", "http://127.0.0.1:9", "refused")
 
 
-def test_what_others_use_is_deployed_first(deploys, spec_file, tmp_path):
-    caller = tmp_path / "payment.hms.yml"
-    caller.write_text("name: payment-svc\nversion: '1'\nimage: x:1\nport: 80\nuses: [receipt-svc]\n", encoding="utf-8")
-    asked = deploys(DEPLOYED, replace(DEPLOYED, service="payment-svc"))
-    assert run("deploy", str(caller), spec_file).exit_code == 0
-    assert [name for name, _ in asked] == ["receipt-svc", "payment-svc"]
+def test_a_broken_service_stops_no_other_and_one_table_says_how_all_ended(fleet):
+    becomes, spec_of = fleet
+    asked = becomes(auth=FAILED, portal=DEPLOYED)
+    result = run("deploy", spec_of("auth"), spec_of("portal"))
+    assert (result.exit_code, sorted(asked)) == (5, ["auth", "portal"])
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["NAME", "VERSION", "RESULT", "RELEASE", "HEALTHY", "WHY"]
+    assert lines[1].startswith("auth    1        failed")
+    assert lines[1].endswith("Failed due to unhealthy allocations")
+    assert lines[-1] == "2 services: 1 failed, 1 deployed"
+    assert "error: auth 1.0.0 was not deployed" in result.stderr
+
+
+def test_fail_fast_begins_nothing_after_a_failure(fleet):
+    becomes, spec_of = fleet
+    asked = becomes(auth=FAILED, portal=DEPLOYED)
+    result = run("deploy", spec_of("auth"), spec_of("portal", "auth"), "--fail-fast", "-o", "json")
+    assert (result.exit_code, asked) == (5, ["auth"])
+    assert json_of(result)["not_tried"] == ["portal"]
+
+
+def test_who_uses_a_service_of_which_nothing_runs_is_not_tried(fleet):
+    becomes, spec_of = fleet
+    asked = becomes(auth=UNAVAILABLE, portal=DEPLOYED, web=DEPLOYED)
+    result = run("deploy", spec_of("auth"), spec_of("portal", "auth"), spec_of("web"))
+    assert (result.exit_code, sorted(asked)) == (7, ["auth", "web"])
+    assert "it uses auth, of which nothing runs" in result.stdout
+
+
+def test_an_error_is_a_row_and_a_document(fleet):
+    becomes, spec_of = fleet
+    becomes(auth=UNAVAILABLE, portal=DEPLOYED)
+    body = json_of(run("deploy", spec_of("auth"), spec_of("portal"), "-o", "json"))
+    assert [error["service"] for error in body["errors"]] == ["auth"]
+    assert [service["service"] for service in body["services"]] == ["portal"]
+
+
+def test_what_others_use_is_deployed_first(fleet):
+    becomes, spec_of = fleet
+    asked = becomes(payment_svc=DEPLOYED, receipt_svc=DEPLOYED)
+    assert run("deploy", spec_of("payment-svc", "receipt-svc"), spec_of("receipt-svc")).exit_code == 0
+    assert asked == ["receipt-svc", "payment-svc"]
 
 
 @pytest.mark.parametrize(

@@ -191,3 +191,13 @@ def test_a_repair_of_a_hand_edited_job_needs_nobody_who_promotes_it():
 def test_a_first_registration_waits_for_nobody_anyway():
     change = next(c for c in make_plan(desired_of(), NOTHING).changes if c.kind == "job")
     assert promoting_itself(change) is change
+
+
+@pytest.mark.parametrize("routes", [[{"path": "/"}], [{"path": "/"}, {"path": "/x", "methods": ["POST"]}]])
+def test_a_caller_and_the_owner_write_the_same_rights_where_everything_is_answered(routes):
+    owner, caller = desired_of(routes=routes), desired_of(name="portal", uses=["receipt-svc"])
+    observed = deployed(owner)
+    after = {c.name: c.body for c in make_plan(caller, observed).changes if c.kind == "service-intentions"}
+    stored = {name: ObservedEntry(body, 6) for name, body in after.items()}
+    again = make_plan(owner, Observed(observed.job, observed.entries, {**observed.intentions, **stored}))
+    assert again.empty

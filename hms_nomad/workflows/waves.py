@@ -1,0 +1,182 @@
+"""``deploy`` of many specs: waves by who uses whom, several services at once, and no broken one stops the others.
+
+What is up to date is found out by reading everything once, so that the same command again costs little: that is how a
+fleet whose deploy was interrupted is finished.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hms_nomad.apply.progress import Event, Report
+from hms_nomad.plan.change import Plan
+from hms_nomad.rollout.journal import JournalError, journal_from, journal_key
+from hms_nomad.spec.fleet import deploy_order
+from hms_nomad.workflows import deploy as one
+from hms_nomad.workflows.gateway import all_route_warnings
+from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
+from hms_nomad.workflows.plan import Planned, plan_each
+from hms_nomad.workflows.session import Session
+from hms_nomad.workflows.specs import SpecFile
+from hms_nomad.workflows.status import healthy_instances
+
+AT_ONCE = 8
+"""Services that are deployed at the same time; each holds two connections to Nomad while it waits."""
+
+_ONLY_ON_STDOUT = frozenset({"image", "registered", "scaling"})
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one service of a fleet ended: with an ``outcome``, an ``error``, or not tried at all, for a reason."""
+
+    file: SpecFile
+    outcome: DeployOutcome | None = None
+    error: Exception | None = None
+    held_back: str = ""
+
+    @property
+    def good(self) -> bool:
+        """True when the service is what its spec says, or on its way to it."""
+        return self.outcome is not None and self.outcome.failure is None
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What the servers said of all specs before the first one was deployed."""
+
+    planned: Mapping[str, Planned]
+    rolling: frozenset[str]
+    healthy: Mapping[str, int]
+    warnings: tuple[str, ...]
+
+    def unchanged(self, name: str) -> Plan | None:
+        """The plan of a service for which nothing is to do; None when there is something, or it is not known."""
+        found = self.planned[name].plan
+        return found if found is not None and found.empty and name not in self.rolling else None
+
+
+def look_at(session: Session, files: Sequence[SpecFile]) -> Fleet:
+    """Read the servers once for all specs; the number of calls to Consul does not grow with their number.
+
+    Raises the errors of ``hms_nomad.clients.errors``; what concerns a single service is kept for that service.
+    """
+    planned = plan_each(session, [file.spec for file in files], ask_scheduler=False)
+    prefix = journal_key(session.platform.namespace, "")
+    rolling = set()
+    for pair in session.consul.kv_list(prefix):
+        try:
+            busy = journal_from(pair.value, pair.key).rollout is not None
+        except JournalError:
+            busy = True
+        if busy:
+            rolling.add(pair.key.removeprefix(prefix))
+    return Fleet(
+        planned={found.spec.name: found for found in planned},
+        rolling=frozenset(rolling),
+        healthy=healthy_instances(session.consul.all_checks()),
+        warnings=all_route_warnings(session, [file.spec for file in files]),
+    )
+
+
+def deploy_all(
+    session: Session,
+    files: Sequence[SpecFile],
+    options: Callable[[SpecFile], DeployOptions],
+    report: Report,
+    told: Callable[[Result], None],
+    *,
+    fail_fast: bool = False,
+) -> tuple[Result, ...]:
+    """Deploy many specs, what others use first; answers their results in the order of ``files``.
+
+    ``options`` are those of each spec; ``report`` hears of all of them, from several threads; ``told`` hears each
+    result as it comes. After a failure the others are deployed all the same, but for those that use a service of which
+    nothing runs; with ``fail_fast`` nothing new is begun. Raises the errors of ``look_at``; an interruption leaves
+    services under way, which the same command finishes.
+    """
+    fleet = look_at(session, files)
+    by_name = {file.spec.name: file for file in files}
+    results: dict[str, Result] = {}
+    stop = threading.Event()
+
+    def work(file: SpecFile) -> Result:
+        if stop.is_set():
+            return Result(file, held_back="another service failed")
+        if broken := sorted(name for name in file.spec.uses if _is_missing(results.get(name), fleet)):
+            return Result(file, held_back=f"it uses {', '.join(broken)}, of which nothing runs")
+        if (found := fleet.unchanged(file.spec.name)) is not None:
+            return Result(file, _as_it_was(fleet, file, found))
+        try:
+            return Result(file, one.deploy(session, file.spec, options(file), _named(file.spec.name, report)))
+        except Exception as error:  # noqa: BLE001 - one service's error is its result, and no reason to stop the others
+            return Result(file, error=error)
+
+    for wave in deploy_order(file.spec for file in files):
+        for result in _side_by_side(work, [by_name[name] for name in wave]):
+            results[result.file.spec.name] = result
+            if fail_fast and not result.good:
+                stop.set()
+            told(result)
+    for warning in fleet.warnings:
+        report(Event("warning", warning, {}))
+    return tuple(results[file.spec.name] for file in files)
+
+
+def _is_missing(result: Result | None, fleet: Fleet) -> bool:
+    """Whether a dependency of this fleet failed without an earlier release that still runs."""
+    if result is None or result.good:
+        return False
+    found = fleet.planned[result.file.spec.name].plan
+    return found is None or found.release_before is None
+
+
+def _as_it_was(fleet: Fleet, file: SpecFile, found: Plan) -> DeployOutcome:
+    desired = fleet.planned[file.spec.name].desired
+    return DeployOutcome(
+        service=file.spec.name,
+        status=Status.UNCHANGED,
+        changed=False,
+        version=file.spec.version,
+        release=found.release_after,
+        url=desired.registry.url if desired else "",
+        instances=fleet.healthy.get(file.spec.name, 0),
+        scaling={"min": file.spec.scaling.min, "max": file.spec.scaling.max},
+        plan=found,
+    )
+
+
+def _named(name: str, report: Report) -> Report:
+    """A report whose events say which service they are of."""
+
+    def told(event: Event) -> None:
+        if event.kind in _ONLY_ON_STDOUT:
+            return
+        kind = event.kind if event.kind in ("apply", "warning") else "fleet"
+        report(replace(event, kind=kind, message=f"{name}: {event.message}", data={**event.data, "allocation": name}))
+
+    return told
+
+
+def _side_by_side(work: Callable[[SpecFile], Result], files: Sequence[SpecFile]) -> Iterator[Result]:
+    """Results as they come. The threads are daemons: an interrupted command ends at once and does not wait for them."""
+    waiting: queue.SimpleQueue[SpecFile] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[Result] = queue.SimpleQueue()
+    for file in files:
+        waiting.put(file)
+
+    def serve() -> None:
+        while True:
+            try:
+                file = waiting.get_nowait()
+            except queue.Empty:
+                return
+            ended.put(work(file))
+
+    for _ in range(min(AT_ONCE, len(files))):
+        threading.Thread(target=serve, daemon=True).start()
+    for _ in files:
+        yield ended.get()
