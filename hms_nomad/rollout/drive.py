@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from hms_nomad.apply.failure import Failure
 from hms_nomad.apply.progress import Event
-from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
+from hms_nomad.clients.errors import ConflictError, DeadlineExceededError, UnavailableError, UnknownOutcomeError
 from hms_nomad.rollout.cluster import Cluster, Memory
 from hms_nomad.rollout.facts import Facts, JobState
 from hms_nomad.rollout.journal import Rollout
@@ -26,7 +26,9 @@ from hms_nomad.rollout.wake import following
 
 _LONGEST_LOOK_SECONDS = 5.0
 _SHORTEST_LOOK_SECONDS = 1.0
-_CONFLICTS = 20
+_FAULTS = 20
+_AFTER_FAULT_SECONDS = 1.0
+_PASSING = (ConflictError, UnknownOutcomeError, UnavailableError)
 _MINUTE = 60.0
 
 
@@ -96,7 +98,7 @@ def drive(
     ``deadline`` is a value of ``time.monotonic()``. Raises DeadlineExceededError, and the errors of
     ``hms_nomad.clients.errors``; traffic then stays as it is, and any process may go on.
     """
-    conflicts = 0
+    faults = 0
     shown = _Shown(cluster)
     with following(cluster) as news:
         while True:
@@ -120,12 +122,14 @@ def drive(
                 continue
             try:
                 perform(cluster, facts, decision, memory)
-            except ConflictError:
-                conflicts += 1
-                if conflicts > _CONFLICTS:
+            except _PASSING as fault:
+                # Somebody was faster, or an answer was lost: the next look shows what is so now.
+                faults += 1
+                if faults > _FAULTS:
                     raise
+                news.wait(0.0 if isinstance(fault, ConflictError) else _AFTER_FAULT_SECONDS)
             else:
-                conflicts = 0
+                faults = 0
 
 
 def watch(cluster: Cluster, number: int, deadline: float | None = None) -> Ending:
