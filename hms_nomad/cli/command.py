@@ -14,6 +14,7 @@ import typer
 from hms_nomad.cli.options import (
     ColorOption,
     ContextOption,
+    LockWaitOption,
     NamespaceOption,
     OutputOption,
     QuietOption,
@@ -31,6 +32,7 @@ _LOOK: dict[str, tuple[Any, Any]] = {
     "color": (ColorOption, Color.AUTO),
     "trace": (TraceOption, False),
 }
+_WRITES: dict[str, tuple[Any, Any]] = {"lock_wait": (LockWaitOption, None)}
 _CLUSTER: dict[str, tuple[Any, Any]] = {"context": (ContextOption, None), "namespace": (NamespaceOption, None)}
 
 
@@ -41,6 +43,7 @@ class Run:
     printer: Printer
     context: str | None = None
     namespace: str | None = None
+    lock_wait: float | None = None
 
     def platform(self) -> Platform:
         """The platform of ``--context`` and ``--namespace``. Raises ContextError."""
@@ -54,7 +57,7 @@ class Run:
         """The clients of that platform."""
         from hms_nomad.workflows.session import open_session
 
-        with open_session(self.platform()) as session:
+        with open_session(self.platform(), self.lock_wait or 0.0) as session:
             yield session
 
 
@@ -67,20 +70,20 @@ def new_app(about: str = "") -> typer.Typer:
 
 
 def command(
-    app: typer.Typer, name: str, *examples: str, cluster: bool = True
+    app: typer.Typer, name: str, *examples: str, cluster: bool = True, writes: bool = False
 ) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Register a function as a command of ``app``.
 
     The function's docstring is the help and ``examples`` stand below it. Its first parameter is the Run; what it
     returns is the exit code (None: 0). The options of every command are added behind its own; ``cluster`` adds those
-    that choose one. A command with an option of its own for one of them, such as further forms of ``--output``, keeps
-    it.
+    that choose one, ``writes`` those of a command that changes a service. A command with an option of its own for one
+    of them, such as further forms of ``--output``, keeps it.
     """
 
     def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
         hints = get_type_hints(function, include_extras=True)
         own = list(inspect.signature(function).parameters.values())[1:]
-        shared = (_CLUSTER if cluster else {}) | _LOOK
+        shared = (_WRITES if writes else {}) | (_CLUSTER if cluster else {}) | _LOOK
         added = {key: option for key, option in shared.items() if key not in hints}
 
         @functools.wraps(function)
@@ -89,7 +92,8 @@ def command(
             form = Format.JSON if chosen["output"] == Format.JSON else Format.TEXT
             printer = Printer(Look(form, bool(chosen["quiet"]), chosen["color"] or Color.AUTO))
             rest = {key: value for key, value in values.items() if key not in added}
-            return function(Run(printer, chosen.get("context"), chosen.get("namespace")), **rest)
+            chosen_run = Run(printer, chosen.get("context"), chosen.get("namespace"), chosen.get("lock_wait"))
+            return function(chosen_run, **rest)
 
         parameters = [p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         parameters += [

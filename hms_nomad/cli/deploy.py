@@ -50,6 +50,7 @@ app = new_app()
     "hms-nomad deploy receipt.hms.yml --until canary-healthy",
     "hms-nomad deploy services/ --env staging --var tag=1.0.1 --detach",
     "hms-nomad deploy next.plan",
+    writes=True,
 )
 def deploy(
     run: Run,

@@ -81,6 +81,16 @@ TimeoutOption = Annotated[
     float | None,
     typer.Option("--timeout", parser=parse_seconds, metavar="TIME", help="Longest time to wait, like 90s or 5m."),
 ]
+LockWaitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--lock-wait",
+        parser=parse_seconds,
+        metavar="TIME",
+        help="Longest time to wait for another command on the same service, like 2m.",
+        rich_help_panel=_SHARED,
+    ),
+]
 EnvironmentOption = Annotated[
     str | None, typer.Option("--env", metavar="NAME", help="Environment of the specs to lay over them.")
 ]

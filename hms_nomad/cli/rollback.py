@@ -29,6 +29,7 @@ app = new_app()
     "hms-nomad rollback receipt-svc",
     "hms-nomad rollback receipt-svc 1.0.0 --yes",
     "hms-nomad rollback receipt-svc 12 --strategy blue-green --output json",
+    writes=True,
 )
 def rollback(
     run: Run,

@@ -21,7 +21,9 @@ app = new_app()
 _USUAL_TIMEOUT_SECONDS = 120.0
 
 
-@command(app, "stop", "hms-nomad stop receipt-svc", "hms-nomad stop receipt-svc --purge --yes --output json")
+@command(
+    app, "stop", "hms-nomad stop receipt-svc", "hms-nomad stop receipt-svc --purge --yes --output json", writes=True
+)
 def stop(
     run: Run,
     name: ServiceArgument,

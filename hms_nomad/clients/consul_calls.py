@@ -62,6 +62,11 @@ class ConsulCalls:
         """The URL of the agent's API."""
         return self._transport.connection.address
 
+    @property
+    def has_token(self) -> bool:
+        """Whether a token is sent at all."""
+        return bool(self._transport.connection.token)
+
     def close(self) -> None:
         """Close the idle connections; the client can be used again."""
         self._transport.session.close()

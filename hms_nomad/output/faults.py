@@ -58,6 +58,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
 
     Imported only when something went wrong: most commands end without that.
     """
+    from hms_nomad.apply.lock import LockedError, LockLostError
     from hms_nomad.clients import errors as servers
     from hms_nomad.dev import errors as stack
     from hms_nomad.plan.change import ForeignObjectError
@@ -78,6 +79,8 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (ForeignObjectError, ExitCode.CONFLICT, "foreign-object", ""),
         (SavedPlanError, ExitCode.BAD_INPUT, "bad-plan", ""),
         (StalePlanError, ExitCode.CONFLICT, "stale-plan", ""),
+        (LockedError, ExitCode.LOCKED, "locked", ""),
+        (LockLostError, ExitCode.CONFLICT, "lock-lost", ""),
         (RolloutRunningError, ExitCode.LOCKED, "rollout-running", ""),
         (RejectedReleaseError, ExitCode.DENIED, "rejected-release", ""),
         (UnrollableChangeError, ExitCode.BAD_INPUT, "unrollable", ""),

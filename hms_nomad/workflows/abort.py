@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hms_nomad.apply.progress import Report
+from hms_nomad.rollout.cluster import Cluster
 from hms_nomad.rollout.journal import Author
 from hms_nomad.rollout.steer import abort_rollout
 from hms_nomad.workflows.converge import cluster_of
+from hms_nomad.workflows.guard import Intent, guarded
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.steering import Steered, SteerOptions, SteerOutcome, go_on, nothing
@@ -21,8 +23,13 @@ def abort(
     What Nomad has promoted already cannot be taken back: the answer then says how to go back. Without a rollout nothing
     happens. Raises JournalError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
     """
-    cluster = cluster_of(session, name, report)
     by = who or author()
+    with guarded(session, name, Intent("abort", by.message, by.who, beside=True), report) as run:
+        return run.concluded(_abort(cluster_of(session, name, run.report), options, by))
+
+
+def _abort(cluster: Cluster, options: SteerOptions, by: Author) -> SteerOutcome:
+    name = cluster.service
     rollout = abort_rollout(cluster, f"aborted by {by.who}{f': {by.message}' if by.message else ''}", by.who)
     if rollout is None:
         return nothing(name)

@@ -14,6 +14,7 @@ from typing import Any
 from hms_nomad.apply.failure import Failure, explain_failure
 from hms_nomad.apply.follow import Verdict, follow, follow_deployment
 from hms_nomad.apply.progress import Event, Report
+from hms_nomad.apply.run_journal import planned_facts
 from hms_nomad.apply.write import register, write_entries, write_routes
 from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
 from hms_nomad.clients.nomad_types import Deployment
@@ -58,7 +59,7 @@ def converge(
             raise RolloutRunningError(desired.service, rollout)
         report(Event("rollout", "going on with the rollout of this release", {"number": rollout.number}))
         return _roll(cluster, session, desired, plan, rollout, options, deadline)
-    report(Event("plan", f"{len(plan.effective)} objects to change", {"changes": len(plan.effective)}))
+    report(Event("plan", f"{len(plan.effective)} objects to change", planned_facts(plan)))
     close_unseen(cluster, journal, observed)
     _refuse_rejected(journal, desired, options)
     passing = _passing(session, desired.service)

@@ -13,6 +13,7 @@ from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.converge import converge
 from hms_nomad.workflows.gateway import check_routes, follow_routes
 from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
+from hms_nomad.workflows.guard import guarded, intent
 from hms_nomad.workflows.outcome import DeployOutcome as DeployOutcome  # noqa: PLC0414
 from hms_nomad.workflows.outcome import Status as Status  # noqa: PLC0414
 from hms_nomad.workflows.session import Session
@@ -22,18 +23,19 @@ def deploy(session: Session, spec: Spec, options: DeployOptions, report: Report)
     """Bring the servers to what the spec says and wait until it is healthy (chapter 12, sections 3.2 and 4.1).
 
     A new release of a running service is rolled out: traffic moves to it only as fast as its health allows. Raises
-    ForeignObjectError for objects that are not ours, RolloutRunningError while another rollout is under way,
-    RejectedReleaseError for a release that was taken back, UnrollableChangeError, ConflictError when another writer
-    won, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``. Any interruption is repaired by the
-    same command.
+    ForeignObjectError for objects that are not ours, LockedError while another command works on the service,
+    RolloutRunningError while another rollout is under way, RejectedReleaseError for a release that was taken back,
+    UnrollableChangeError, ConflictError when another writer won, DeadlineExceededError, and the errors of
+    ``hms_nomad.clients.errors``. Any interruption is repaired by the same command.
     """
     started = time.monotonic()
     desired = compile_spec(spec, session.platform)
     policy = policy_of(spec, options.strategy)
     deadline = started + (options.timeout or patience(policy))
-    outcome = converge(session, desired, policy, options, deadline, report)
-    if outcome.status is Status.DEPLOYED:
-        return replace(outcome, warnings=follow_routes(session, spec, deadline, report))
+    with guarded(session, desired.service, intent("deploy", desired, options, deadline), report) as run:
+        outcome = run.concluded(converge(session, desired, policy, options, deadline, run.report))
+        if outcome.status is Status.DEPLOYED:
+            return replace(outcome, warnings=follow_routes(session, spec, deadline, run.report))
     if outcome.status is Status.UNCHANGED:
         return replace(outcome, warnings=check_routes(session, spec, deadline, report))
     return outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hms_nomad.apply.progress import Report
 from hms_nomad.rollout.steer import pause_rollout, resume_rollout
 from hms_nomad.workflows.converge import cluster_of
+from hms_nomad.workflows.guard import Intent, guarded
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.steering import Steered, SteerOptions, SteerOutcome, go_on, nothing
 
@@ -14,10 +15,11 @@ def pause(session: Session, name: str, report: Report) -> SteerOutcome:
 
     Raises JournalError and the errors of ``hms_nomad.clients.errors``.
     """
-    rollout = pause_rollout(cluster_of(session, name, report))
-    if rollout is None:
-        return nothing(name)
-    return SteerOutcome(name, Steered.NOTED, rollout, hint=f"hms-nomad resume {name}")
+    with guarded(session, name, Intent("pause", beside=True), report) as run:
+        rollout = pause_rollout(cluster_of(session, name, run.report))
+        if rollout is None:
+            return run.concluded(nothing(name))
+        return run.concluded(SteerOutcome(name, Steered.NOTED, rollout, hint=f"hms-nomad resume {name}"))
 
 
 def resume(session: Session, name: str, options: SteerOptions, report: Report) -> SteerOutcome:
@@ -25,6 +27,7 @@ def resume(session: Session, name: str, options: SteerOptions, report: Report) -
 
     Raises JournalError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
     """
-    cluster = cluster_of(session, name, report)
-    rollout = resume_rollout(cluster)
-    return nothing(name) if rollout is None else go_on(cluster, rollout, options)
+    with guarded(session, name, Intent("resume", beside=True), report) as run:
+        cluster = cluster_of(session, name, run.report)
+        rollout = resume_rollout(cluster)
+        return run.concluded(nothing(name) if rollout is None else go_on(cluster, rollout, options))

@@ -7,6 +7,7 @@ from hms_nomad.rollout.drive import never, step_entered
 from hms_nomad.rollout.look import present_weight
 from hms_nomad.rollout.steer import promote_rollout
 from hms_nomad.workflows.converge import cluster_of
+from hms_nomad.workflows.guard import Intent, guarded
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.steering import SteerOptions, SteerOutcome, go_on, nothing
 
@@ -17,10 +18,11 @@ def promote(session: Session, name: str, options: SteerOptions, report: Report, 
     With ``full`` it takes all the traffic at once and is brought to its end. Without a rollout nothing happens. Raises
     JournalError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
     """
-    cluster = cluster_of(session, name, report)
-    before = cluster.store.journal().rollout
-    weight = present_weight(cluster, before) if before is not None else None
-    rollout = promote_rollout(cluster, weight, full)
-    if rollout is None:
-        return nothing(name)
-    return go_on(cluster, rollout, options, never if full else step_entered(rollout.go))
+    with guarded(session, name, Intent("promote", beside=True), report) as run:
+        cluster = cluster_of(session, name, run.report)
+        before = cluster.store.journal().rollout
+        weight = present_weight(cluster, before) if before is not None else None
+        rollout = promote_rollout(cluster, weight, full)
+        if rollout is None:
+            return run.concluded(nothing(name))
+        return run.concluded(go_on(cluster, rollout, options, never if full else step_entered(rollout.go)))

@@ -18,6 +18,7 @@ from hms_nomad.rollout.perform import job_again
 from hms_nomad.rollout.records import NoSuchReleaseError, current_record, with_ends
 from hms_nomad.rollout.release import Release, ReleaseOutcome, desired_of
 from hms_nomad.workflows.converge import cluster_of, converge
+from hms_nomad.workflows.guard import guarded, intent
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome
 from hms_nomad.workflows.session import Session
 
@@ -51,7 +52,8 @@ def rollback(session: Session, name: str, wanted: str | None, options: DeployOpt
     release, _ = _target(cluster, wanted)
     desired = desired_of(release, _job_of(cluster, release))
     deadline = started + (options.timeout or patience(release.policy))
-    return converge(session, desired, release.policy, options, deadline, report)
+    with guarded(session, name, intent("rollback", desired, options, deadline), report) as run:
+        return run.concluded(converge(session, desired, release.policy, options, deadline, run.report))
 
 
 def _target(cluster: Cluster, wanted: str | None) -> tuple[Release, Observed]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.clients.retries import RetryBudget
 from hms_nomad.clients.vault import VaultClient
 from hms_nomad.platform.context import ContextError
 from hms_nomad.platform.model import Platform, ServerAddress
@@ -20,27 +21,34 @@ _TOKEN_VARIABLES = {"nomad": "NOMAD_TOKEN", "consul": "CONSUL_HTTP_TOKEN", "vaul
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The servers of one platform; ``vault`` is None where the platform has none."""
+    """The servers of one platform; ``vault`` is None where the platform has none.
+
+    ``lock_wait`` is how many seconds a changing command waits for another one on the same service; ``retries`` is what
+    all calls together may repeat.
+    """
 
     platform: Platform
     nomad: NomadClient
     consul: ConsulClient
     vault: VaultClient | None
+    lock_wait: float = 0.0
+    retries: RetryBudget = field(default_factory=RetryBudget)
 
 
 @contextmanager
-def open_session(platform: Platform) -> Iterator[Session]:
+def open_session(platform: Platform, lock_wait: float = 0.0) -> Iterator[Session]:
     """The clients for a platform; idle connections are closed at the end.
 
     A token is taken from NOMAD_TOKEN, CONSUL_HTTP_TOKEN or VAULT_TOKEN, else from the context's ``token_file``. Nothing
     is called yet. Raises ContextError for a token file that cannot be used, and InvalidRequestError for an address or
     a certificate file that cannot.
     """
-    nomad = NomadClient(_connection("nomad", platform.nomad), platform.namespace, platform.region)
-    consul = ConsulClient(_connection("consul", platform.consul))
-    vault = VaultClient(_connection("vault", platform.vault)) if platform.vault else None
+    retries = RetryBudget()
+    nomad = NomadClient(_connection("nomad", platform.nomad, retries), platform.namespace, platform.region)
+    consul = ConsulClient(_connection("consul", platform.consul, retries))
+    vault = VaultClient(_connection("vault", platform.vault, retries)) if platform.vault else None
     try:
-        yield Session(platform, nomad, consul, vault)
+        yield Session(platform, nomad, consul, vault, lock_wait, retries)
     finally:
         nomad.close()
         consul.close()
@@ -48,7 +56,7 @@ def open_session(platform: Platform) -> Iterator[Session]:
             vault.close()
 
 
-def _connection(server: str, where: ServerAddress) -> Connection:
+def _connection(server: str, where: ServerAddress, retries: RetryBudget) -> Connection:
     return Connection(
         address=where.address,
         token=os.environ.get(_TOKEN_VARIABLES[server]) or _token_of_file(where.token_file),
@@ -56,6 +64,7 @@ def _connection(server: str, where: ServerAddress) -> Connection:
         client_cert=where.client_cert,
         client_key=where.client_key,
         tls_server_name=where.tls_server_name,
+        retries=retries,
     )
 
 

@@ -22,6 +22,7 @@ from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.journal import Journal
 from hms_nomad.rollout.release import releases_prefix
 from hms_nomad.rollout.store import RolloutStore
+from hms_nomad.workflows.guard import Intent, guarded
 from hms_nomad.workflows.observe import observe, read_mesh
 from hms_nomad.workflows.session import Session
 
@@ -114,11 +115,16 @@ def stop(session: Session, name: str, options: StopOptions, report: Report) -> S
     """Stop a service and remove what was made for it; the second time there is nothing to do.
 
     Rights that other services' specs declared stay, so that they hold again when the service comes back. Raises
-    ForeignObjectError, JournalError, DeadlineExceededError when instances do not end in time, ConflictError when
-    somebody else keeps changing an entry, and the other errors of ``hms_nomad.clients.errors``. Any interruption is
-    repaired by the same command.
+    ForeignObjectError, JournalError, LockedError while another command works on it, DeadlineExceededError when
+    instances do not end in time, ConflictError when somebody else keeps changing an entry, and the other errors of
+    ``hms_nomad.clients.errors``. Any interruption is repaired by the same command.
     """
     deadline = time.monotonic() + options.timeout
+    with guarded(session, name, Intent("stop"), report) as run:
+        return run.concluded(_stop(session, name, options, run.report))
+
+
+def _stop(session: Session, name: str, options: StopOptions, report: Report) -> StopOutcome:
     plan = plan_stop(session, name, options)
     report(Event("plan", f"{len(plan.changes)} entries to remove or change", {"changes": len(plan.changes)}))
     removed: list[str] = []

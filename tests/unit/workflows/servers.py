@@ -11,6 +11,7 @@ from typing import Any
 from hms_nomad.clients.consul_types import Check, Instance, KvPair, StoredEntry
 from hms_nomad.clients.errors import ConflictError
 from hms_nomad.clients.nomad_types import Allocation, Deployment, Job, JobPlan, JobSummary, TaskEvent, TaskState
+from hms_nomad.clients.retries import RetryBudget
 from hms_nomad.clients.snapshot import Snapshot
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.platform.model import Platform
@@ -97,6 +98,9 @@ class FakeNomad:
             for one in self.jobs.values()
         )
 
+    def leader(self) -> str:
+        return "127.0.0.1:4647"
+
     def read_job(self, name: str) -> Job | None:
         self.calls += 1
         return self.jobs.get(name)
@@ -151,6 +155,8 @@ class FakeConsul:
     calls: int = 0
     address: str = "http://consul"
     keys: dict[str, KvPair] = field(default_factory=dict)
+    sessions: list[str] = field(default_factory=list)
+    has_token: bool = False
 
     def kv_get(self, key: str) -> KvPair | None:
         return self.keys.get(key)
@@ -158,9 +164,26 @@ class FakeConsul:
     def kv_list(self, prefix: str) -> tuple[KvPair, ...]:
         return tuple(pair for key, pair in self.keys.items() if key.startswith(prefix))
 
-    def kv_put(self, key: str, value: bytes, modify_index: int | None = None) -> bool:
-        self.keys[key] = KvPair(key, value, 1, "")
+    def kv_put(self, key: str, value: bytes, modify_index: int | None = None, acquire: str | None = None) -> bool:
+        held = self.keys.get(key)
+        if acquire is not None and held is not None and held.session not in ("", acquire):
+            return False
+        self.keys[key] = KvPair(key, value, 1, acquire or "")
         return True
+
+    def create_session(self, name: str, ttl_seconds: int, lock_delay_seconds: int, behavior: str = "release") -> str:
+        self.sessions.append(f"session-{len(self.sessions)}")
+        return self.sessions[-1]
+
+    def renew_session(self, session_id: str) -> None:
+        pass
+
+    def session_info(self, session_id: str) -> str | None:
+        return session_id if session_id in self.sessions else None
+
+    def destroy_session(self, session_id: str) -> None:
+        self.sessions.remove(session_id)
+        self.keys = {key: pair for key, pair in self.keys.items() if pair.session != session_id}
 
     def kv_delete(self, key: str, modify_index: int) -> bool:
         return self.keys.pop(key, None) is not None
@@ -204,4 +227,6 @@ class FakeConsul:
 
 def session(nomad: FakeNomad, consul: FakeConsul) -> Any:
     """A session on the two."""
-    return SimpleNamespace(platform=Platform(), nomad=nomad, consul=consul, vault=None)
+    return SimpleNamespace(
+        platform=Platform(), nomad=nomad, consul=consul, vault=None, lock_wait=0.0, retries=RetryBudget()
+    )

@@ -1,0 +1,142 @@
+"""What a changing command is about to do and has done -> a record in Consul, kept from its first change to its last.
+
+A record whose command is dead, or that says why its command gave up, is an unfinished run: ``status`` names it, and the
+next command on the service that ends well closes it. No secrets: names of objects, indexes, and who.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from hms_nomad.apply.lock import Process, is_alive
+from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.plan.change import Plan
+
+RUN_SCHEMA = 1
+_MOST_DONE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One object that a run means to change; ``index`` is the one that was read (0: it did not exist)."""
+
+    kind: str
+    name: str
+    action: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run. ``phase`` says where it is; ``ended`` why it gave up ("" while it works or when it died).
+
+    ``accessor`` is that of the Consul token it used ("" without one), ``lock_id`` its session, ``started`` seconds
+    since 1970, ``digest`` that of what it wants, ``done`` what it has changed.
+    """
+
+    id: str
+    service: str
+    namespace: str
+    command: str
+    who: str
+    accessor: str
+    process: Process
+    lock_id: str
+    started: float
+    digest: str = ""
+    phase: str = "begun"
+    planned: tuple[Planned, ...] = ()
+    done: tuple[str, ...] = ()
+    ended: str = ""
+    message: str = ""
+    schema: int = RUN_SCHEMA
+
+    def with_done(self, what: str) -> Run:
+        """The same with one change more."""
+        return replace(self, done=(*self.done, what)[-_MOST_DONE:])
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A run that did not come to its end, and why."""
+
+    run: Run
+    why: str
+
+    def __str__(self) -> str:
+        done = ", ".join(self.run.done) or "nothing that is known"
+        return f"{self.run.command} by {self.run.who} {self.why} in the phase {self.run.phase}; done: {done}"
+
+
+class RunJournal:
+    """The records of one service. All calls raise the errors of ``hms_nomad.clients.errors``."""
+
+    def __init__(self, consul: ConsulClient, namespace: str, service: str) -> None:
+        self._consul = consul
+        self._prefix = runs_prefix(namespace, service)
+
+    def write(self, run: Run, index: int) -> int:
+        """Write a record by compare-and-set and answer its new index; ``index`` 0 makes it.
+
+        Only the run itself writes its record. When somebody closed it meanwhile, nothing is written and 0 answered.
+        """
+        key = f"{self._prefix}{run.id}"
+        if not self._consul.kv_put(key, _ADAPTER.dump_json(run), modify_index=index):
+            return 0
+        pair = self._consul.kv_get(key)
+        return pair.modify_index if pair else 0
+
+    def close(self, run_id: str) -> None:
+        """Forget a record; one that is gone is no error."""
+        key = f"{self._prefix}{run_id}"
+        pair = self._consul.kv_get(key)
+        if pair is not None:
+            self._consul.kv_delete(key, pair.modify_index)
+
+    def unfinished(self) -> tuple[Unfinished, ...]:
+        """The runs that ended without coming to their end, oldest first."""
+        found = []
+        for pair in self._consul.kv_list(self._prefix):
+            run = run_from(pair.value)
+            if run is None:
+                continue
+            if run.ended:
+                found.append(Unfinished(run, run.ended))
+            elif not is_alive(self._consul, run.lock_id, run.process):
+                found.append(Unfinished(run, "died"))
+        return tuple(sorted(found, key=lambda one: one.run.started))
+
+
+def runs_prefix(namespace: str, service: str) -> str:
+    """Where the records of a service's runs lie in Consul's store."""
+    return f"hms-nomad/runs/{namespace}/{service}/"
+
+
+def run_from(data: bytes) -> Run | None:
+    """The record that was stored; None for what this version cannot read."""
+    try:
+        run = _ADAPTER.validate_json(data)
+    except ValidationError:
+        return None
+    return run if run.schema == RUN_SCHEMA else None
+
+
+def planned_facts(plan: Plan) -> Mapping[str, Any]:
+    """A plan as the event that announces it carries it."""
+    return {
+        "changes": len(plan.effective),
+        "digest": plan.digest,
+        "planned": [(change.kind, change.name, str(change.action), change.index) for change in plan.effective],
+    }
+
+
+def planned_of(rows: Iterable[Iterable[Any]]) -> tuple[Planned, ...]:
+    """The reverse of ``planned_facts``."""
+    return tuple(Planned(str(kind), str(name), str(action), int(index)) for kind, name, action, index in rows)
+
+
+_ADAPTER: TypeAdapter[Run] = TypeAdapter(Run)

@@ -1,0 +1,184 @@
+"""Around a changing command: the lock of the service, the journal of the run, and what is left when it gives up.
+
+The journal is opened before the first write, whatever that is, so a command that finds nothing to do leaves none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from hms_nomad.apply.lock import Holder, ServiceLock, acquire, lock_key, this_process
+from hms_nomad.apply.progress import Event, Report
+from hms_nomad.apply.run_journal import Run, RunJournal, planned_of
+from hms_nomad.clients.errors import ServerError
+from hms_nomad.clients.transport import before_writes
+from hms_nomad.compile.desired import Desired
+from hms_nomad.workflows.origin import author
+from hms_nomad.workflows.outcome import DeployOptions
+from hms_nomad.workflows.session import Session
+
+T = TypeVar("T")
+
+_PATIENCE_SECONDS = 60.0
+"""How long one call is tried again in the midst of changes: a server that is started again is back by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a command is about to do: its name, why, and the digest of what it wants ("" when it wants no spec).
+
+    ``beside`` says that it may work next to another command, as those do that steer a rollout. ``same_seconds`` is how
+    long it waits for another command that wants just the same.
+    """
+
+    command: str
+    message: str = ""
+    who: str = ""
+    aim: str = ""
+    beside: bool = False
+    same_seconds: float = 0.0
+
+
+def intent(command: str, desired: Desired, options: DeployOptions, deadline: float) -> Intent:
+    """What a command that brings a service to ``desired`` is about to do, until ``deadline`` of the monotonic clock."""
+    by = options.author
+    return Intent(
+        command,
+        message=by.message if by else "",
+        who=by.who if by else "",
+        aim=desired.digest,
+        same_seconds=deadline - time.monotonic(),
+    )
+
+
+def result_of(outcome: object) -> str:
+    """How a command ended, in the word of its outcome."""
+    status = getattr(outcome, "status", None)
+    if status is not None:
+        return str(status)
+    return "failed" if getattr(outcome, "failure", None) else "done"
+
+
+class Guard:
+    """What a guarded command reports through, and says how it ended to."""
+
+    def __init__(self, session: Session, service: str, intent: Intent, lock: ServiceLock, report: Report) -> None:
+        self._session = session
+        self._lock = lock
+        self._report = report
+        self._journal = RunJournal(session.consul, session.platform.namespace, service)
+        self._index = 0
+        self._opened = False
+        self._result = ""
+        self._run = Run(
+            id=uuid.uuid4().hex,
+            service=service,
+            namespace=session.platform.namespace,
+            command=intent.command,
+            who=lock.holder.who,
+            accessor="",
+            process=lock.holder.process,
+            lock_id=lock.holder.lock_id,
+            started=lock.holder.since,
+            digest=intent.aim,
+            message=intent.message,
+        )
+
+    def report(self, event: Event) -> None:
+        """Pass an event on, and note in the journal what it says was planned, reached or done."""
+        self._report(event)
+        run = self._run
+        if event.kind == "plan" and "planned" in event.data:
+            digest = str(event.data.get("digest") or run.digest)
+            self._note(replace(run, planned=planned_of(event.data["planned"]), digest=digest))
+        elif event.kind == "rollout" and "state" in event.data:
+            self._note(replace(run, phase=str(event.data["state"])))
+        elif event.kind == "apply":
+            self._note(replace(run, phase="changing" if run.phase == "begun" else run.phase).with_done(event.message))
+
+    def concluded(self, outcome: T) -> T:
+        """The command came to its end, good or bad, and nothing is left to do; answers what it came to."""
+        self._result = result_of(outcome)
+        return outcome
+
+    def permit(self, operation: str) -> None:
+        """Before each write: the lock still stands, and the journal is open."""
+        del operation
+        self._lock.check()
+        if not self._opened:
+            self._opened = True
+            token = self._session.consul.own_token() if self._session.consul.has_token else None
+            self._run = replace(self._run, accessor=token.accessor_id if token else "")
+            self._index = self._journal.write(self._run, 0)
+
+    def close(self, error: BaseException | None) -> None:
+        """End the journal of a run that came to its end, with those of dead ones before it; keep it else, and why."""
+        if not self._opened:
+            return
+        if error is not None and not self._result:
+            self._run = replace(self._run, ended=_why(error))
+            if self._run.done:
+                with contextlib.suppress(ServerError):
+                    self._journal.write(self._run, self._index)
+                return
+        for old in self._journal.unfinished() if error is None else ():
+            self._journal.close(old.run.id)
+        self._journal.close(self._run.id)
+
+    def _note(self, run: Run) -> None:
+        changed, self._run = run != self._run, run
+        if self._opened and changed and self._index:
+            self._index = self._journal.write(run, self._index)
+
+
+@contextlib.contextmanager
+def guarded(session: Session, service: str, intent: Intent, report: Report) -> Iterator[Guard]:
+    """Hold the lock of a service, waiting ``session.lock_wait`` seconds for it, and keep a journal of what is changed.
+
+    Raises LockedError when somebody else works on the service, LockLostError when the lock is lost on the way, and the
+    errors of ``hms_nomad.clients.errors``.
+    """
+    # Whoever cannot reach Nomad takes no lock.
+    session.nomad.leader()
+    namespace = session.platform.namespace
+    holder = Holder(
+        service, intent.who or author().who, intent.command, intent.aim, time.time(), this_process(), lock_id=""
+    )
+
+    def waiting(other: Holder) -> None:
+        report(Event("lock", f"waiting for {other}", {"service": service, "holder": other.who, "lock": other.lock_id}))
+
+    begun = time.monotonic()
+    lock = acquire(
+        session.consul,
+        lock_key(namespace, service),
+        holder,
+        begun + session.lock_wait,
+        waiting,
+        beside=intent.beside,
+        same_deadline=begun + intent.same_seconds,
+    )
+    guard = Guard(session, service, intent, lock, report)
+    ended: BaseException | None = None
+    try:
+        with session.retries.patient(_PATIENCE_SECONDS), before_writes(guard.permit):
+            yield guard
+    except BaseException as error:
+        ended = error
+        raise
+    finally:
+        try:
+            guard.close(ended)
+        finally:
+            lock.release()
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "was interrupted"
+    return f"gave up ({' '.join(str(error).split())[:300]})"
