@@ -1,0 +1,171 @@
+"""What is said of the gateway and its routes, from what Consul holds; and what a nudge may touch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from hms_nomad.apply.write import nudge_route, write_routes
+from hms_nomad.clients.consul_types import Condition, Instance
+from hms_nomad.clients.errors import DeadlineExceededError, UnavailableError
+from hms_nomad.clients.http_call import Answer
+from hms_nomad.clients.snapshot import Snapshot
+from hms_nomad.compile import compile_spec
+from hms_nomad.plan.change import Action, Change
+from hms_nomad.platform.model import Gateway, Platform
+from hms_nomad.workflows import gateway as workflow
+from tests.unit.specs import spec
+from tests.unit.workflows.servers import FakeConsul, FakeNomad, session
+
+PUBLIC = [{"path": "/receipt", "methods": ["POST"], "match": "exact", "public": True}]
+BOUND = Condition("Bound", True, "Bound", "successfully bound route", "http")
+REFUSED = Condition("Accepted", False, "InvalidDiscoveryChain", "route protocol does not match", "")
+FROM_SERVICE = Answer(403, "Forbidden", (("x-envoy-upstream-service-time", "1"),), b"RBAC: access denied")
+NO_ROUTE = Answer(404, "Not Found", (), b"")
+NO_SERVICE = Answer(503, "Service Unavailable", (), b"")
+
+
+class Consul(FakeConsul):
+    def watch_entry(self, kind, name, index=0, wait=0.0):
+        return Snapshot(1, self.read_entry(kind, name))
+
+    def write_entry(self, body, modify_index):
+        key = (body["Kind"], body["Name"])
+        assert modify_index == (self.entries[key].modify_index if key in self.entries else 0)
+        self.done.append(f"write {body['Kind']} {modify_index}")
+        self.store(*key, body, body.get("Meta"))
+
+    def instances(self, name, connect=False, **_):
+        if name != "hms-gateway":
+            return super().instances(name, connect)
+        return Snapshot(1, (Instance("g1", name, "n1", "10.0.0.9", 8080, {}, (), "passing", ()),))
+
+
+@pytest.fixture
+def consul():
+    found = Consul()
+    for entry in compile_spec(spec(routes=PUBLIC), Platform()).entries:
+        found.store(entry.kind, entry.name, entry.body)
+    found.store("api-gateway", "hms-gateway")
+    judge(found, BOUND)
+    return found
+
+
+def judge(consul, *conditions):
+    key = ("http-route", "receipt-svc")
+    consul.entries[key] = replace(consul.entries[key], conditions=conditions)
+
+
+def answering(monkeypatch, *answers):
+    """The gateway answers the probe with these, the last one for ever; what was asked is returned."""
+    left, asked = list(answers), []
+
+    def ask(target, method, path, headers, *_):
+        asked.append((target.host, target.port, method, path, dict(headers)))
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(workflow, "ask", ask)
+    monkeypatch.setattr(workflow, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(workflow, "_NUDGE_SECONDS", 0.0)
+    monkeypatch.setattr(workflow, "_REACH_SECONDS", 0.01)
+    return asked
+
+
+def on(consul, platform):
+    found = session(FakeNomad(), consul)
+    found.platform = platform
+    return found
+
+
+def soon(seconds=5.0):
+    return time.monotonic() + seconds
+
+
+def test_a_route_is_live_when_a_probe_comes_back_from_the_service(consul, monkeypatch):
+    asked = answering(monkeypatch, NO_ROUTE, FROM_SERVICE)
+    state = workflow.await_route(session(FakeNomad(), consul), spec(routes=PUBLIC), soon())
+    assert (state.probed, state.urls, state.warnings) == (True, ("http://10.0.0.9:8080/receipt",), ())
+    assert asked[0][:3] == ("10.0.0.9", 8080, "GET")
+    assert asked[0][3] == "/.well-known/hms-nomad/route"
+    assert len(asked) == 2
+
+
+def test_a_refused_route_is_told_with_consuls_reason(consul, monkeypatch):
+    answering(monkeypatch, FROM_SERVICE)
+    judge(consul, REFUSED)
+    with pytest.raises(DeadlineExceededError, match="InvalidDiscoveryChain: route protocol does not match"):
+        workflow.await_route(session(FakeNomad(), consul), spec(routes=PUBLIC), soon(0))
+
+
+def test_a_gateway_that_leads_nowhere_is_told_with_its_answer(consul, monkeypatch):
+    answering(monkeypatch, NO_ROUTE)
+    with pytest.raises(DeadlineExceededError, match="does not lead to receipt-svc: it answers 404"):
+        workflow.await_route(session(FakeNomad(), consul), spec(routes=PUBLIC), soon(0.05))
+
+
+def test_a_gateway_out_of_reach_is_a_warning(consul, monkeypatch):
+    answering(monkeypatch, UnavailableError("gateway", "open a connection", "10.0.0.9:8080", "No route to host"))
+    state = workflow.await_route(session(FakeNomad(), consul), spec(routes=PUBLIC), soon())
+    assert not state.probed
+    assert "not reached from here at http://10.0.0.9:8080 (No route to host)" in state.warnings[0]
+
+
+def test_a_gateway_that_has_forgotten_the_service_is_nudged(consul, monkeypatch):
+    answering(monkeypatch, NO_SERVICE, NO_SERVICE, FROM_SERVICE)
+    monkeypatch.setattr(
+        Consul, "write_entry", lambda self, body, index: self.done.append(f"write {body['Kind']} {index}")
+    )
+    assert workflow.await_route(session(FakeNomad(), consul), spec(routes=PUBLIC), soon()).probed
+    assert consul.done[:2] == ["delete service-splitter receipt-svc", "write service-splitter 0"]
+
+
+def test_a_nudge_leaves_a_rollout_and_others_splitters_alone():
+    consul = FakeConsul()
+    two = {"Splits": [{"Weight": 99, "ServiceSubset": "r1"}, {"Weight": 1, "ServiceSubset": "r2"}]}
+    assert nudge_route("a", consul) is False
+    consul.store("service-splitter", "a", two)
+    assert nudge_route("a", consul) is False
+    consul.store("service-splitter", "a", {"Splits": [{"Weight": 100}]}, meta={})
+    assert nudge_route("a", consul) is False
+    assert consul.done == []
+
+
+def test_routes_are_rows_and_the_probe_is_none(consul):
+    rows = workflow.gateway_routes(session(FakeNomad(), consul))
+    assert [(row.method, row.path, row.service, row.bound, row.url) for row in rows] == [
+        ("POST", "/receipt", "receipt-svc", True, "http://10.0.0.9:8080/receipt")
+    ]
+
+
+def test_a_public_route_without_a_way_in_is_warned_of(consul):
+    public = spec(routes=PUBLIC)
+    assert workflow.route_warnings(session(FakeNomad(), consul), public) == ()
+    none = on(consul, Platform(gateway=None))
+    assert "this platform has no gateway" in workflow.route_warnings(none, public)[0]
+    del consul.entries["api-gateway", "hms-gateway"]
+    assert "is not installed" in workflow.route_warnings(session(FakeNomad(), consul), public)[0]
+    assert workflow.route_warnings(none, spec()) == ()
+
+
+def test_two_services_with_the_same_route_are_warned_of(consul):
+    other = spec(name="other-svc", routes=PUBLIC)
+    (warning,) = workflow.route_warnings(session(FakeNomad(), consul), other)
+    assert "POST /receipt already, for receipt-svc" in warning
+
+
+def test_the_configured_address_is_told_to_people(consul):
+    named = on(consul, Platform(gateway=Gateway(url="https://api.agency.gov")))
+    assert workflow.gateway_routes(named)[0].url == "https://api.agency.gov/receipt"
+    assert workflow.gateway_status(named).url == "https://api.agency.gov"
+
+
+def test_a_moved_index_of_our_own_route_is_no_conflict(consul):
+    stored = consul.entries["http-route", "receipt-svc"]
+    change = Change("http-route", "receipt-svc", Action.UPDATE, (), stored.body, stored.modify_index - 1)
+    write_routes([change], consul, lambda _: None)
+    assert consul.done == [f"write http-route {stored.modify_index}"]
