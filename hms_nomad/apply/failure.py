@@ -9,6 +9,7 @@ from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.errors import ServerError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.nomad_types import Allocation, TaskState
+from hms_nomad.compile.names import TASK
 
 _LAST_LINES = 10
 _LAST_EVENTS = 5
@@ -53,7 +54,7 @@ def _culprit(nomad: NomadClient, service: str, job_version: int | None) -> tuple
     allocations.sort(key=lambda a: (a.client_status != "failed", a.healthy is not False, -a.create_index))
     for allocation in allocations:
         # A failed task of the service itself says more than a sidecar that was stopped with it.
-        tasks = sorted(allocation.tasks, key=lambda name: name.startswith("connect-proxy-"))
+        tasks = sorted(allocation.tasks, key=lambda name: (name.startswith("connect-proxy-"), name != TASK))
         troubled = [name for name in tasks if _in_trouble(allocation.tasks[name])]
         if troubled or allocation.healthy is not True:
             return allocation, next(iter(troubled or tasks), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hms_nomad.compile.batch import compile_batch
 from hms_nomad.compile.desired import Desired, RegistryRecord
 from hms_nomad.compile.entries import config_entries, intentions, permissions
 from hms_nomad.compile.gateway import gateway_intention, gateway_route, gateway_splitter
@@ -13,6 +14,8 @@ from hms_nomad.spec.model import Spec
 
 def compile_spec(spec: Spec, platform: Platform) -> Desired:
     """Everything that a spec stands for on a platform (chapter 12, sections 3.2 and 4.1)."""
+    if spec.kind == "job":
+        return _job(spec, platform)
     job = compile_job(spec, platform)
     entries = config_entries(spec, job.release)
     router = next((entry for entry in entries if entry.kind == "service-router"), None)
@@ -37,4 +40,21 @@ def compile_spec(spec: Spec, platform: Platform) -> Desired:
             protocol=spec.protocol,
             routes=tuple(route.model_dump(mode="json", exclude_none=True) for route in spec.routes),
         ),
+    )
+
+
+def _job(spec: Spec, platform: Platform) -> Desired:
+    """A job has no rules of its own in the mesh, but the right to call the services that it uses."""
+    job = compile_batch(spec, platform)
+    return Desired(
+        service=spec.name,
+        namespace=platform.namespace,
+        release=job.release,
+        digest=job.digest,
+        job=job.body,
+        entries=(),
+        intentions=tuple(one for one in intentions(spec) if one.source == spec.name),
+        permissions=(),
+        vault=(),
+        registry=RegistryRecord(spec.name, spec.version, job.release, "", 0, "", ()),
     )

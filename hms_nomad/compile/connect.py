@@ -198,4 +198,6 @@ def _checks(spec: Spec) -> list[dict[str, Any]]:
         check |= {"Type": health.kind, "PortLabel": HEALTH_PORT}
         if health.kind == "http":
             check |= {"Path": health.path, "Method": "GET"}
+        elif health.service:
+            check["GRPCService"] = health.service
     return [check]

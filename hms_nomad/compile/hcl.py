@@ -37,6 +37,8 @@ _ATTRIBUTES = {
     "ErrMissingKey": "error_on_missing_key", "GetterSource": "source", "GetterMode": "mode",
     "RelativeDest": "destination", "Volume": "volume", "Destination": "destination", "ReadOnly": "read_only",
     "Source": "source", "AccessMode": "access_mode", "AttachmentMode": "attachment_mode", "Hook": "hook",
+    "GRPCService": "grpc_service", "Specs": "crons", "ProhibitOverlap": "prohibit_overlap", "TimeZone": "time_zone",
+
     "Sidecar": "sidecar",
     "RTarget": "value", "Operand": "operator", "Attribute": "attribute", "Weight": "weight", "Percent": "percent",
 }  # fmt: skip
@@ -45,6 +47,7 @@ _BLOCKS = {
     "ReschedulePolicy": "reschedule", "Services": "service", "Checks": "check", "Connect": "connect",
     "SidecarService": "sidecar_service", "SidecarTask": "sidecar_task", "Proxy": "proxy", "Expose": "expose",
     "Paths": "path", "Upstreams": "upstreams", "Resources": "resources", "LogConfig": "logs",
+    "Periodic": "periodic",
     "Templates": "template", "Artifacts": "artifact", "VolumeMounts": "volume_mount", "Lifecycle": "lifecycle",
     "Constraints": "constraint", "Affinities": "affinity", "Spreads": "spread",
 }  # fmt: skip

@@ -42,7 +42,7 @@ def compile_job(spec: Spec, platform: Platform) -> CompiledJob:
     there alone makes Nomad send the registration to Consul again.
     """
     job = _job(spec, platform)
-    _merge_escape_hatch(job, spec.nomad)
+    merge_escape_hatch(job, spec.nomad)
     group = job["TaskGroups"][0]
     release = "r" + short_hash(_what_replaces_instances(job), 10)
     group["Tasks"][0].setdefault("Meta", {})["release"] = release
@@ -71,12 +71,12 @@ def _job(spec: Spec, platform: Platform) -> dict[str, Any]:
         "Meta": {OWNER_KEY: OWNER},
         "TaskGroups": [_group(spec, platform)],
     }
-    if interface := _operators_interface(spec):
+    if interface := operators_interface(spec):
         job["UI"] = interface
     return job
 
 
-def _operators_interface(spec: Spec) -> dict[str, Any]:
+def operators_interface(spec: Spec) -> dict[str, Any]:
     """What operators read in the Nomad UI (Nomad API, ``UI``)."""
     lines = [line for line in (spec.description, spec.owner and f"Owner: {spec.owner}") if line]
     interface: dict[str, Any] = {}
@@ -154,7 +154,7 @@ def _without_counts(job: Mapping[str, Any]) -> dict[str, Any]:
     return with_count(job, 0, 0)
 
 
-def _merge_escape_hatch(job: dict[str, Any], extra: Mapping[str, Any]) -> None:
+def merge_escape_hatch(job: dict[str, Any], extra: Mapping[str, Any]) -> None:
     """Lay the spec's ``nomad`` section over the job: keys job, group and task, in the API's own field names."""
     group = job["TaskGroups"][0]
     _merge(group["Tasks"][0], extra.get("task", {}))

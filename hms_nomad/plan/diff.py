@@ -16,6 +16,7 @@ from hms_nomad.plan.intentions import merged_intentions
 from hms_nomad.plan.normal import ATTEMPT_KEY, entry_differences, job_differences
 from hms_nomad.plan.observed import Observed, ObservedEntry, ObservedJob
 
+_BATCH = "batch"
 OWN_KINDS = ("service-defaults", "service-resolver", "service-splitter", "service-router", ROUTE_KIND)
 """Kinds of config entries that belong to a service by its name, in the order in which Consul accepts them."""
 
@@ -110,7 +111,7 @@ def _job_change(desired: Desired, stored: ObservedJob | None) -> Change:
     if stored.stopped:
         return Change("job", desired.service, Action.CREATE, fields, body, stored.modify_index)
     same = stored.service_meta.get("digest") == desired.digest and not fields
-    bounds_hold = _clamped(desired, stored.count) == stored.count
+    bounds_hold = desired.job["Type"] == _BATCH or _clamped(desired, stored.count) == stored.count
     action = Action.KEEP if same and bounds_hold else Action.UPDATE
     return Change("job", desired.service, action, fields, body, stored.modify_index)
 
@@ -119,8 +120,10 @@ def job_to_register(desired: Desired, stored: ObservedJob | None) -> dict[str, A
     """The desired job with the count that runs now, brought within the spec's bounds.
 
     A plain register would reset the count that the autoscaler chose. The canaries equal the count, so that capacity
-    never falls below what it was; Nomad makes none where nothing is replaced.
+    never falls below what it was; Nomad makes none where nothing is replaced. A batch job has one instance.
     """
+    if desired.job["Type"] == _BATCH:
+        return dict(desired.job)
     group = desired.job["TaskGroups"][0]
     if stored is None or stored.stopped:
         return with_count(desired.job, group["Count"], group["Count"])
@@ -134,7 +137,7 @@ def with_attempt(change: Change, stored: ObservedJob | None) -> Change:
         return change
     group = change.body["TaskGroups"][0]
     task = group["Tasks"][0]
-    again = {**task, "Meta": {**task["Meta"], ATTEMPT_KEY: str(stored.version + 1)}}
+    again = {**task, "Meta": {**task.get("Meta", {}), ATTEMPT_KEY: str(stored.version + 1)}}
     body = {**change.body, "TaskGroups": [{**group, "Tasks": [again, *group["Tasks"][1:]]}]}
     return replace(change, action=Action.UPDATE, body=body)
 

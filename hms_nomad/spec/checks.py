@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hms_nomad.spec import (
     rules_contradictions,
     rules_files,
+    rules_kind,
     rules_placement,
     rules_running,
     rules_scaling,
@@ -20,6 +21,7 @@ from hms_nomad.spec.model import Spec
 from hms_nomad.spec.registry import CHECKS, Check, Finding, Rule
 from hms_nomad.spec.rules_cluster import CLUSTER_CHECKS
 from hms_nomad.spec.rules_files import UNREADABLE_SOURCE
+from hms_nomad.spec.rules_kind import concerns
 from hms_nomad.spec.rules_reading import RULES as RULES_OF_READING
 
 __all__ = ["MODULES", "check_spec", "checks", "rules"]
@@ -29,6 +31,7 @@ MODULES = (
     rules_values,
     rules_placement,
     rules_files,
+    rules_kind,
     rules_scaling,
     rules_running,
     rules_traffic,
@@ -41,7 +44,7 @@ _MOST_OF_ONE_RULE = 20
 
 def check_spec(spec: Spec, broken: set[Path]) -> Iterator[Finding]:
     """Findings of all checks, but of those that read a path in ``broken``."""
-    for check in checks():
+    for check in (one for one in checks() if concerns(one, spec)):
         if any(_touch(read, path) for read in check.reads for path in broken):
             continue
         for number, hit in enumerate(check.run(spec)):

@@ -29,6 +29,7 @@ _GROUPS = (
     ("HMS24", "Placement, user and actions"),
     ("HMS25", "Files, artifacts, volumes and tasks"),
     ("HMS26", "What moves the count of instances"),
+    ("HMS27", "Kinds of specs"),
     ("HMS30", "Health and scaling"),
     ("HMS31", "Images, commands and responsibility"),
     ("HMS32", "Routes and the mesh"),

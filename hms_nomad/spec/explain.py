@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from hms_nomad.spec.model import Source
+from hms_nomad.spec.model_job import NEEDED
 from hms_nomad.spec.shape import Shape, shape_of
 
 
@@ -133,8 +134,8 @@ def _doc(
     return FieldDoc(
         path=path,
         type=shape.words,
-        required=field.is_required(),
-        default=_default(field, children),
+        required=field.is_required() or path in NEEDED["service"],
+        default=None if path in NEEDED["service"] else _default(field, children),
         description=about if meaning.startswith(about.rstrip(".")) or not meaning else f"{about} {meaning}",
         examples=tuple(field.examples or ()),
         limits=_limits(field, shape),

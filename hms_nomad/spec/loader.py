@@ -18,6 +18,7 @@ from hms_nomad.spec.diagnostics import Diagnostic, Level, Position, SpecError
 from hms_nomad.spec.document import MAX_FINDINGS, Document, Path, Problem, UnreadableError, one_line
 from hms_nomad.spec.json_source import read_json
 from hms_nomad.spec.model import Spec, Variable
+from hms_nomad.spec.model_job import NEEDED
 from hms_nomad.spec.overlay import resolve
 from hms_nomad.spec.registry import Finding
 from hms_nomad.spec.rules_reading import RULES
@@ -31,6 +32,7 @@ from hms_nomad.spec.yaml_source import read_yaml
 _HINTED = 20
 _LEVELS = {rule.code: rule.level for rule in RULES}
 _STAND_INS: dict[str, Any] = {"name": "unknown", "version": "0", "port": 1}
+_ALWAYS = ("name", "version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +138,30 @@ def read_document(text: bytes | str, file: str) -> Document:
 
 def _validated(document: Document) -> tuple[Spec | None, list[Problem], set[Path]]:
     """The spec, what is wrong with it, and the paths that were cut out or stood in for to get a spec all the same."""
+    spec = None
     try:
         spec = _spec_of(document.data)
     except ValidationError as error:
         errors: list[Any] = error.errors(include_url=False, include_input=False)[: 2 * MAX_FINDINGS]
     else:
-        if not document.broken:
-            return spec, [], set()
         errors = []
+    errors += _needed(document.data)
+    if not errors and not document.broken:
+        return spec, [], set()
     unknown = [error for error in errors if not _within(tuple(error["loc"]), document.broken)]
     problems = [worded(error, document, hints=number < _HINTED) for number, error in enumerate(unknown)]
     broken = {_unit(path) for path in document.broken} | {_unit(_cut(error)) for error in errors}
     return _remainder(document.data, broken), problems, broken
+
+
+def _needed(data: Any) -> list[Any]:
+    """What the kind of the spec needs and does not have, in pydantic's form."""
+    return [{"type": "missing", "loc": (name,)} for name in _needed_by_kind(data) if name not in data]
+
+
+def _needed_by_kind(data: Any) -> tuple[str, ...]:
+    kind = data.get("kind", "service") if isinstance(data, dict) else None
+    return NEEDED.get(kind, ()) if isinstance(kind, str) else ()
 
 
 def _remainder(data: Any, broken: set[Path]) -> Spec | None:
@@ -156,7 +170,7 @@ def _remainder(data: Any, broken: set[Path]) -> Spec | None:
         return None
     rest = _without(data, broken)
     for name, value in _STAND_INS.items():
-        if name not in rest:
+        if name not in rest and (name in _ALWAYS or name in _needed_by_kind(rest)):
             rest[name] = value
             broken.add((name,))
     try:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from hms_nomad.spec.model_job import Attempts, Kind, Schedule
 from hms_nomad.spec.model_scaling import Percent, Scaling
 from hms_nomad.spec.model_task import Artifact, File, Resources, SideTask, Template, Volume
 from hms_nomad.spec.section import Duration, FilePath, Section, ServiceName, User
@@ -49,8 +50,13 @@ class Route(Section):
 class Health(Section):
     """The check that decides whether an instance gets traffic."""
 
-    kind: Literal["http", "grpc", "command"] = Field("http", description="How the instance is asked.")
+    kind: Literal["http", "grpc", "command", "tcp"] = Field(
+        "http", description="How the instance is asked; tcp is refused with the reason: only the mesh reaches the port."
+    )
     path: str = Field("/health", description="Path of an http check.", pattern=r"^/")
+    service: str | None = Field(
+        None, description="Service that a grpc check asks for; the server as a whole when absent.", max_length=200
+    )
     command: tuple[str, ...] = Field(
         (), description="Program and arguments of a command check; exit code 0 is healthy."
     )
@@ -146,11 +152,12 @@ class Rollout(Section):
 
 
 class Spec(Section):
-    """One service: what runs, what it answers, whom it calls, how it scales and how it is rolled out."""
+    """One service or job: what runs, what it answers, whom it calls, how it scales and how it is rolled out."""
 
     name: ServiceName = Field(description="Name of the service: a DNS label.", examples=["receipt-svc"])
     version: str = Field(description="Version as people say it.", examples=["1.0.0"], min_length=1, max_length=128)
     image: str | None = Field(None, description="Container image.", examples=["ghcr.io/gov/receipt:1.0"])
+    kind: Kind = Field("service", description="service: answers requests as long as it lives; job: runs to its end.")
     command: tuple[str, ...] = Field(
         (), description="Program and arguments, instead of an image.", examples=[["python3", "app.py"]]
     )
@@ -162,7 +169,7 @@ class Spec(Section):
         None, description="User (and group) that it runs as, by name or number.", examples=["10001", "app:app"]
     )
     port: int = Field(
-        description="Port on which the instance listens; also in the variable PORT.", ge=1, le=65535, examples=[3000]
+        0, description="Port on which the instance listens; also in the variable PORT.", ge=1, le=65535, examples=[3000]
     )
     protocol: Protocol = Field("http", description="What the port speaks.")
     routes: tuple[Route, ...] = Field((), description="What the service answers; everything when empty.")
@@ -187,6 +194,8 @@ class Spec(Section):
     )
     description: str | None = Field(None, description="What the service does; shown in the Nomad UI.", max_length=1000)
     links: dict[str, str] = Field({}, description="Label and URL of pages for operators; shown in the Nomad UI.")
+    schedule: Schedule | None = Field(None, description="When a job starts; once, at its deploy, when absent.")
+    attempts: Attempts = Field(Attempts(), description="What happens when a job's program fails.")
     nomad: dict[str, Any] = Field(
         {}, description="Escape hatch: merged into the Nomad job last, and shown in the diff."
     )

@@ -187,7 +187,7 @@ def listed_twice(spec: Spec) -> Iterator[Hit]:
     example="health: {kind: grpc, path: /health}",
 )
 def health_of_another_kind(spec: Spec) -> Iterator[Hit]:
-    """An http check asks a path, a command check runs a program, a grpc check needs neither."""
+    """An http check asks a path, a command check runs a program, a grpc check may name a service."""
     health = spec.health
     if health is None:
         return
@@ -199,6 +199,27 @@ def health_of_another_kind(spec: Spec) -> Iterator[Hit]:
     if health.kind != "http" and "path" in health.model_fields_set:
         fix = "write kind: http, or remove path"
         yield Hit(("health", "path"), f"health.path has no meaning for kind {health.kind}", fix, at_key=True)
+    if health.kind != "grpc" and health.service is not None:
+        fix = "write kind: grpc, or remove service"
+        yield Hit(("health", "service"), f"health.service has no meaning for kind {health.kind}", fix, at_key=True)
+
+
+@check(
+    "HMS219",
+    Level.ERROR,
+    "A tcp check, which nothing could make",
+    reads=("health",),
+    fix="ask a path (kind: http), ask the gRPC health service (kind: grpc), or run a command in the instance",
+    example="health: {kind: tcp}",
+)
+def health_by_tcp(spec: Spec) -> Iterator[Hit]:
+    """Only the sidecar reaches the service's port, and it lets Consul's checks through by path, not by connection.
+
+    A port that is open to plain connections from the node would be open to everybody who reaches the node, without a
+    certificate and past every rule of who may call. A database is asked by a command, for example [pg_isready].
+    """
+    if spec.health is not None and spec.health.kind == "tcp":
+        yield Hit(("health", "kind"), "health.kind tcp needs a port that is open past the mesh")
 
 
 @check(

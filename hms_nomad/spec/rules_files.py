@@ -164,6 +164,8 @@ def volume_fields(spec: Spec) -> Iterator[Hit]:
 def _unfit(volume: Volume, spec: Spec) -> Iterator[str]:
     if volume.kind == "csi" and volume.access is None:
         yield "a csi volume needs access, for example multi-node-multi-writer"
+    if (volume.access or "").endswith("reader-only") and not volume.read_only:
+        yield f"access {volume.access} lets nobody write, so read_only must be true"
     if volume.kind != "csi" and (volume.access is not None or volume.attachment is not None):
         yield f"a {volume.kind} volume has neither access nor attachment"
     if volume.kind == "bind" and (not volume.source.startswith("/") or ".." in volume.source.split("/")):

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from hms_nomad.spec.model import Source, Spec
+from hms_nomad.spec.model_job import NEEDED
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE = {"type": "string", "pattern": r"\$\{var\.[a-z][a-z0-9_]*\}", "description": "A variable: ${var.NAME}."}
@@ -28,7 +29,19 @@ def spec_schema() -> dict[str, Any]:
     schema = _open(_tidied({**whole, "$defs": definitions}))
     schema["properties"] |= open_parts
     schema["$defs"] |= {"Environment": _environment(schema), "Reference": _REFERENCE, "Variable": _tidied(variable)}
-    return {"$schema": _DIALECT, "title": "hms-nomad service", **schema}
+    return {"$schema": _DIALECT, "title": "hms-nomad service", **schema, "allOf": _needed_by_kind(schema["properties"])}
+
+
+def _needed_by_kind(properties: dict[str, Any]) -> list[dict[str, Any]]:
+    """Fields that only some kinds need; a file that names no kind is a service."""
+    conditions = []
+    for kind, names in NEEDED.items():
+        for name in names:
+            properties[name].pop("default", None)
+        named: dict[str, Any] = {"properties": {"kind": {"const": kind}}}
+        condition = named if kind == "service" else {**named, "required": ["kind"]}
+        conditions += [{"if": condition, "then": {"required": list(names)}}] if names else []
+    return conditions
 
 
 def schema_text() -> str:

@@ -47,7 +47,7 @@ def loaded(fields: dict[str, Any]) -> Spec:
         fields = {name: value for name, value in fields.items() if name not in guilty} | {
             key: value
             for key, value in {"name": "any-svc", "version": "1", "port": 3000}.items()
-            if key in guilty or key not in fields
+            if (key in guilty or key not in fields) and (key != "port" or fields.get("kind") != "job")
         }
         if not fields.get("image") and not fields.get("command"):
             fields["image"] = "a/b:1"

@@ -68,6 +68,11 @@ def test_a_health_check_through_the_sidecar_stands_in_for_the_slow_one_of_its_li
     assert "DisableDefaultTCPCheck" not in sidecar(health={"kind": "command", "command": ["true"]})
 
 
+def test_a_grpc_check_asks_for_the_service_that_is_named():
+    check = group_of(protocol="grpc", health={"kind": "grpc", "service": "gov.Receipt"})["Services"][0]["Checks"][0]
+    assert (check["Type"], check["GRPCService"], check["PortLabel"]) == ("grpc", "gov.Receipt", "health")
+
+
 def test_each_named_probe_has_a_listener_that_passes_nothing_but_its_path():
     group = group_of(probes={"gve": {"path": "/gve?deep=1"}})
     assert {"Label": "probe-gve"} in group["Networks"][0]["DynamicPorts"]

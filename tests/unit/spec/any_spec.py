@@ -6,7 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from hms_nomad.spec.model import Spec
+from hms_nomad.spec.model import Health, Spec
+from hms_nomad.spec.model_job import UNKNOWN_TO, ZONE, Schedule
 from hms_nomad.spec.model_scaling import TIME_OF_DAY
 from hms_nomad.spec.model_task import CHECKSUM, SIGNAL, URL, VOLUME, File, SideTask, Template, Volume
 from hms_nomad.spec.section import ABSOLUTE_PATH, FILE_PATH, MODE
@@ -49,6 +50,7 @@ FORMS = {
     ABSOLUTE_PATH: st.sampled_from(["/data", "/var/lib/app", "/.cache"]),
     TIME_OF_DAY: st.sampled_from(["00:00", "07:30", "23:59"]),
     MODE: st.sampled_from(["0644", "0600", "0755", "0444"]),
+    ZONE: st.sampled_from(["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"]),
     URL: st.sampled_from(["https://files.gov/a.tar.gz", "http://f:8080/b?x=${y}"]),
     CHECKSUM: st.sampled_from(["sha256:" + "0a" * 32, "sha512:" + "0a" * 64]),
     SIGNAL: st.sampled_from(["SIGHUP", "SIGUSR1"]),
@@ -87,6 +89,16 @@ def fitting(volume: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "source": "/srv/data" if kind == "bind" else "receipts"}
 
 
+def asked(health: dict[str, Any]) -> dict[str, Any]:
+    """A check with the fields of its kind, of a kind that can be made."""
+    kind = health.get("kind", "http")
+    if kind == "tcp":
+        return {}
+    own = {"http": "path", "grpc": "service", "command": "command"}
+    rest = {key: value for key, value in health.items() if key == own[kind] or key not in own.values()}
+    return {**rest, "command": ["bin/ready"], "interval": "10s", "timeout": "1s"} if kind == "command" else rest
+
+
 def one_program(task: dict[str, Any]) -> dict[str, Any]:
     """A helper that runs one thing."""
     rest = {key: value for key, value in task.items() if key not in {"image", "command", "driver", "mounts"}}
@@ -95,7 +107,17 @@ def one_program(task: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "command": ["bin/run", *(task.get("command") or ())], "user": "nobody"}
 
 
+CRONS = ("0 3 * * *", "*/15 8-18 * * mon-fri", "5,35 0 1 jan,jul 0", "1-59/7 * * * *")
+
+
+def at_a_time(schedule: dict[str, Any]) -> dict[str, Any]:
+    """A schedule that says a time."""
+    return {**schedule, "cron": CRONS[len(schedule["cron"]) % len(CRONS)]}
+
+
 MENDED: dict[Any, Any] = {
+    Schedule: at_a_time,
+    Health: asked,
     File: content_alone,
     Template: content_alone,
     Volume: fitting,
@@ -135,4 +157,12 @@ def section_of(model: Any) -> st.SearchStrategy[dict[str, Any]]:
 
 def any_spec() -> st.SearchStrategy[dict[str, Any]]:
     """A whole spec as data; one in a few is free of contradictions."""
-    return section_of(Spec).map(lambda fields: {**fields, "nomad": {}})
+    return section_of(Spec).map(_of_its_kind)
+
+
+def _of_its_kind(fields: dict[str, Any]) -> dict[str, Any]:
+    kind = fields.get("kind", "service")
+    rest = {name: value for name, value in fields.items() if name not in UNKNOWN_TO[kind]}
+    if kind == "service":
+        rest.setdefault("port", 3000)
+    return {**rest, "nomad": {}}
