@@ -73,6 +73,10 @@ class LockedError(Exception):
         self.holder = holder
 
 
+class NoSuchLockError(Exception):
+    """The service is not locked, or another lock is meant."""
+
+
 class LockLostError(Exception):
     """The lock ended under a running command and somebody else took it; what was written until then stays."""
 

@@ -6,9 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import OptionalServiceArgument
+from hms_nomad.clients.errors import NotFoundError
+from hms_nomad.output.locks import lock_document, unfinished_document, work_lines
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.table import table
 from hms_nomad.workflows import status as workflow
+from hms_nomad.workflows.lock import work_on
+from hms_nomad.workflows.session import Session
 
 app = new_app()
 
@@ -29,16 +33,33 @@ _COLORS = {
 def status(run: Run, name: OptionalServiceArgument = None) -> None:
     """Show what runs, and what is wrong with it.
 
-    Without a name: all our services of the namespace. With one: its instances, their health checks, and why one is
-    not healthy.
+    Without a name: all our services of the namespace. With one: its instances, their health checks, why one is not
+    healthy, who works on it, and what a command that died left unfinished.
     """
     with run.session() as session:
         if name is None:
             services = workflow.list_status(session)
             run.printer.show("status", {"services": services}, lambda: _overview(run.printer, services))
         else:
-            detail = workflow.service_status(session, name)
-            run.printer.show("status", {"service": detail}, lambda: _detail(run.printer, detail))
+            _show_one(run, session, name)
+
+
+def _show_one(run: Run, session: Session, name: str) -> None:
+    work = work_on(session, name)
+    try:
+        detail = workflow.service_status(session, name)
+    except NotFoundError:
+        # A first deploy that was broken off before the job was there.
+        for line in work_lines(name, work.lock, work.unfinished):
+            run.printer.warn(line)
+        raise
+    body = {
+        "service": detail,
+        "lock": lock_document(work.lock) if work.lock else None,
+        "unfinished": [unfinished_document(one) for one in work.unfinished],
+    }
+    lines = (*_detail(run.printer, detail), *work_lines(name, work.lock, work.unfinished))
+    run.printer.show("status", body, lambda: lines)
 
 
 def _overview(printer: Printer, services: Sequence[workflow.ServiceState]) -> Iterator[str]:

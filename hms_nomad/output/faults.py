@@ -58,7 +58,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
 
     Imported only when something went wrong: most commands end without that.
     """
-    from hms_nomad.apply.lock import LockedError, LockLostError
+    from hms_nomad.apply.lock import LockedError, LockLostError, NoSuchLockError
     from hms_nomad.clients import errors as servers
     from hms_nomad.dev import errors as stack
     from hms_nomad.plan.change import ForeignObjectError
@@ -84,6 +84,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (RolloutRunningError, ExitCode.LOCKED, "rollout-running", ""),
         (RejectedReleaseError, ExitCode.DENIED, "rejected-release", ""),
         (UnrollableChangeError, ExitCode.BAD_INPUT, "unrollable", ""),
+        (NoSuchLockError, ExitCode.BAD_INPUT, "no-such-lock", ""),
         (NoSuchReleaseError, ExitCode.BAD_INPUT, "no-such-release", ""),
         (JournalError, ExitCode.CONFLICT, "foreign-journal", ""),
         (servers.ConflictError, ExitCode.CONFLICT, "conflict", again),
