@@ -58,7 +58,7 @@ def write_spec(folder: Path, name: str, program: str = _SERVER, **fields: Any) -
         "routes": [{"path": "/receipt", "methods": ["POST"]}],
         "scaling": {"min": 2, "max": 10},
         "health": {"path": "/health", "interval": "2s"},
-        "rollout": {"min_healthy": "1s", "deadline": "60s", "drain": "1s"},
+        "rollout": {"min_healthy": "1s", "drain": "1s"},
         **fields,
     }
     file = folder / f"{name}.hms.yml"
