@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
-from types import FrameType
+
+from hms_nomad.apply.interrupts import handle_signals
 
 
 def main() -> None:
@@ -17,17 +17,12 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, _terminate)
+    handle_signals()
     from typer.main import get_command
 
     from hms_nomad.cli.app import app
 
     get_command(app).main()
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise KeyboardInterrupt("terminated")
 
 
 if __name__ == "__main__":

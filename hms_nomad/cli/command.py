@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 
+from hms_nomad.apply.interrupts import time_limit
 from hms_nomad.cli.options import (
     ColorOption,
     ContextOption,
@@ -18,6 +19,7 @@ from hms_nomad.cli.options import (
     NamespaceOption,
     OutputOption,
     QuietOption,
+    TimeLimitOption,
     TraceOption,
 )
 from hms_nomad.output.printer import Color, Format, Look, Printer
@@ -31,6 +33,7 @@ _LOOK: dict[str, tuple[Any, Any]] = {
     "quiet": (QuietOption, False),
     "color": (ColorOption, Color.AUTO),
     "trace": (TraceOption, False),
+    "timeout": (TimeLimitOption, None),
 }
 _WRITES: dict[str, tuple[Any, Any]] = {"lock_wait": (LockWaitOption, None)}
 _CLUSTER: dict[str, tuple[Any, Any]] = {"context": (ContextOption, None), "namespace": (NamespaceOption, None)}
@@ -93,7 +96,9 @@ def command(
             printer = Printer(Look(form, bool(chosen["quiet"]), chosen["color"] or Color.AUTO))
             rest = {key: value for key, value in values.items() if key not in added}
             chosen_run = Run(printer, chosen.get("context"), chosen.get("namespace"), chosen.get("lock_wait"))
-            return function(chosen_run, **rest)
+            # A command with a time limit of its own knows better what it waits for.
+            with time_limit(chosen["timeout"] if "timeout" in added else None):
+                return function(chosen_run, **rest)
 
         parameters = [p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         parameters += [

@@ -77,6 +77,16 @@ OutputOption = Annotated[Format, typer.Option("--output", "-o", help="What stdou
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=_SHARED)]
 ColorOption = Annotated[Color, typer.Option("--color", help="When text is coloured.", rich_help_panel=_SHARED)]
 TraceOption = Annotated[bool, typer.Option("--trace", help="Show where an error comes from.", rich_help_panel=_SHARED)]
+TimeLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        parser=parse_seconds,
+        metavar="TIME",
+        help="Longest time for the whole command, like 90s or 5m.",
+        rich_help_panel=_SHARED,
+    ),
+]
 TimeoutOption = Annotated[
     float | None,
     typer.Option("--timeout", parser=parse_seconds, metavar="TIME", help="Longest time to wait, like 90s or 5m."),

@@ -35,8 +35,8 @@ def followed(run: Run, title: str, work: Callable[[Report], SteerOutcome]) -> St
     try:
         with shown(run.printer, title, events) as report:
             return work(report)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         last = next((event.message for event in reversed(events) if event.kind == "rollout"), "nothing was changed")
-        raise KeyboardInterrupt(
+        raise type(stopped)(
             f"interrupted; traffic stays as it is: {last}; hms-nomad resume goes on, hms-nomad abort takes it back"
         ) from None

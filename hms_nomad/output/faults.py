@@ -38,6 +38,10 @@ class Fault:
 
 def classify(error: BaseException) -> Fault:
     """The fault that an exception stands for; one that nobody foresaw is a bug of ours (code 70)."""
+    from hms_nomad.apply.interrupts import OutOfTimeError
+
+    if isinstance(error, OutOfTimeError):
+        return Fault(ExitCode.DEADLINE, "deadline", str(error))
     if isinstance(error, KeyboardInterrupt):
         return Fault(ExitCode.INTERRUPTED, "interrupted", str(error) or "interrupted")
     if diagnostics := getattr(error, "diagnostics", ()):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from hms_nomad.apply.interrupts import OutOfTimeError
 from hms_nomad.apply.lock import Holder, ServiceLock, acquire, lock_key, this_process
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import Run, RunJournal, planned_of
@@ -179,6 +180,8 @@ def guarded(session: Session, service: str, intent: Intent, report: Report) -> I
 
 
 def _why(error: BaseException) -> str:
+    if isinstance(error, OutOfTimeError):
+        return "ran out of time"
     if isinstance(error, KeyboardInterrupt):
         return "was interrupted"
     return f"gave up ({' '.join(str(error).split())[:300]})"
