@@ -97,8 +97,11 @@ def upstreams(spec: Spec) -> list[dict[str, Any]]:
             "DestinationName": name,
             "DestinationType": "service",
             "LocalBindAddress": address,
-            "LocalBindPort": upstream_port(),
-            "Config": {"protocol": "http", "passive_health_check": _PASSIVE_HEALTH_CHECK},
+            "LocalBindPort": upstream_port(spec, name),
+            "Config": {
+                "protocol": "tcp" if name in spec.tcp else "http",
+                "passive_health_check": _PASSIVE_HEALTH_CHECK,
+            },
         }
         for name, address in upstream_addresses(spec.uses).items()
     ]

@@ -47,7 +47,9 @@ def mesh_host(service: str, platform: Platform) -> str:
 
 
 def service_url(spec: Spec, platform: Platform) -> str:
-    """URL that callers use: the mesh name and the first declared path (chapter 12, section 3.2)."""
+    """URL that callers use: the mesh name and the first declared path (chapter 12, section 3.2), or the port of TCP."""
+    if spec.protocol == "tcp":
+        return f"tcp://{mesh_host(spec.name, platform)}:{spec.port}"
     path = spec.routes[0].path if spec.routes and spec.routes[0].match != "regex" else ""
     return f"http://{mesh_host(spec.name, platform)}{path}"
 
@@ -61,9 +63,14 @@ def upstream_addresses(uses: tuple[str, ...]) -> Mapping[str, str]:
     return {name: f"127.0.1.{number}" for number, name in enumerate(sorted(set(uses)), start=1)}
 
 
-def upstream_port() -> int:
-    """Port at which a dependency's loopback address answers: a plain URL without a port must work."""
-    return _HTTP_PORT
+def upstream_port(spec: Spec, name: str) -> int:
+    """Port at which a dependency's loopback address answers: its own where it speaks TCP, else that of plain URLs."""
+    return spec.tcp.get(name, _HTTP_PORT)
+
+
+def upstream_url(spec: Spec, name: str, host: str) -> str:
+    """URL of a dependency that is reached at ``host``, for example "http://receipt-svc.mesh" or "tcp://db.mesh:5432"."""
+    return f"tcp://{host}:{spec.tcp[name]}" if name in spec.tcp else f"http://{host}"
 
 
 def probe_port(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from hms_nomad.compile.connect import extra_hosts
 from hms_nomad.compile.files import artifacts, bind_mounts, hosts_file, templates, volume_mounts
-from hms_nomad.compile.names import TASK, mesh_host, upstream_addresses, url_variable
+from hms_nomad.compile.names import TASK, mesh_host, upstream_addresses, upstream_url, url_variable
 from hms_nomad.compile.placement import actions
 from hms_nomad.platform.model import Platform, PlatformError
 from hms_nomad.spec.model import Spec
@@ -97,5 +97,5 @@ def _environment(task: Runnable, spec: Spec, platform: Platform) -> dict[str, st
     environment = {"PORT": str(spec.port)}
     for name, address in upstream_addresses(spec.uses).items():
         host = mesh_host(name, platform) if task.image else address
-        environment[url_variable(name)] = f"http://{host}"
+        environment[url_variable(name)] = upstream_url(spec, name, host)
     return environment | dict(task.env)

@@ -30,6 +30,7 @@ _GROUPS = (
     ("HMS25", "Files, artifacts, volumes and tasks"),
     ("HMS26", "What moves the count of instances"),
     ("HMS27", "Kinds of specs"),
+    ("HMS28", "Dependencies over TCP, and services outside the mesh"),
     ("HMS30", "Health and scaling"),
     ("HMS31", "Images, commands and responsibility"),
     ("HMS32", "Routes and the mesh"),

@@ -186,6 +186,11 @@ class Spec(Section):
     placement: Placement = Field(Placement(), description="Where instances may run.")
     actions: dict[ServiceName, Action] = Field({}, description="Commands that operators start in a running instance.")
     uses: tuple[ServiceName, ...] = Field((), description="Services that this one calls, as http://NAME.mesh.")
+    tcp: dict[ServiceName, Annotated[int, Field(ge=1, le=65535)]] = Field(
+        {},
+        description="Those of `uses` that speak TCP, with the port at which NAME.mesh answers.",
+        examples=[{"db": 5432}],
+    )
     allow: tuple[ServiceName, ...] = Field((), description="Services that may call this one without declaring it.")
     mesh: MeshPolicy = Field(MeshPolicy(), description="How callers' sidecars treat requests to this service.")
     rollout: Rollout = Field(Rollout(), description="How traffic moves to a new release.")

@@ -273,6 +273,21 @@ def too_many_dependencies(spec: Spec) -> Iterator[Hit]:
         yield Hit(("uses",), f"uses names {len(set(spec.uses))} services; at most {_MOST_DEPENDENCIES} are possible")
 
 
+@check(
+    "HMS280",
+    Level.ERROR,
+    "A dependency over TCP that is none",
+    reads=("uses", "tcp"),
+    fix="add the name to uses, or remove it from tcp",
+    example="uses: [receipt-svc]\ntcp: {db: 5432}",
+)
+def tcp_without_use(spec: Spec) -> Iterator[Hit]:
+    """``tcp`` says how services of ``uses`` are called; a name that is only there would never be reachable."""
+    for name in spec.tcp:
+        if name not in spec.uses:
+            yield Hit(("tcp", name), f"tcp names {name}, which uses does not", at_key=True)
+
+
 def _methods(route: Route) -> frozenset[Method]:
     return frozenset(route.methods) or _ALL_METHODS
 
