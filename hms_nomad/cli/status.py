@@ -10,6 +10,7 @@ from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.output.locks import lock_document, unfinished_document, work_lines
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.table import table
+from hms_nomad.workflows import lock as locks
 from hms_nomad.workflows import status as workflow
 from hms_nomad.workflows.lock import work_on
 from hms_nomad.workflows.session import Session
@@ -45,7 +46,7 @@ def status(run: Run, name: OptionalServiceArgument = None) -> None:
 
 
 def _show_one(run: Run, session: Session, name: str) -> None:
-    work = work_on(session, name)
+    work = locks.work_on(session, name)
     try:
         detail = workflow.service_status(session, name)
     except NotFoundError:

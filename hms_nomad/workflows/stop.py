@@ -119,7 +119,6 @@ def stop(session: Session, name: str, options: StopOptions, report: Report) -> S
     instances do not end in time, ConflictError when somebody else keeps changing an entry, and the other errors of
     ``hms_nomad.clients.errors``. Any interruption is repaired by the same command.
     """
-    deadline = time.monotonic() + options.timeout
     with guarded(session, name, Intent("stop"), report) as run:
         return run.concluded(_stop(session, name, options, run.report))
 
@@ -132,6 +131,7 @@ def _stop(session: Session, name: str, options: StopOptions, report: Report) -> 
     def noted(event: Event) -> None:
         if event.kind == "apply":
             removed.append(event.message)
+    deadline = time.monotonic() + options.timeout
         report(event)
 
     _remove(session, plan, options, noted, routes=True)

@@ -11,6 +11,7 @@ from hms_nomad.apply.progress import Event
 from hms_nomad.plan.change import Action, Change, FieldChange, Plan
 from hms_nomad.plan.foresight import Foresight
 from hms_nomad.workflows import registry, status
+from hms_nomad.workflows.lock import Work
 from hms_nomad.workflows.logs import LogLine, LogOptions
 from tests.unit.cli.running import json_of, run
 
@@ -149,6 +150,7 @@ def test_no_service_is_no_error(monkeypatch):
 def test_the_status_of_a_service_says_why_an_instance_is_sick(monkeypatch):
     detail = status.ServiceDetail(RECEIPT, (SICK,), "app: memory is exhausted on 1 node")
     answering(monkeypatch, "status.service_status", detail)
+    answering(monkeypatch, "lock.work_on", Work(None, ()))
     lines = run("status", "receipt-svc").stdout.splitlines()
     assert lines[0] == "receipt-svc 1.0.0 (release r1111111111): degraded"
     assert "Not placed  app: memory is exhausted on 1 node" in lines
