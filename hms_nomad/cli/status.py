@@ -12,7 +12,6 @@ from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.table import table
 from hms_nomad.workflows import lock as locks
 from hms_nomad.workflows import status as workflow
-from hms_nomad.workflows.lock import work_on
 from hms_nomad.workflows.session import Session
 
 app = new_app()
@@ -27,6 +26,9 @@ _COLORS = {
     "critical": ("red",),
     "unregistered": ("red",),
     "stopped": ("dim",),
+    "running": ("green",),
+    "scheduled": ("green",),
+    "pending": ("cyan",),
 }
 
 
@@ -74,8 +76,8 @@ def _overview(printer: Printer, services: Sequence[workflow.ServiceState]) -> It
             one.version,
             one.release,
             one.state,
-            f"{one.healthy}/{one.desired}",
-            f"{one.scaling['min']}-{one.scaling['max']}",
+            f"{one.healthy}/{one.desired}" if one.kind == "service" else "",
+            f"{one.scaling['min']}-{one.scaling['max']}" if one.kind == "service" else one.schedule,
             one.deployment.status if one.deployment else "",
             one.url,
         )
@@ -88,8 +90,11 @@ def _detail(printer: Printer, detail: workflow.ServiceDetail) -> Iterator[str]:
     one = detail.summary
     state = printer.style(one.state, *_COLORS.get(one.state, ()))
     yield f"{printer.style(one.service, 'bold')} {one.version} (release {one.release}): {state}"
-    yield f"URL         {one.url}"
-    yield f"Instances   {one.healthy} of {one.desired} healthy, scaling {one.scaling['min']}-{one.scaling['max']}"
+    if one.kind == "service":
+        yield f"URL         {one.url}"
+        yield f"Instances   {one.healthy} of {one.desired} healthy, scaling {one.scaling['min']}-{one.scaling['max']}"
+    elif one.schedule:
+        yield f"Schedule    {one.schedule}"
     if one.deployment:
         yield f"Deployment  {one.deployment.id[:8]} {one.deployment.status}: {inert(one.deployment.description)}"
     if detail.unplaced:

@@ -43,11 +43,16 @@ class Deployed(Protocol):
     def number(self) -> int | None: ...  # noqa: D102
     @property
     def hint(self) -> str: ...  # noqa: D102
+    @property
+    def kind(self) -> str: ...  # noqa: D102
 
 
 def deploy_lines(printer: Printer, ended: Deployed, image: str | None) -> Iterator[str]:
     """What stdout says of a deploy that did not fail (chapter 12, section 3.2)."""
     tick = printer.style("✓", "green")
+    if ended.kind != "service":
+        yield f"{tick} {_job_line(ended)}"
+        return
     if ended.status == "unchanged":
         yield f"{tick} {ended.service} {ended.version} runs already: nothing to change"
     elif ended.status == "waiting":
@@ -102,6 +107,7 @@ def deploy_document(ended: Deployed, file: str) -> dict[str, Any]:
         "deployment": ended.deployment,
         "number": ended.number,
         "hint": ended.hint,
+        "kind": ended.kind,
         "warnings": ended.warnings,
         "plan": plan_document(ended.plan),
         "failure": ended.failure,
@@ -132,6 +138,19 @@ def interrupted_line(service: str, events: Sequence[Event]) -> str:
         f"interrupted; done: {done}; not done: {planned - len(applied)} of {planned} changes, the job among them; "
         "what ran before runs on, and the same command finishes the work"
     )
+
+
+def _job_line(ended: Deployed) -> str:
+    name = f"{ended.service} {ended.version}"
+    if ended.status == "unchanged":
+        return (
+            f"{name} is scheduled already: nothing to change" if ended.kind == "periodic" else f"{name} has run already"
+        )
+    if ended.kind == "periodic":
+        return f"{name} scheduled; its runs: hms-nomad status {ended.service}"
+    if ended.status == "detached":
+        return f"{name} registered; follow it with: hms-nomad logs {ended.service} --follow"
+    return f"{name} ran to its end; its output: hms-nomad logs {ended.service}"
 
 
 def _what_came(ended: Deployed, image: str | None) -> str:

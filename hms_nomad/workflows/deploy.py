@@ -11,9 +11,10 @@ from hms_nomad.rollout.drive import patience
 from hms_nomad.rollout.policy import policy_of
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.converge import converge
+from hms_nomad.workflows.deploy_job import deploy_job
 from hms_nomad.workflows.gateway import check_routes, follow_routes
-from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
 from hms_nomad.workflows.guard import guarded, intent
+from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
 from hms_nomad.workflows.outcome import DeployOutcome as DeployOutcome  # noqa: PLC0414
 from hms_nomad.workflows.outcome import Status as Status  # noqa: PLC0414
 from hms_nomad.workflows.session import Session
@@ -28,6 +29,8 @@ def deploy(session: Session, spec: Spec, options: DeployOptions, report: Report)
     UnrollableChangeError, ConflictError when another writer won, DeadlineExceededError, and the errors of
     ``hms_nomad.clients.errors``. Any interruption is repaired by the same command.
     """
+    if spec.kind == "job":
+        return deploy_job(session, spec, options, report)
     started = time.monotonic()
     desired = compile_spec(spec, session.platform)
     policy = policy_of(spec, options.strategy)

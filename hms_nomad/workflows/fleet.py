@@ -19,8 +19,11 @@ _AT_ONCE = 8
 
 
 def our_jobs(session: Session) -> tuple[JobSummary, ...]:
-    """The namespace's jobs that carry our mark, by name; stopped ones and the platform's own are left out."""
-    ours = (job for job in session.nomad.list_jobs() if job.meta.get(OWNER_KEY) == OWNER)
+    """The namespace's jobs that carry our mark, by name; stopped ones and the platform's own are left out.
+
+    A run of a job with a schedule (NAME/periodic-...) inherits the mark, and is no job of its own.
+    """
+    ours = (job for job in session.nomad.list_jobs() if job.meta.get(OWNER_KEY) == OWNER and "/" not in job.id)
     return tuple(sorted((job for job in ours if not job.stop and PLATFORM_KEY not in job.meta), key=lambda job: job.id))
 
 

@@ -16,6 +16,7 @@ from hms_nomad.clients.nomad_types import Allocation
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.compile.names import TASK as TASK  # noqa: PLC0414 - the task whose output is shown by default
 from hms_nomad.plan.change import ForeignObjectError
+from hms_nomad.workflows.runs import latest_run
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.status import not_there
 
@@ -52,6 +53,7 @@ def read_logs(session: Session, name: str, options: LogOptions, report: Report) 
     there is no such service or instance, and the other errors of ``hms_nomad.clients.errors``.
     """
     unreadable: list[ServerError] = []
+    name = _meant(session, name)
     chosen = _chosen(session, name, options)
     for allocation in chosen:
         try:
@@ -72,6 +74,7 @@ def follow_logs(session: Session, name: str, options: LogOptions, report: Report
 
     Raises as ``read_logs``. Closing the iterator ends all reading.
     """
+    name = _meant(session, name)
     _chosen(session, name, options)
     follower = _Follower(session, name, options, report)
     try:
@@ -80,13 +83,22 @@ def follow_logs(session: Session, name: str, options: LogOptions, report: Report
         follower.stop.set()
 
 
-def _chosen(session: Session, name: str, options: LogOptions) -> list[Allocation]:
-    """The instances whose logs are meant: the named one, else those that live, else the latest."""
+def _meant(session: Session, name: str) -> str:
+    """The job whose instances are meant: that of the name, or the latest run of one with a schedule."""
     job = session.nomad.read_job(name)
     if job is None:
         raise not_there(session, name)
     if job.meta.get(OWNER_KEY) != OWNER:
         raise ForeignObjectError("job", name)
+    run = latest_run(session, job)
+    if run is None:
+        detail = f"{name} has not run yet; hms-nomad status {name} shows its schedule"
+        raise NotFoundError("nomad", f"read logs of {name}", session.nomad.address, detail, 404)
+    return run
+
+
+def _chosen(session: Session, name: str, options: LogOptions) -> list[Allocation]:
+    """The instances whose logs are meant: the named one, else those that live, else the latest."""
     found = sorted(session.nomad.job_allocations(name).value, key=lambda one: (one.create_index, one.name))
     if options.allocation:
         named = [one for one in found if one.id.startswith(options.allocation)]
@@ -182,7 +194,7 @@ class _Follower:
                 for stream in self._options.streams:
                     self._start(self._read, allocation, stream, self._options.tail if first else None)
             first = False
-            if all(one.done for one in meant) and (self._options.allocation or self._is_stopped()):
+            if all(one.done for one in meant) and (self._options.allocation or self._is_over()):
                 return
 
     def _has_output(self, allocation: Allocation, first: bool) -> bool:
@@ -191,9 +203,10 @@ class _Follower:
         state = allocation.tasks.get(self._options.task)
         return state is not None and any(event.type == "Started" for event in state.events)
 
-    def _is_stopped(self) -> bool:
+    def _is_over(self) -> bool:
+        """Whether no instance can follow: the service was stopped, or the job has run to its end."""
         job = self._session.nomad.read_job(self._name)
-        return job is None or job.stop
+        return job is None or job.stop or (job.type == "batch" and job.status == "dead")
 
     def _read(self, allocation: Allocation, stream: str, tail: int | None) -> None:
         options = self._options

@@ -45,7 +45,7 @@ class DeployOutcome:
     """What a deploy did. ``changed`` is False when everything stood already; ``failure`` says why it failed.
 
     ``number`` is that of the release's record (None: none was made). ``hint`` is the command that goes on from here,
-    where there is one.
+    where there is one. ``kind`` is service, job, or periodic for a job with a schedule.
     """
 
     service: str
@@ -62,3 +62,4 @@ class DeployOutcome:
     warnings: tuple[str, ...] = field(default=())
     number: int | None = None
     hint: str = ""
+    kind: str = "service"

@@ -11,10 +11,14 @@ from hms_nomad.clients.consul_types import Check, Instance
 from hms_nomad.clients.errors import NotFoundError, ServerError
 from hms_nomad.clients.nomad_types import Allocation, Deployment, Job, TaskEvent, TaskState
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
+from hms_nomad.compile.names import TASK
 from hms_nomad.plan.change import ForeignObjectError
 from hms_nomad.workflows.fleet import our_jobs, side_by_side
+from hms_nomad.workflows.runs import is_periodic, runs
 from hms_nomad.workflows.session import Session
 
+_BATCH = "batch"
+_SHOWN_RUNS = 5
 _SIDECAR = "-sidecar-proxy"
 _SIDECAR_TASK = "connect-proxy-"
 _PASSING = "passing"
@@ -49,6 +53,9 @@ class DeploymentState:
 class ServiceState:
     """One service. ``state`` is healthy, degraded, deploying, failed or stopped; ``healthy`` counts the instances that
     callers in the mesh are sent to, ``desired`` what Nomad is asked to run now.
+
+    One of ``kind`` job is scheduled (``schedule`` says when), pending, running, ended, failed or stopped, and has no
+    instances that are counted.
     """
 
     service: str
@@ -60,6 +67,8 @@ class ServiceState:
     scaling: Mapping[str, int]
     url: str
     deployment: DeploymentState | None
+    kind: str = "service"
+    schedule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,8 @@ def service_status(session: Session, name: str) -> ServiceDetail:
         raise not_there(session, name)
     if job.meta.get(OWNER_KEY) != OWNER:
         raise ForeignObjectError("job", name)
+    if job.type == _BATCH:
+        return _job_detail(session, job)
     own = {found.id: found for found in session.consul.instances(name).value}
     sidecars = session.consul.instances(name, connect=True).value
     allocations = [found for found in session.nomad.job_allocations(name).value if _concerns(found)]
@@ -169,7 +180,57 @@ def _healthy_proxies(checks: Iterable[Check]) -> dict[str, int]:
     return counts
 
 
+def _job_detail(session: Session, job: Job) -> ServiceDetail:
+    """A job with its last runs, the latest first."""
+    names = [run.id for run in runs(session, job.id)[:_SHOWN_RUNS]] if is_periodic(job) else [job.id]
+    found = [allocation for name in names for allocation in session.nomad.job_allocations(name).value]
+    found.sort(key=lambda allocation: -allocation.create_index)
+    summary = _job_state(job)
+    if summary.state == "ended" and found and found[0].client_status == "failed":
+        summary = replace(summary, state="failed")
+    return ServiceDetail(summary, tuple(_run(job, allocation) for allocation in found[:_SHOWN_RUNS]), "")
+
+
+def _job_state(job: Job) -> ServiceState:
+    """What Nomad's own record of a job says."""
+    periodic: Mapping[str, Any] = job.body.get("Periodic") or {}
+    times = ", ".join(spec for spec in (*(periodic.get("Specs") or ()), periodic.get("Spec")) if spec)
+    living = job.status if job.status in ("running", "pending") else "ended"
+    return ServiceState(
+        service=job.id,
+        state="stopped" if job.stop else "scheduled" if periodic else living,
+        version=job.meta.get("version", ""),
+        release=job.meta.get("release", ""),
+        healthy=0,
+        desired=0,
+        scaling={"min": 0, "max": 0},
+        url="",
+        deployment=None,
+        kind="job",
+        schedule=f"{times} {periodic.get('TimeZone') or 'UTC'}" if times else "",
+    )
+
+
+def _run(job: Job, allocation: Allocation) -> InstanceState:
+    current = allocation.job_version == job.version or is_periodic(job)
+    return InstanceState(
+        allocation=allocation.id,
+        node=allocation.node_name,
+        status=allocation.client_status,
+        health="",
+        sidecar=_sidecar_task(allocation),
+        version=job.meta.get("version", "") if current else "",
+        release=job.meta.get("release", "") if current else "",
+        canary=False,
+        address="",
+        checks=(),
+        why=_why(allocation, ()) if allocation.client_status in ("failed", "lost") else "",
+    )
+
+
 def _service(job: Job, healthy: int, deployment: Deployment | None) -> ServiceState:
+    if job.type == _BATCH:
+        return _job_state(job)
     group: Mapping[str, Any] = (job.body.get("TaskGroups") or [{}])[0]
     meta: Mapping[str, str] = ((group.get("Services") or [{}])[0]).get("Meta") or {}
     scaling = group.get("Scaling") or {}
@@ -252,7 +313,7 @@ def _sidecar_task(allocation: Allocation) -> str:
 def _why(allocation: Allocation, checks: Iterable[Check]) -> str:
     """The most telling reason: a task in trouble, a check that fails, or that it has only just begun."""
     tasks = sorted(allocation.tasks.items(), key=lambda item: item[0].startswith(_SIDECAR_TASK))
-    troubled = [(name, task) for name, task in tasks if task.failed or task.state == "dead" or task.restarts]
+    troubled = [(name, task) for name, task in tasks if task.failed or _ended(name, task) or task.restarts]
     # A task that was stopped because the other one failed says nothing of the cause.
     for name, task in sorted(troubled, key=lambda item: not _telling(item[1])):
         return f"task {name}: {_last_event(task)}"
@@ -263,6 +324,11 @@ def _why(allocation: Allocation, checks: Iterable[Check]) -> str:
         if task.state == "pending":
             return f"task {name} has not started: {_last_event(task)}"
     return f"the allocation is {allocation.client_status} and not registered in Consul"
+
+
+def _ended(name: str, task: TaskState) -> bool:
+    """Whether a task ended that has to run; a helper that did its work before or after the service has not failed."""
+    return task.state == "dead" and (name == TASK or name.startswith(_SIDECAR_TASK))
 
 
 def _telling(task: TaskState) -> list[TaskEvent]:

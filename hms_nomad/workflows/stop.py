@@ -24,6 +24,7 @@ from hms_nomad.rollout.release import releases_prefix
 from hms_nomad.rollout.store import RolloutStore
 from hms_nomad.workflows.guard import Intent, guarded
 from hms_nomad.workflows.observe import observe, read_mesh
+from hms_nomad.workflows.runs import runs
 from hms_nomad.workflows.session import Session
 
 _DEFAULTS = "service-defaults"
@@ -44,7 +45,8 @@ class StopPlan:
     """What a stop would do: whether the job runs, the entries that go or change, and the services that call this one.
 
     ``forgets`` and ``records`` say that the job and the records of its releases are to be forgotten, ``rolls`` that a
-    rollout is under way. ``foreign`` are objects of that name that are not ours and stay.
+    rollout is under way. ``ran`` are the runs of a job with a schedule, ``living`` those that have not ended.
+    ``foreign`` are objects of that name that are not ours and stay.
     """
 
     service: str
@@ -55,11 +57,13 @@ class StopPlan:
     changes: tuple[Change, ...]
     callers: tuple[str, ...]
     foreign: tuple[str, ...]
+    ran: tuple[str, ...] = ()
+    living: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
         """True when there is nothing to do."""
-        return not (self.runs or self.rolls or self.forgets or self.records or self.changes)
+        return not (self.runs or self.living or self.rolls or self.forgets or self.records or self.changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ def plan_stop(session: Session, name: str, options: StopOptions) -> StopPlan:
         else:
             foreign.append(f"{kind} {name}")
     journal = _store(session, name).journal()
+    ran = runs(session, name) if job is not None and job.body.get("Periodic") else ()
     intentions = _intention_changes(observed, name, session.platform.namespace)
     if _others_need_the_protocol(observed, intentions, name):
         entries = [change for change in entries if change.kind != _DEFAULTS]
@@ -108,6 +113,8 @@ def plan_stop(session: Session, name: str, options: StopOptions) -> StopPlan:
         ),
         callers=_callers(observed, name),
         foreign=tuple(foreign),
+        ran=tuple(run.id for run in ran),
+        living=tuple(run.id for run in ran if not run.stop and run.status != "dead"),
     )
 
 
@@ -124,6 +131,7 @@ def stop(session: Session, name: str, options: StopOptions, report: Report) -> S
 
 
 def _stop(session: Session, name: str, options: StopOptions, report: Report) -> StopOutcome:
+    deadline = time.monotonic() + options.timeout
     plan = plan_stop(session, name, options)
     report(Event("plan", f"{len(plan.changes)} entries to remove or change", {"changes": len(plan.changes)}))
     removed: list[str] = []
@@ -131,7 +139,6 @@ def _stop(session: Session, name: str, options: StopOptions, report: Report) -> 
     def noted(event: Event) -> None:
         if event.kind == "apply":
             removed.append(event.message)
-    deadline = time.monotonic() + options.timeout
         report(event)
 
     _remove(session, plan, options, noted, routes=True)
@@ -142,11 +149,17 @@ def _stop(session: Session, name: str, options: StopOptions, report: Report) -> 
     if plan.runs:
         session.nomad.stop_job(name)
         noted(_done(name, "stopped"))
+    # Nomad lets the runs of a job with a schedule go on when the job itself is stopped.
+    for each in plan.living:
+        session.nomad.stop_job(each)
+        noted(_done(each, "stopped"))
     if not plan.empty:
-        _await_end(session, name, deadline, report)
+        for each in (name, *plan.living):
+            _await_end(session, each, deadline, report)
     if plan.forgets:
         # Only now: Nomad lists no instances of a job that it has forgotten.
-        session.nomad.stop_job(name, purge=True)
+        for each in (name, *plan.ran):
+            session.nomad.stop_job(each, purge=True)
         noted(_done(name, "forgotten"))
     _remove(session, plan, options, noted, routes=False)
     if plan.records:

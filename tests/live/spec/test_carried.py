@@ -1,4 +1,4 @@
-"""What a spec carries along arrives in the running task: files byte for byte, rendered templates, artifacts, helpers."""
+"""What a spec carries along arrives in the running task: files byte for byte, templates, artifacts, helpers."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ class Answer(http.server.BaseHTTPRequestHandler):
 signal.signal(signal.SIGHUP, show)
 show()
 http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), Answer).serve_forever()
+"""
+
+_PREPARE = """
+import os, pathlib
+pathlib.Path(os.environ["NOMAD_ALLOC_DIR"], "data", "ready").write_text(os.environ["LEVEL"])
 """
 
 
@@ -99,8 +104,7 @@ def spec(tmp_path: Path, service: str, archive: tuple[str, bytes]) -> Path:
         "tasks": {
             "prepare": {
                 "hook": "prestart",
-                "command": ["python3", "-c", "import os; open(os.environ['NOMAD_ALLOC_DIR'] + '/data/ready', 'w')"
-                            ".write(os.environ['LEVEL'])"],
+                "command": ["python3", "-c", _PREPARE],
                 "env": {"LEVEL": "prepared"},
             },
             "beside": {

@@ -1,0 +1,117 @@
+"""Jobs run to their end, once or by a schedule; they call services by name from a chroot, and leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hms_nomad.workflows.runs import runs
+from hms_nomad.workflows.session import Session
+from tests.live.conftest import Cli, LiveStack
+
+_SERVICE = """
+import http.server, os
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        status = 200 if self.path == "/health" else 418
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+
+http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), Answer).serve_forever()
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a spec of some fields."""
+
+    def written(name: str, **fields: Any) -> Path:
+        path = tmp_path / f"{name}.hms.json"
+        path.write_text(json.dumps({"name": name, "version": "1.0.0", **fields}), encoding="utf-8")
+        return path
+
+    return written
+
+
+def test_a_job_runs_once_and_is_followed_to_its_end(cli: Cli, write, service: str):
+    spec = write(service, kind="job", command=["python3", "-c", "print('counted')"])
+    first = cli("deploy", spec)
+    assert first.exit_code == 0, first.stderr
+    assert f"{service} 1.0.0 ran to its end" in first.stdout
+    assert "counted" in cli("logs", service).stdout
+    assert cli("plan", spec).exit_code == 0
+    assert "has run already" in cli("deploy", spec).stdout
+    assert "ran to its end" in cli("deploy", spec, "--force").stdout
+    assert "ended" in cli("status", service).stdout
+    assert cli("deploy", spec, "--bg").exit_code == 2
+
+
+def test_a_job_that_fails_says_why_and_runs_again_at_the_next_deploy(cli: Cli, write, service: str):
+    spec = write(service, kind="job", command=["python3", "-c", "raise SystemExit('no ledger')"])
+    for _ in range(2):
+        failed = cli("deploy", spec)
+        assert failed.exit_code == 5
+        assert "no ledger" in failed.stderr
+    assert "failed" in cli("status", service).stdout
+
+
+def test_a_schedule_starts_runs_that_end_with_it(cli: Cli, write, service: str, session: Session, stack: LiveStack):
+    spec = write(
+        service,
+        kind="job",
+        command=["python3", "-c", "print('tick')"],
+        schedule={"cron": "* * * * *"},
+        owner="tax-team",
+    )
+    first = cli("deploy", spec)
+    assert first.exit_code == 0, first.stderr
+    assert "scheduled" in first.stdout
+    assert "has not run yet" in cli("logs", service).stderr
+    assert cli("plan", spec).exit_code == 0
+    assert "* * * * * UTC" in cli("status", service).stdout
+    forced = urllib.request.Request(
+        f"{stack.platform.nomad.address}/v1/job/{service}/periodic/force", b"{}", method="PUT"
+    )
+    with urllib.request.urlopen(forced, timeout=10):
+        pass
+    (run,) = runs(session, service)
+    answer = session.nomad.job_allocations(run.id)
+    while not answer.value or not all(one.done for one in answer.value):
+        answer = session.nomad.job_allocations(run.id, index=answer.index, wait=20)
+    assert "tick" in cli("logs", service).stdout
+    assert "complete" in cli("status", service).stdout
+    listed = json.loads(cli("status", "--output", "json").stdout)["services"]
+    assert [one["service"] for one in listed if one["service"].startswith(service)] == [service]
+    assert cli("plan", spec).exit_code == 0
+    stopped = cli("stop", service, "--purge", "--yes")
+    assert stopped.exit_code == 0, stopped.stderr
+    assert session.nomad.list_jobs(prefix=service) == ()
+
+
+def test_a_chroot_knows_services_by_name(cli: Cli, write, fresh_name, session: Session):
+    called, caller = fresh_name("called"), fresh_name("caller")
+    service = write(called, command=["python3", "-c", _SERVICE], port=3000, health={"path": "/health"})
+    assert cli("deploy", service).exit_code == 0
+    # The only program beside Envoy in the chroot of the test's stack asks an agent for its members over HTTP.
+    job = write(
+        caller,
+        kind="job",
+        command=["/usr/local/bin/consul", "members", f"-http-addr=http://{called}.mesh"],
+        driver="exec",
+        uses=[called],
+        attempts={"most": 6, "delay": "1s"},
+    )
+    failed = cli("deploy", job, seconds=180)
+    assert failed.exit_code == 5
+    assert "418" in failed.stderr, failed.stderr
+    assert "no such host" not in failed.stderr
