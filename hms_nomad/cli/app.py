@@ -60,6 +60,8 @@ COMMANDS: dict[str, Entry] = {
     "dev": Entry("hms_nomad.cli.dev", "Run a whole platform on this machine, for development.", MACHINE),
     "platform": Entry("hms_nomad.cli.platform", "Run the platform's own jobs, such as the gateway.", MACHINE),
     "policies": Entry("hms_nomad.cli.policies", "Show the access policies that ship with the program.", MACHINE),
+    "audit": Entry("hms_nomad.cli.audit", "See who changed what, and check that the trail is whole.", LOOKING),
+    "events": Entry("hms_nomad.cli.events", "Follow the changes as CloudEvents.", LOOKING),
     "lock": Entry("hms_nomad.cli.lock", "See who works on a service, and end a lock that was left behind.", LOOKING),
     "context": Entry("hms_nomad.cli.context", "Choose the cluster that commands talk to.", MACHINE),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import time
 from enum import StrEnum
 from typing import Annotated
 
@@ -37,6 +39,22 @@ def parse_seconds(text: str) -> float:
     if value <= 0:
         raise typer.BadParameter("a time limit of nothing cannot be kept; write for example 90s or 5m")
     return value
+
+
+def moment(text: str | None) -> float:
+    """Seconds since 1970 of ``--since``: a time as ISO 8601 writes it, or a time span before now; or BadParameter."""
+    if text is None:
+        return 0.0
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        pass
+    try:
+        return time.time() - parse_seconds(text)
+    except typer.BadParameter:
+        raise typer.BadParameter(
+            f"{text!r} is no time; write for example 24h or 2026-11-24T20:00:00Z", param_hint="--since"
+        ) from None
 
 
 def parse_variables(given: list[str] | None) -> dict[str, str]:
@@ -90,6 +108,10 @@ TimeLimitOption = Annotated[
 TimeoutOption = Annotated[
     float | None,
     typer.Option("--timeout", parser=parse_seconds, metavar="TIME", help="Longest time to wait, like 90s or 5m."),
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Only what came after: 24h ago, or 2026-11-24T20:00:00Z."),
 ]
 LockWaitOption = Annotated[
     float | None,

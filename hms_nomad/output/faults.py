@@ -67,6 +67,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
     from hms_nomad.dev import errors as stack
     from hms_nomad.plan.change import ForeignObjectError
     from hms_nomad.plan.saved import SavedPlanError, StalePlanError
+    from hms_nomad.apply.audit import AuditError
     from hms_nomad.platform.context import ContextError
     from hms_nomad.platform.jobspecs import SettingError, UnknownDataError
     from hms_nomad.platform.model import PlatformError
@@ -95,6 +96,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (servers.InvalidRequestError, ExitCode.BAD_INPUT, "refused", ""),
         (servers.NotFoundError, ExitCode.BAD_INPUT, "not-found", ""),
         (servers.DeniedError, ExitCode.DENIED, "denied", ""),
+        (AuditError, ExitCode.UNAVAILABLE, "audit", ""),
         (servers.UnavailableError, ExitCode.UNAVAILABLE, "unavailable", "addresses: hms-nomad context show"),
         (servers.UnknownOutcomeError, ExitCode.UNKNOWN, "unknown", again),
         (servers.DeadlineExceededError, ExitCode.DEADLINE, "deadline", ""),

@@ -80,7 +80,11 @@ class Printer:
 
     def record(self, command: str, body: Mapping[str, Any]) -> None:
         """One document of a stream, on a line of its own."""
-        self._write(as_text(document(command, body), indent=None))
+        self._write(as_text(document(command, body), indent=None), at_once=True)
+
+    def stream(self, value: Mapping[str, Any]) -> None:
+        """One JSON value of a stream in somebody else's schema, on a line of its own."""
+        self._write(as_text(value, indent=None), at_once=True)
 
     def text(self, lines: Iterable[str]) -> None:
         """Lines of data."""
@@ -115,11 +119,11 @@ class Printer:
         safe = _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
         return f"{safe}\x1b[0m" if "\x1b[" in safe else safe
 
-    def _write(self, line: str) -> None:
+    def _write(self, line: str, *, at_once: bool = False) -> None:
         if self.closed:
             return
         try:
-            print(line, file=self._out, flush=self.on_terminal)
+            print(line, file=self._out, flush=at_once or self.on_terminal)
         except BrokenPipeError:
             self.closed = True
             forget_stdout()

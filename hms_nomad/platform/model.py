@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 _LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
 _Namespace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,128}$|^\*$")]
@@ -148,6 +148,21 @@ class Platform(_Section):
 
     name: str = "default"
     nomad: ServerAddress = ServerAddress(address="http://127.0.0.1:4646")
+class Audit(_Section):
+    """Where each change is recorded, one sealed line behind the other (``hms-nomad audit``)."""
+
+    sink: Literal["consul", "file", "none"] = Field(
+        "consul", description="consul (keys below hms-nomad/audit/), file, or none."
+    )
+    file: str | None = Field(None, pattern=r"^/", description="Absolute path of the file, for the sink file.")
+
+    @model_validator(mode="after")
+    def _named(self) -> Audit:
+        if (self.sink == "file") != (self.file is not None):
+            raise ValueError("the sink file needs a path in file, and only it takes one")
+        return self
+
+
     consul: ServerAddress = ServerAddress(address="http://127.0.0.1:8500")
     vault: ServerAddress | None = None
     namespace: str = "default"
@@ -164,3 +179,8 @@ class Platform(_Section):
     mesh_domain: str = "mesh"
     production: bool = False
     development: bool = Field(False, description="True for a stack that `dev up` made.")
+    rules: tuple[str, ...] = Field(
+        (),
+        description="Deploy rules: names of those that ship (baseline, production), or paths of files and directories.",
+    )
+    audit: Audit = Audit()

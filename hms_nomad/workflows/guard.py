@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from hms_nomad.apply.audit import AuditError, Record
 from hms_nomad.apply.interrupts import OutOfTimeError
-from hms_nomad.apply.lock import Holder, ServiceLock, acquire, lock_key, this_process
+from hms_nomad.apply.lock import Holder, LockLostError, ServiceLock, acquire, lock_key, this_process
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import Run, RunJournal, planned_of
-from hms_nomad.clients.errors import ServerError
+from hms_nomad.clients.errors import ConflictError, DeadlineExceededError, ServerError
 from hms_nomad.clients.transport import before_writes
 from hms_nomad.compile.desired import Desired
+from hms_nomad.workflows.audit import trail_of
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions
 from hms_nomad.workflows.session import Session
@@ -112,6 +114,9 @@ class Guard:
         del operation
         self._lock.check()
         if not self._opened:
+            trail = trail_of(self._session)
+            if trail is not None:
+                trail.check()
             self._opened = True
             token = self._session.consul.own_token() if self._session.consul.has_token else None
             self._run = replace(self._run, accessor=token.accessor_id if token else "")
@@ -121,15 +126,43 @@ class Guard:
         """End the journal of a run that came to its end, with those of dead ones before it; keep it else, and why."""
         if not self._opened:
             return
-        if error is not None and not self._result:
+        gave_up = error is not None and not self._result
+        if gave_up and error is not None:
             self._run = replace(self._run, ended=_why(error))
-            if self._run.done:
-                with contextlib.suppress(ServerError):
-                    self._journal.write(self._run, self._index)
-                return
+        self._record(self._run, _result_of_error(error) if gave_up and error is not None else self._result or "done")
+        if gave_up and self._run.done:
+            self._journal.write(self._run, self._index)
+            return
         for old in self._journal.unfinished() if error is None else ():
+            if not old.run.ended:
+                self._record(old.run, "died")
             self._journal.close(old.run.id)
         self._journal.close(self._run.id)
+
+    def _record(self, run: Run, result: str) -> None:
+        """Add a run to the audit trail. It is too late to forbid anything, so a fault is shown, and the work stands."""
+        trail = trail_of(self._session)
+        if trail is None or not (run.done or run.planned):
+            return
+        record = Record(
+            time=time.time(),
+            platform=self._session.platform.name,
+            namespace=run.namespace,
+            service=run.service,
+            command=run.command,
+            who=run.who,
+            accessor=run.accessor,
+            run=run.id,
+            result=result,
+            digest=run.digest,
+            message=run.message,
+            objects=tuple((one.kind, one.name, one.action, one.index) for one in run.planned),
+            done=run.done,
+        )
+        try:
+            trail.append(record)
+        except (AuditError, ServerError) as fault:
+            self._report(Event("warning", f"the audit trail lacks this change: {fault}", {"run": run.id}))
 
     def _note(self, run: Run) -> None:
         changed, self._run = run != self._run, run
@@ -175,6 +208,8 @@ def guarded(session: Session, service: str, intent: Intent, report: Report) -> I
     finally:
         try:
             guard.close(ended)
+        except ServerError as fault:
+            report(Event("warning", f"the journal of this run stays open: {fault}", {"service": service}))
         finally:
             lock.release()
 
@@ -185,3 +220,11 @@ def _why(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "was interrupted"
     return f"gave up ({' '.join(str(error).split())[:300]})"
+
+
+def _result_of_error(error: BaseException) -> str:
+    if isinstance(error, OutOfTimeError | DeadlineExceededError):
+        return "out-of-time"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return "conflict" if isinstance(error, ConflictError | LockLostError) else "broken-off"
