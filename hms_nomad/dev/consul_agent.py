@@ -56,6 +56,8 @@ def consul_config(name: str, ports: Ports, data_dir: Path) -> dict[str, Any]:
         "connect": {"enabled": True},
         "default_intention_policy": "deny",
         "ui_config": {"enabled": True},
+        # Without a retention its page for Prometheus answers an error.
+        "telemetry": {"prometheus_retention_time": "1h", "disable_hostname": True},
         "performance": {"raft_multiplier": 1},
         # A laptop may sleep for weeks; by default a server that was away for one refuses to come back.
         "server_rejoin_age_max": "8760h",
