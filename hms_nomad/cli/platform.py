@@ -36,6 +36,7 @@ class Job(StrEnum):
     GATEWAY = workflow.GATEWAY
     EGRESS = workflow.EGRESS
     AUTOSCALER = workflow.AUTOSCALER
+    TELEMETRY = workflow.TELEMETRY
 
 
 JobArgument = Annotated[
@@ -43,7 +44,7 @@ JobArgument = Annotated[
     typer.Argument(
         metavar="JOB",
         help="gateway: the way in for routes with public: true. egress: the way out to external services. "
-        "autoscaler: what moves the counts of services.",
+        "autoscaler: what moves the counts of services. telemetry: Prometheus, with rules and alerts.",
     ),
 ]
 

@@ -10,6 +10,7 @@ from hms_nomad.compile.names import (
     METRICS_LISTENER,
     METRICS_META,
     METRICS_PORT,
+    SCALING_META,
     TASK,
     mesh_host,
     probe_port,
@@ -78,6 +79,7 @@ def service_meta(spec: Spec, platform: Platform) -> dict[str, str]:
         "job": spec.name,
         "port": str(spec.port),
         "protocol": spec.protocol,
+        SCALING_META: str(spec.scaling.max),
         "url": service_url(spec, platform),
         "version": spec.version,
     }

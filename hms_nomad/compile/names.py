@@ -28,6 +28,9 @@ METRICS_LISTENER = 9102
 METRICS_META = "metrics_port"
 """Key in an instance's meta: the port of that listener on the instance's address."""
 
+SCALING_META = "scaling_max"
+"""Key in an instance's meta: how many instances run at most, which alerts compare with how many do."""
+
 _HTTP_PORT = 80
 
 

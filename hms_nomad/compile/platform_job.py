@@ -6,11 +6,26 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from hms_nomad.compile.desired import ConfigEntry
 from hms_nomad.compile.gateway import filled
 from hms_nomad.compile.names import short_hash
-from hms_nomad.platform.model import Autoscaler, Platform, Program
+from hms_nomad.platform.model import Autoscaler, Platform, PlatformError, Program, Telemetry
+
+TELEMETRY_FILES = (
+    "bounds.yml",
+    "consul.yml",
+    "nomad.yml",
+    "platform.yml",
+    "prometheus.yml",
+    "rules.yml",
+    "sidecars.yml",
+)
+"""The files of Prometheus' configuration, as they ship in ``jobspecs/telemetry``."""
+
+_TOLD = frozenset({"bounds.yml", "prometheus.yml", "rules.yml"})
+_SECRETS = '<<< env "NOMAD_SECRETS_DIR" >>>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,59 @@ def compile_autoscaler(
     }
     values["settings"] = filled(settings, values)
     return finished(filled(job, values))
+
+
+def compile_telemetry(
+    job: Mapping[str, Any], files: Mapping[str, str], platform: Platform, telemetry: Telemetry
+) -> CompiledPlatformJob:
+    """Prometheus' job, from the shipped ``job`` and its ``files`` by name, each a template that Nomad fills in.
+
+    Raises PlatformError when the address of Consul is no URL.
+    """
+    consul = urlsplit(telemetry.consul or platform.consul.address)
+    if not consul.hostname:
+        raise PlatformError(f"{consul.geturl()} is no URL; name Consul's in telemetry.consul")
+    tls = {"ca_file": telemetry.ca_file} if telemetry.ca_file else {}
+    token = f"{{credentials_file: {_SECRETS}/consul_token}}" if telemetry.consul_token else "{}"
+    words = {
+        "every": telemetry.every,
+        "window": _window(telemetry.every),
+        "nomad_scheme": urlsplit(platform.nomad.address).scheme or "http",
+        "consul_scheme": consul.scheme,
+        "consul_port": consul.port or (443 if consul.scheme == "https" else 80),
+        "consul_authorization": token,
+        "tls": json.dumps(tls),
+        "runbooks": telemetry.runbooks,
+        "autoscaler": platform.autoscaler.name if platform.autoscaler else "",
+    }
+    arguments = [
+        "--config.file=${NOMAD_TASK_DIR}/prometheus.yml",
+        "--storage.tsdb.path=${NOMAD_ALLOC_DIR}/data/prometheus",
+        f"--storage.tsdb.retention.time={telemetry.retention}",
+        f"--storage.tsdb.retention.size={max(64, telemetry.disk * 3 // 4)}MB",
+        "--web.listen-address=${NOMAD_ADDR_http}",
+    ]
+    values = {
+        **common_values(platform, telemetry),
+        "disk": telemetry.disk,
+        "consul_block": {"Cluster": "default"} if telemetry.consul_token else None,
+        "templates": [_template(name, filled(text, words)) for name, text in sorted(files.items())],
+        **driver_values(platform, telemetry, arguments),
+    }
+    return finished(filled(job, values))
+
+
+def _template(name: str, text: str) -> dict[str, Any]:
+    """A file of Prometheus' configuration. Files of targets it watches by itself, of the others it has to be told."""
+    template = {"EmbeddedTmpl": text, "DestPath": f"local/{name}", "LeftDelim": "<<<", "RightDelim": ">>>"}
+    if name in _TOLD:
+        return {**template, "ChangeMode": "signal", "ChangeSignal": "SIGHUP"}
+    return {**template, "ChangeMode": "noop"}
+
+
+def _window(every: str) -> str:
+    """The time over which rates are taken: four measurements, so that one may be lost."""
+    return f"{4 * int(every[:-1])}{every[-1]}"
 
 
 def common_values(platform: Platform, program: Program) -> dict[str, Any]:

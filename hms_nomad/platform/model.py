@@ -133,21 +133,21 @@ class Telemetry(Program):
     consul: str | None = Field(
         None,
         pattern=r"^https?://[^/ ]+$",
-        description="URL of Consul as the nodes reach it; the platform's own address when absent.",
+        description="URL whose scheme and port all Consul servers share; the platform's own address when absent.",
     )
     consul_token: bool = Field(
         False, description="True where Consul asks for tokens: Nomad then gets one for the job's identity."
+    )
+    ca_file: str | None = Field(
+        None,
+        pattern=r"^/[A-Za-z0-9._/-]+$",
+        description="PEM file on the nodes of the authority that signed Nomad's and Consul's certificates.",
     )
     runbooks: str = Field(
         "docs/telemetry.md", pattern=r"^[A-Za-z0-9:/._~%-]+$", description="Page of the runbooks; alerts link into it."
     )
 
 
-class Platform(_Section):
-    """One cluster as the compiler and the clients see it."""
-
-    name: str = "default"
-    nomad: ServerAddress = ServerAddress(address="http://127.0.0.1:4646")
 class Audit(_Section):
     """Where each change is recorded, one sealed line behind the other (``hms-nomad audit``)."""
 
@@ -163,6 +163,11 @@ class Audit(_Section):
         return self
 
 
+class Platform(_Section):
+    """One cluster as the compiler and the clients see it."""
+
+    name: str = "default"
+    nomad: ServerAddress = ServerAddress(address="http://127.0.0.1:4646")
     consul: ServerAddress = ServerAddress(address="http://127.0.0.1:8500")
     vault: ServerAddress | None = None
     namespace: str = "default"
@@ -178,9 +183,9 @@ class Audit(_Section):
     bind_volumes: bool = Field(False, description="True: containers may have directories of the node as volumes.")
     mesh_domain: str = "mesh"
     production: bool = False
-    development: bool = Field(False, description="True for a stack that `dev up` made.")
     rules: tuple[str, ...] = Field(
         (),
         description="Deploy rules: names of those that ship (baseline, production), or paths of files and directories.",
     )
     audit: Audit = Audit()
+    development: bool = Field(False, description="True for a stack that `dev up` made.")

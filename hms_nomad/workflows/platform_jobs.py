@@ -15,7 +15,7 @@ from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.clients.nomad_types import Deployment, Job
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry
 from hms_nomad.compile.gateway import GATEWAY_KIND, ROUTE_KIND
-from hms_nomad.compile.platform_job import CompiledPlatformJob, compile_autoscaler
+from hms_nomad.compile.platform_job import TELEMETRY_FILES, CompiledPlatformJob, compile_autoscaler, compile_telemetry
 from hms_nomad.compile.proxy_job import EGRESS_KIND, compile_egress, compile_gateway
 from hms_nomad.plan.change import ForeignObjectError
 from hms_nomad.plan.normal import ATTEMPT_KEY, entry_differences
@@ -26,7 +26,8 @@ from hms_nomad.workflows.session import Session
 GATEWAY = "gateway"
 EGRESS = "egress"
 AUTOSCALER = "autoscaler"
-KINDS = (GATEWAY, EGRESS, AUTOSCALER)
+TELEMETRY = "telemetry"
+KINDS = (GATEWAY, EGRESS, AUTOSCALER, TELEMETRY)
 """The jobs that ship with the program, by the names of their sections in a context."""
 
 _WAIT_SECONDS = 5.0
@@ -166,6 +167,9 @@ def _compiled(platform: Platform, kind: str) -> CompiledPlatformJob:
         return compile_autoscaler(
             read_job("autoscaler"), read_text("autoscaler.hcl"), read_text("autoscaler.sh"), platform, section
         )
+    if kind == TELEMETRY:
+        files = {name: read_text(f"telemetry/{name}") for name in TELEMETRY_FILES}
+        return compile_telemetry(read_job("telemetry"), files, platform, section)
     compile_proxy = compile_gateway if kind == GATEWAY else compile_egress
     return compile_proxy(read_job("proxy"), read_job("proxy.envoy"), platform, section)
 
