@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.progress import shown
 from hms_nomad.output.table import table
+from hms_nomad.platform import jobspecs
 from hms_nomad.workflows import platform_jobs as workflow
 
 app = new_app("Run the platform's own jobs.")
@@ -93,6 +95,34 @@ def status(run: Run) -> None:
     with run.session() as session:
         jobs = workflow.platform_status(session)
     run.printer.show("platform", {"jobs": jobs}, lambda: _overview(run.printer, jobs))
+
+
+@command(
+    app,
+    "dashboards",
+    "hms-nomad platform dashboards /etc/grafana/dashboards",
+    "hms-nomad platform dashboards .",
+    cluster=False,
+)
+def dashboards(
+    run: Run,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="Where to write them; made when it is not there.")
+    ],
+) -> None:
+    """Write the dashboards for Grafana into a directory, from which it can provision them.
+
+    Dashboards of these names that are there already are replaced.
+    """
+    found = jobspecs.dashboards()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in found.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"{error.filename} cannot be written: {error.strerror}") from None
+    done = f"{len(found)} dashboards written to {folder}"
+    run.printer.show("platform", {"dashboards": [str(folder / name) for name in found]}, lambda: [done])
 
 
 def _installed(printer: Printer, outcome: workflow.PlatformOutcome) -> Iterator[str]:

@@ -97,6 +97,17 @@ def read_text(name: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def deploy_rules_folder() -> Path:
+    """The directory of the deploy rules that ship (``policies/deploy``)."""
+    return _folder("policies") / "deploy"
+
+
+def dashboards() -> dict[str, str]:
+    """The dashboards for Grafana by the names of their files, as JSON text."""
+    folder = _folder("jobspecs") / "telemetry" / "dashboards"
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.json"))}
+
+
 def _policy(server: str, role: str) -> Policy:
     path = _folder("policies") / server / f"{role}.hcl"
     if server not in SERVERS or not path.is_file() or path.parent.name != server:
