@@ -110,8 +110,8 @@ class EventReader:
             for data in arriving(response, request, self._transport.connection, self._silence):
                 *lines, rest = (rest + data).split(b"\n")
                 yield from (line for line in lines if line.strip())
-            if self._silent:
-                self._check_rights()
+            # Nomad ends a stream by itself when it stops, and when the token may not read it, even after a heartbeat.
+            self._check_rights()
         except UnavailableError:
             if self._silent:
                 self._check_rights()
