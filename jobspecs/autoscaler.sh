@@ -3,6 +3,8 @@
 lines="${NOMAD_TASK_DIR}/lines"
 rm -f "$lines"
 mkfifo -m 600 "$lines" || exit 1
+child=
+trap 'kill "$child" 2>/dev/null || exit 143' INT TERM
 "$@" >"$lines" 2>&1 &
 child=$!
 while IFS= read -r line; do
@@ -11,7 +13,6 @@ while IFS= read -r line; do
     *"monitoring policy IDs"*"connection refused"* | *"monitoring policy IDs"*EOF*) kill "$child" ;;
   esac
 done <"$lines" &
-trap 'kill "$child"' INT TERM
 wait "$child"
 status=$?
 # A signal ends the first wait before the program has ended.
