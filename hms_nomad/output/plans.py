@@ -27,7 +27,8 @@ class Detail(StrEnum):
 def plan_lines(printer: Printer, plans: Sequence[Plan], detail: Detail = Detail.FIELDS) -> Iterator[str]:
     """A diff for each plan, object by object and field by field, and one line that sums them up."""
     for plan in plans:
-        yield f"{printer.style(plan.service, 'bold')}: {_headline(plan)}"
+        headline = _headline(plan) if plan.release_after else _headline_outside(plan)
+        yield f"{printer.style(plan.service, 'bold')}: {headline}"
         if detail is Detail.SUMMARY:
             continue
         for change in plan.changes:
@@ -100,6 +101,10 @@ def _headline(plan: Plan) -> str:
     if plan.foresight is not None and plan.foresight.replaces:
         return f"release {plan.release_after} stays, instances that differ from it are replaced"
     return f"release {plan.release_after} stays, no instance is replaced"
+
+
+def _headline_outside(plan: Plan) -> str:
+    return "nothing to change" if plan.empty else "the way to an external service"
 
 
 def _change_lines(printer: Printer, change: Change, detail: Detail) -> Iterator[str]:
