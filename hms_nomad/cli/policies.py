@@ -49,9 +49,10 @@ def show(
         str, typer.Option("--services", help="How the names of the services begin that the role may write.")
     ] = "",
     gateway: Annotated[str, typer.Option("--gateway", help="Name of the platform's gateway.")] = "hms-gateway",
+    egress: Annotated[str, typer.Option("--egress", help="Name of the platform's egress.")] = "hms-egress",
 ) -> None:
     """Print the policies of a role, ready for the servers' own commands."""
-    settings = {"namespace": namespace, "services": services, "gateway": gateway}
+    settings = {"namespace": namespace, "services": services, "gateway": gateway, "egress": egress}
     found = policies_of_role(role, server, settings)
     body = {"policies": [{"server": one.server, "role": one.role, "policy": one.text} for one in found]}
     run.printer.show("policies", body, lambda: _texts(found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hms_nomad.compile.batch import compile_batch
 from hms_nomad.compile.desired import Desired, RegistryRecord
 from hms_nomad.compile.entries import config_entries, intentions, permissions
+from hms_nomad.compile.external import compile_external
 from hms_nomad.compile.gateway import gateway_intention, gateway_route, gateway_splitter
 from hms_nomad.compile.job import compile_job
 from hms_nomad.compile.names import service_url
@@ -16,6 +17,8 @@ def compile_spec(spec: Spec, platform: Platform) -> Desired:
     """Everything that a spec stands for on a platform (chapter 12, sections 3.2 and 4.1)."""
     if spec.kind == "job":
         return _job(spec, platform)
+    if spec.kind == "external":
+        return compile_external(spec, platform)
     job = compile_job(spec, platform)
     entries = config_entries(spec, job.release)
     router = next((entry for entry in entries if entry.kind == "service-router"), None)

@@ -50,13 +50,29 @@ class RegistryRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """Where a service outside the mesh is.
+
+    ``node``, ``address``, ``port`` and ``meta`` are its registration in Consul's catalog; ``link`` is its part of the
+    terminating-gateway entry ``egress``.
+    """
+
+    node: str
+    address: str
+    port: int
+    meta: Mapping[str, str]
+    egress: str
+    link: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """Everything that one spec stands for on one platform.
 
     ``release`` is a short hash of what replaces instances when it changes; ``digest`` a hash of the whole job
     without its count. ``job`` is the struct of ``PUT /v1/jobs`` (durations in nanoseconds). ``permissions`` are the
     L7 permissions that every caller of this service gets; empty means that every request is allowed. ``vault`` holds
-    roles and policies.
+    roles and policies. ``outside`` is set for what runs elsewhere, which has no job and no release.
     """
 
     service: str
@@ -69,3 +85,4 @@ class Desired:
     permissions: tuple[Mapping[str, Any], ...]
     vault: tuple[Mapping[str, Any], ...]
     registry: RegistryRecord
+    outside: Outside | None = None

@@ -15,9 +15,9 @@ PATH_KEYS = {"exact": "PathExact", "prefix": "PathPrefix", "regex": "PathRegex"}
 
 def config_entries(spec: Spec, release: str) -> tuple[ConfigEntry, ...]:
     """The service's own entries in the order in which Consul accepts them: defaults, resolver, router."""
-    entries = [_defaults(spec), _resolver(spec, release)]
+    entries = [defaults(spec), _resolver(spec, release)]
     if spec.protocol != "tcp":
-        entries.append(_router(spec))
+        entries.append(router(spec))
     return tuple(entries)
 
 
@@ -43,7 +43,8 @@ def permissions(routes: tuple[Route, ...]) -> tuple[dict[str, Any], ...]:
     return tuple({"Action": "allow", "HTTP": _match(route)} for route in routes)
 
 
-def _defaults(spec: Spec) -> ConfigEntry:
+def defaults(spec: Spec) -> ConfigEntry:
+    """The service-defaults: protocol, and the limit of one try."""
     body: dict[str, Any] = {"Protocol": spec.protocol}
     if spec.protocol != "tcp":
         # The limit at the instance is what ends one try, so that the caller's sidecar can go on to another instance.
@@ -62,7 +63,8 @@ def _resolver(spec: Spec, release: str) -> ConfigEntry:
     return _entry("service-resolver", spec.name, body)
 
 
-def _router(spec: Spec) -> ConfigEntry:
+def router(spec: Spec) -> ConfigEntry:
+    """The service-router: what is answered, with limits and retries; everything where no route is declared."""
     routes = [
         {
             "Match": {"HTTP": _match(route)},

@@ -50,6 +50,11 @@ class Deployed(Protocol):
 def deploy_lines(printer: Printer, ended: Deployed, image: str | None) -> Iterator[str]:
     """What stdout says of a deploy that did not fail (chapter 12, section 3.2)."""
     tick = printer.style("✓", "green")
+    if ended.kind == "external":
+        word = "is in the mesh already: nothing to change" if ended.status == "unchanged" else "is in the mesh"
+        yield f"{tick} {ended.service} {ended.version} {word}"
+        yield f"Service URL: {ended.url}"
+        return
     if ended.kind != "service":
         yield f"{tick} {_job_line(ended)}"
         return

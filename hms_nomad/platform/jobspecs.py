@@ -49,7 +49,7 @@ def list_policies() -> tuple[Policy, ...]:
 
 
 def read_policy(server: str, role: str, settings: Mapping[str, str]) -> Policy:
-    """A policy with its placeholders filled in from ``settings`` (namespace, services, gateway).
+    """A policy with its placeholders filled in from ``settings`` (namespace, services, gateway, egress).
 
     Raises UnknownDataError for an unknown server or role, SettingError for a value that could end a string
     of the policy's language, and for one that is missing.

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from hms_nomad.spec.model_job import Attempts, Kind, Schedule
+from hms_nomad.spec.model_job import Attempts, Kind, OutsideTls, Schedule
 from hms_nomad.spec.model_scaling import Percent, Scaling
 from hms_nomad.spec.model_task import Artifact, File, Resources, SideTask, Template, Volume
-from hms_nomad.spec.section import Duration, FilePath, Section, ServiceName, User
+from hms_nomad.spec.section import Duration, FilePath, HostName, Section, ServiceName, User
 
 ATTRIBUTE = r"^(attr|meta|node|device)\.[A-Za-z0-9_.-]+$"
 DATACENTER = r"^[A-Za-z0-9_.*-]+$"
@@ -157,7 +157,10 @@ class Spec(Section):
     name: ServiceName = Field(description="Name of the service: a DNS label.", examples=["receipt-svc"])
     version: str = Field(description="Version as people say it.", examples=["1.0.0"], min_length=1, max_length=128)
     image: str | None = Field(None, description="Container image.", examples=["ghcr.io/gov/receipt:1.0"])
-    kind: Kind = Field("service", description="service: answers requests as long as it lives; job: runs to its end.")
+    kind: Kind = Field(
+        "service",
+        description="service: answers requests as long as it lives; job: runs to its end; external: runs elsewhere.",
+    )
     command: tuple[str, ...] = Field(
         (), description="Program and arguments, instead of an image.", examples=[["python3", "app.py"]]
     )
@@ -171,6 +174,10 @@ class Spec(Section):
     port: int = Field(
         0, description="Port on which the instance listens; also in the variable PORT.", ge=1, le=65535, examples=[3000]
     )
+    host: HostName | None = Field(
+        None, description="Host name or IPv4 address of an external service.", examples=["db.agency.gov"]
+    )
+    tls: OutsideTls | None = Field(None, description="TLS on the way to an external service; none when absent.")
     protocol: Protocol = Field("http", description="What the port speaks.")
     routes: tuple[Route, ...] = Field((), description="What the service answers; everything when empty.")
     scaling: Scaling = Field(Scaling(), description="How many instances run.")

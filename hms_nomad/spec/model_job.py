@@ -1,4 +1,4 @@
-"""What only a job has: when it runs, and how often it is tried; and which fields each kind of spec takes."""
+"""What only a job or only an external service has, and which fields each kind of spec takes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from hms_nomad.spec.section import Duration, Section
+from hms_nomad.spec.section import AbsolutePath, Duration, HostName, Section
 
 ZONE = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
 
-Kind = Literal["service", "job"]
+Kind = Literal["service", "job", "external"]
 
-NEEDED: dict[str, tuple[str, ...]] = {"service": ("port",), "job": ()}
+NEEDED: dict[str, tuple[str, ...]] = {"service": ("port",), "job": (), "external": ("host", "port")}
 """Fields that a kind needs beside those that every spec needs."""
 
 _ONLY_SERVICES = ("port", "protocol", "routes", "scaling", "health", "probes", "actions", "allow", "mesh", "rollout")
+_ONLY_JOBS = ("schedule", "attempts")
+_ONLY_OUTSIDE = ("host", "tls")
+# What only something that Nomad runs can have.
+_RUNS = (
+    *("image", "command", "args", "driver", "user", "env", "files", "templates", "artifacts", "volumes", "tasks"),
+    *("resources", "placement", "nomad", "uses", "tcp", "scaling", "health", "probes", "actions", "rollout"),
+)
 UNKNOWN_TO: dict[str, frozenset[str]] = {
-    "service": frozenset({"schedule", "attempts"}),
-    "job": frozenset(_ONLY_SERVICES),
+    "service": frozenset((*_ONLY_JOBS, *_ONLY_OUTSIDE)),
+    "job": frozenset((*_ONLY_SERVICES, *_ONLY_OUTSIDE)),
+    "external": frozenset((*_RUNS, *_ONLY_JOBS)),
 }
 """Fields that have no meaning for a kind."""
 
@@ -35,6 +43,19 @@ class Schedule(Section):
         "UTC", description="Time zone of these times.", examples=["Europe/Berlin"]
     )
     overlap: bool = Field(False, description="True: it starts even while the run before goes on.")
+
+
+class OutsideTls(Section):
+    """TLS on the way to an external service, made by the platform's egress."""
+
+    ca_file: AbsolutePath = Field(
+        description="PEM file, as the egress sees it, of the authorities that may have signed the other side's "
+        "certificate.",
+        examples=["/etc/ssl/certs/ca-certificates.crt"],
+    )
+    server_name: HostName | None = Field(
+        None, description="Name expected in the certificate; the host when absent.", examples=["db.agency.gov"]
+    )
 
 
 class Attempts(Section):

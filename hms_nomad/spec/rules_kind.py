@@ -39,9 +39,12 @@ def concerns(check: Check, spec: Spec) -> bool:
     example="kind: job\nport: 3000",
 )
 def field_of_another_kind(spec: Spec) -> Iterator[Hit]:
-    """A service answers requests as long as it lives; a job runs to its end and answers nobody."""
+    """A service answers requests as long as it lives; a job runs to its end and answers nobody; what is external runs
+    elsewhere, and only its address and who may call it are known here.
+    """
+    what = "an external service" if spec.kind == "external" else f"a {spec.kind}"
     for name in sorted(spec.model_fields_set & UNKNOWN_TO[spec.kind]):
-        yield Hit((name,), f"a {spec.kind} has no {name}", at_key=True)
+        yield Hit((name,), f"{what} has no {name}", at_key=True)
 
 
 @check(

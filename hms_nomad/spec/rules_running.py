@@ -24,7 +24,7 @@ _VERSION_TAG = re.compile(r"v?([0-9]+(?:\.[0-9]+)*)(?![0-9.])")
 )
 def no_health_check(spec: Spec) -> Iterator[Hit]:
     """Without a check an instance gets traffic as soon as its process lives, ready or not, and a hung one keeps it."""
-    if spec.health is None:
+    if spec.health is None and spec.kind != "external":
         yield Hit((), "no health check is declared")
 
 

@@ -13,7 +13,10 @@ FILE_PATH = r"^\.?[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/\.?[A-Za-z0-9_@+-][A-Za-z0-9
 ABSOLUTE_PATH = r"^(/\.?[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)+$"
 MODE = r"^0[0-7]{3}$"
 
+HOST = r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
+
 ServiceName = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
+HostName = Annotated[str, StringConstraints(pattern=HOST, max_length=253)]
 Duration = Annotated[str, StringConstraints(pattern=DURATION)]
 User = Annotated[str, StringConstraints(pattern=USER, max_length=64)]
 FilePath = Annotated[str, StringConstraints(pattern=FILE_PATH, max_length=200)]

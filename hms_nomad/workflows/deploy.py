@@ -12,6 +12,7 @@ from hms_nomad.rollout.policy import policy_of
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.converge import converge
 from hms_nomad.workflows.deploy_job import deploy_job
+from hms_nomad.workflows.external import deploy_external
 from hms_nomad.workflows.gateway import check_routes, follow_routes
 from hms_nomad.workflows.guard import guarded, intent
 from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
@@ -31,6 +32,8 @@ def deploy(session: Session, spec: Spec, options: DeployOptions, report: Report)
     """
     if spec.kind == "job":
         return deploy_job(session, spec, options, report)
+    if spec.kind == "external":
+        return deploy_external(session, spec, options, report)
     started = time.monotonic()
     desired = compile_spec(spec, session.platform)
     policy = policy_of(spec, options.strategy)

@@ -11,6 +11,7 @@ from hms_nomad.clients.consul_types import Instance, StoredEntry
 from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.compile.entries import PATH_KEYS
+from hms_nomad.compile.external import EXTERNAL_KEY
 from hms_nomad.workflows.fleet import side_by_side
 from hms_nomad.workflows.session import Session
 
@@ -94,14 +95,18 @@ def _read_book(session: Session) -> _Book:
 
 def _registered(session: Session, book: _Book, name: str) -> Registered:
     sidecars = session.consul.instances(name, connect=True).value
-    meta = _telling(sidecars, str(book.body("service-resolver", name).get("DefaultSubset") or "")).meta
+    told = book.body("service-defaults", name).get("Meta") or {}
+    outside = str(told.get(EXTERNAL_KEY) or "")
+    stable = str(book.body("service-resolver", name).get("DefaultSubset") or "")
+    # What runs elsewhere has no instance that could speak for it, only the way to it.
+    meta = told if outside else _telling(sidecars, stable).meta
     return Registered(
         name=name,
         version=meta.get("version", ""),
         release=meta.get("release", ""),
         url=meta.get("url", ""),
         protocol=str(book.body("service-defaults", name).get("Protocol") or ""),
-        port=int(meta.get("port") or 0),
+        port=int(outside.rpartition(":")[2] if outside else meta.get("port") or 0),
         owner=meta.get("owner", ""),
         routes=tuple(answered_routes(book.body("service-router", name))),
         healthy=sum(sidecar.status == _PASSING for sidecar in sidecars),

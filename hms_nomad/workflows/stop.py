@@ -22,6 +22,7 @@ from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.journal import Journal
 from hms_nomad.rollout.release import releases_prefix
 from hms_nomad.rollout.store import RolloutStore
+from hms_nomad.workflows.external import is_external, unlink_external
 from hms_nomad.workflows.guard import Intent, guarded
 from hms_nomad.workflows.observe import observe, read_mesh
 from hms_nomad.workflows.runs import runs
@@ -45,8 +46,8 @@ class StopPlan:
     """What a stop would do: whether the job runs, the entries that go or change, and the services that call this one.
 
     ``forgets`` and ``records`` say that the job and the records of its releases are to be forgotten, ``rolls`` that a
-    rollout is under way. ``ran`` are the runs of a job with a schedule, ``living`` those that have not ended.
-    ``foreign`` are objects of that name that are not ours and stay.
+    rollout is under way. ``outside`` is True for an external service. ``ran`` are the runs of a job with a schedule,
+    ``living`` those that have not ended. ``foreign`` are objects of that name that are not ours and stay.
     """
 
     service: str
@@ -57,6 +58,7 @@ class StopPlan:
     changes: tuple[Change, ...]
     callers: tuple[str, ...]
     foreign: tuple[str, ...]
+    outside: bool = False
     ran: tuple[str, ...] = ()
     living: tuple[str, ...] = ()
 
@@ -80,7 +82,8 @@ class StopOutcome:
 
 def plan_stop(session: Session, name: str, options: StopOptions) -> StopPlan:
     """What there is to stop. Raises ForeignObjectError when a job of that name runs that is not ours."""
-    observed = observe(session.nomad, name, read_mesh(session.consul))
+    mesh = read_mesh(session.consul)
+    observed = observe(session.nomad, name, mesh)
     job = observed.job
     if job is not None and job.meta.get(OWNER_KEY) != OWNER:
         raise ForeignObjectError("job", name)
@@ -113,6 +116,7 @@ def plan_stop(session: Session, name: str, options: StopOptions) -> StopPlan:
         ),
         callers=_callers(observed, name),
         foreign=tuple(foreign),
+        outside=is_external(mesh, name),
         ran=tuple(run.id for run in ran),
         living=tuple(run.id for run in ran if not run.stop and run.status != "dead"),
     )
@@ -142,6 +146,8 @@ def _stop(session: Session, name: str, options: StopOptions, report: Report) -> 
         report(event)
 
     _remove(session, plan, options, noted, routes=True)
+    if plan.outside:
+        unlink_external(session, name, noted)
     if plan.rolls:
         # Whoever drives it sees so, and moves no more traffic.
         _store(session, name).change(lambda journal: replace(journal, rollout=None))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.consul_types import ExternalService
 from hms_nomad.clients.errors import DeniedError, NotFoundError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.compile import compile_spec
 from hms_nomad.compile.gateway import gateway_entry
+from hms_nomad.compile.proxy_job import egress_entry
 from hms_nomad.plan.intentions import merged_intentions
 from hms_nomad.platform.jobspecs import read_policy
-from hms_nomad.platform.model import Gateway, Platform
+from hms_nomad.platform.model import Egress, Gateway, Platform
 from tests.contract.consul_server import Consul
 from tests.contract.nomad_server import Nomad, job
 from tests.contract.vault_server import Vault
@@ -21,7 +24,7 @@ from tests.unit.specs import spec
 
 pytestmark = pytest.mark.live
 
-SETTINGS = {"namespace": "default", "services": "receipt-", "gateway": "hms-gateway"}
+SETTINGS = {"namespace": "default", "services": "receipt-", "gateway": "hms-gateway", "egress": "hms-egress"}
 PUBLIC = [{"path": "/receipt", "methods": ["POST"], "public": True}]
 
 
@@ -169,6 +172,32 @@ def test_a_publisher_opens_routes(strict_consul: Consul) -> None:
     current = client.read_entry("http-route", stored.name)
     assert current is not None
     client.delete_entry(current.kind, current.name, current.modify_index)
+
+
+def test_a_publisher_opens_ways_out(strict_consul: Consul) -> None:
+    platform = Platform()
+    external = spec(
+        name="receipt-db", kind="external", image=None, routes=None, scaling=None, host="db", protocol="tcp"
+    )
+    desired = compile_spec(external, platform)
+    where = desired.outside
+    assert where is not None
+    out = ExternalService(where.node, where.address, "receipt-db", "receipt-db", where.port, meta=where.meta)
+    linked = {**egress_entry(Egress()).body, "Services": [dict(where.link)]}
+    plain, publisher = consul_as(strict_consul, "deployer"), consul_as(strict_consul, "deployer", "publisher")
+    denied(lambda: plain.catalog_register(out), lambda: plain.write_entry(linked, 0))
+    publisher.catalog_register(out)
+    stored = publisher.write_entry(linked, 0)
+    publisher.delete_entry(stored.kind, stored.name, stored.modify_index)
+    publisher.catalog_deregister(where.node)
+    denied(lambda: publisher.catalog_register(replace(out, node="somewhere-else")))
+
+
+def test_an_egress_is_the_services_behind_it_and_no_other(strict_consul: Consul) -> None:
+    client = consul_as(strict_consul, "egress")
+    for name in ("hms-egress", "receipt-db"):
+        assert client.leaf_certificate(name).spiffe_id.endswith(f"/svc/{name}")
+    denied(lambda: client.leaf_certificate("tax-svc"))
 
 
 def test_a_consul_viewer_reads_and_writes_nothing(strict_consul: Consul) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from hms_nomad.platform.jobspecs import UnknownDataError, list_policies, read_job, read_policy
 
-SETTINGS = {"namespace": "agency", "services": "tax-", "gateway": "hms-gateway"}
+SETTINGS = {"namespace": "agency", "services": "tax-", "gateway": "hms-gateway", "egress": "hms-egress"}
 
 
 def test_every_role_has_a_policy_for_the_servers_that_it_uses():

@@ -1,0 +1,18 @@
+# What the egress's own task needs: be the service of its name, and every external service behind it.
+service "{egress}" {
+  policy = "write"
+}
+
+service_prefix "{services}" {
+  policy = "write"
+}
+
+service_prefix "" {
+  policy = "read"
+}
+
+node_prefix "" {
+  policy = "read"
+}
+
+mesh = "read"
