@@ -81,4 +81,5 @@ def _observe_job(nomad: NomadClient, service: str, jobs: Jobs | None) -> Observe
         stopped=job.stop,
         # Nomad forgets old deployments; a version that outlived its deployment was healthy once.
         settled=not own or own[0].status == "successful",
+        under_way=bool(own) and not own[0].done,
     )

@@ -34,6 +34,7 @@ from hms_nomad.spec.diagnostics import Level
 from hms_nomad.workflows import deploy as workflow
 from hms_nomad.workflows import waves
 from hms_nomad.workflows.origin import author
+from hms_nomad.workflows.rules import refuse_denied
 from hms_nomad.workflows.saved_plan import check_plan, find_saved_plan, read_planned
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile, read_specs
@@ -104,6 +105,8 @@ def deploy(
         for finding in file.diagnostics:
             if finding.level is Level.WARNING:
                 run.printer.note(str(finding))
+    for exception in refuse_denied(files, run.platform()):
+        run.printer.note(f"exception: {exception}")
     with run.session() as session:
         checked = check_plan(session, saved, specs[0], files) if saved else None
         for note in checked.notes if checked else ():

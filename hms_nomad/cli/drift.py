@@ -12,12 +12,12 @@ from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.completion import complete_service
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.printer import Printer, inert
-from hms_nomad.plan.drift import CHANGED, MISSING, DriftedField
+from hms_nomad.plan.drift import CHANGED, MISSING, OVERRULED, DriftedField
 from hms_nomad.workflows import drift as workflow
 
 app = new_app()
 
-_SIGNS = {CHANGED: ("~", "yellow"), MISSING: ("-", "red")}
+_SIGNS = {CHANGED: ("~", "yellow"), MISSING: ("-", "red"), OVERRULED: ("!", "red")}
 
 
 @command(app, "drift", "hms-nomad drift", "hms-nomad drift receipt-svc payment-svc --output json")
@@ -56,8 +56,10 @@ def _lines(printer: Printer, found: Sequence[workflow.ServiceDrift]) -> Iterator
             yield printer.style(f"  {sign} {part.kind} {inert(part.name)}: {part.state}", color)
             if part.state != MISSING:
                 yield from (f"      {_field(field)}" for field in part.fields)
-        if one.objects:
+        if any(part.state != OVERRULED for part in one.objects):
             yield "  repair it with its spec: hms-nomad deploy SPEC"
+        if any(part.state == OVERRULED for part in one.objects):
+            yield "  an operator's rule decides here, which a deploy leaves alone: remove that source, then deploy SPEC"
         yield ""
     states = [one.state for one in found]
     yield ", ".join(f"{states.count(state)} {state}" for state in workflow.DriftState if state in states)

@@ -13,6 +13,7 @@ from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.plans import Detail, plan_document, plan_lines
 from hms_nomad.workflows import plan as workflow
 from hms_nomad.workflows.gateway import all_route_warnings
+from hms_nomad.workflows.rules import refuse_denied
 from hms_nomad.workflows.saved_plan import refuse_unsavable, save_plan
 from hms_nomad.workflows.specs import read_specs
 
@@ -54,12 +55,14 @@ def plan(
     if out is not None:
         refuse_unsavable(specs)
     files = read_specs(specs, env, variables)
+    for exception in refuse_denied(files, run.platform()):
+        run.printer.note(f"exception: {exception}")
     with run.session() as session:
         plans = workflow.plan(session, [file.spec for file in files])
         warnings = all_route_warnings(session, [file.spec for file in files])
         if out is not None:
             save_plan(session, out, (specs, env, variables), files, plans)
-    changed = not all(one.empty for one in plans)
+    changed = not all(one.empty or one.waits for one in plans)
     for warning in warnings:
         run.printer.warn(f"warning: {warning}")
     run.printer.show(

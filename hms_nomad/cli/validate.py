@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from hms_nomad.spec.facts import UNKNOWN, Facts
 from hms_nomad.spec.report_formats import diagnostics_to_json, diagnostics_to_sarif
 from hms_nomad.workflows import validate as workflow
 from hms_nomad.workflows.cluster_facts import gather_facts
+from hms_nomad.workflows.rules import Judgement, judge_specs, load_rules
 
 app = new_app()
 
@@ -34,6 +36,7 @@ class ReportFormat(StrEnum):
     "validate",
     "hms-nomad validate receipt.hms.yml",
     "hms-nomad validate services/ --cluster --fail-on warning",
+    "hms-nomad validate services/ --rules baseline --rules policies/deploy/",
     "hms-nomad validate services/ --output sarif > findings.sarif",
 )
 def validate(
@@ -43,6 +46,10 @@ def validate(
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Check against the nodes and services of the cluster too.")
     ] = False,
+    rules: Annotated[
+        list[str] | None,
+        typer.Option("--rules", metavar="NAME|PATH", help="Deploy rules to hold to, besides those of the context."),
+    ] = None,
     env: EnvironmentOption = None,
     var: VariablesOption = None,
     output: Annotated[
@@ -52,15 +59,20 @@ def validate(
     """Check specs, without asking a server unless --cluster says so.
 
     Each finding is one line: the place, its code, the cause, and what would be right. Checks that could not be made
-    are counted, with what they would have needed.
+    are counted, with what they would have needed. What breaks a deploy rule ends with code 8, as the deploy would.
     """
     facts = _facts(run) if cluster else UNKNOWN
     report = workflow.validate(specs, fail_on, facts, env, parse_variables(var))
+    platform = run.platform()
+    found = judge_specs(report.specs, platform, load_rules((*platform.rules, *(rules or ()))))
+    report = replace(report, diagnostics=(*report.diagnostics, *found.denials))
     if output is ReportFormat.SARIF:
         run.printer.text([as_text(diagnostics_to_sarif(report.diagnostics))])
     else:
-        run.printer.show("validate", _body(report), lambda: _lines(report))
-    return ExitCode.BAD_INPUT if report.failed else ExitCode.OK
+        run.printer.show("validate", _body(report, found), lambda: _lines(report, found))
+    if report.failed:
+        return ExitCode.BAD_INPUT
+    return ExitCode.DENIED if found.denials else ExitCode.OK
 
 
 def _facts(run: Run) -> Facts:
@@ -68,17 +80,19 @@ def _facts(run: Run) -> Facts:
         return gather_facts(session.nomad, session.consul)
 
 
-def _body(report: workflow.Report) -> dict[str, object]:
+def _body(report: workflow.Report, found: Judgement) -> dict[str, object]:
     return {
-        "ok": not report.failed,
+        "ok": not report.failed and not found.denials,
+        "exceptions": [str(one) for one in found.exceptions],
         "files": report.files,
         "diagnostics": diagnostics_to_json(report.diagnostics),
         "not_run": report.not_run,
     }
 
 
-def _lines(report: workflow.Report) -> Iterator[str]:
+def _lines(report: workflow.Report, judgement: Judgement) -> Iterator[str]:
     yield from (str(found) for found in report.diagnostics)
+    yield from (f"exception: {one}" for one in judgement.exceptions)
     yield from (str(missing) for missing in report.not_run)
     counts = ", ".join(_counted(report.count(level), level) for level in (Level.ERROR, Level.WARNING))
     yield f"{_counted(len(report.files), 'file')}: {counts}"

@@ -49,6 +49,11 @@ def classify(error: BaseException) -> Fault:
 
         lines = "\n".join(str(found) for found in diagnostics)
         return Fault(ExitCode.BAD_INPUT, "bad-spec", lines, tuple(diagnostics_to_json(diagnostics)))
+    if denials := getattr(error, "denials", ()):
+        from hms_nomad.spec.report_formats import diagnostics_to_json
+
+        lines = "\n".join(str(found) for found in denials)
+        return Fault(ExitCode.DENIED, "denied-by-rule", lines, tuple(diagnostics_to_json(denials)))
     for kind, exit_code, code, mend in foreseen():
         if isinstance(error, kind):
             # One line whatever the server wrote: line breaks in its text would look like further messages.
@@ -66,6 +71,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
     from hms_nomad.clients import errors as servers
     from hms_nomad.dev import errors as stack
     from hms_nomad.plan.change import ForeignObjectError
+    from hms_nomad.plan.rules import RuleError
     from hms_nomad.plan.saved import SavedPlanError, StalePlanError
     from hms_nomad.apply.audit import AuditError
     from hms_nomad.platform.context import ContextError
@@ -82,6 +88,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (SettingError, ExitCode.BAD_INPUT, "bad-setting", ""),
         (PlatformError, ExitCode.BAD_INPUT, "unsuitable-platform", ""),
         (ForeignObjectError, ExitCode.CONFLICT, "foreign-object", ""),
+        (RuleError, ExitCode.BAD_INPUT, "bad-rules", ""),
         (SavedPlanError, ExitCode.BAD_INPUT, "bad-plan", ""),
         (StalePlanError, ExitCode.CONFLICT, "stale-plan", ""),
         (LockedError, ExitCode.LOCKED, "locked", ""),

@@ -46,11 +46,12 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     """A plan for machines. The bodies are left out: they hold the values that the fields hide."""
     return {
         "service": plan.service,
-        "changed": not plan.empty,
+        "changed": not (plan.empty or plan.waits),
         "release_before": plan.release_before,
         "release_after": plan.release_after,
         "replaces_instances": plan.new_release,
         "unfinished": plan.unfinished,
+        "under_way": plan.under_way,
         "foresight": _foresight_document(plan.foresight),
         "changes": [
             {
@@ -92,15 +93,21 @@ def _foresight_lines(printer: Printer, foresight: Foresight) -> Iterator[str]:
 def _headline(plan: Plan) -> str:
     if plan.empty:
         return f"nothing to change (release {plan.release_after})"
+    if plan.waits:
+        return f"nothing to change (release {plan.release_after}, whose deployment is under way)"
     if plan.release_before is None:
         return f"new, release {plan.release_after}"
     if plan.new_release:
         return f"release {plan.release_before} -> {plan.release_after}, every instance is replaced"
+    return f"release {plan.release_after} {_of_the_same_release(plan)}"
+
+
+def _of_the_same_release(plan: Plan) -> str:
     if plan.unfinished and not plan.effective:
-        return f"release {plan.release_after} did not become healthy, and is deployed again"
+        return "did not become healthy, and is deployed again"
     if plan.foresight is not None and plan.foresight.replaces:
-        return f"release {plan.release_after} stays, instances that differ from it are replaced"
-    return f"release {plan.release_after} stays, no instance is replaced"
+        return "stays, instances that differ from it are replaced"
+    return "stays, no instance is replaced"
 
 
 def _headline_outside(plan: Plan) -> str:

@@ -57,6 +57,7 @@ class Plan:
     digest: str
     changes: tuple[Change, ...]
     unfinished: bool = False
+    under_way: bool = False
     foresight: Foresight | None = None
 
     @property
@@ -68,6 +69,11 @@ class Plan:
     def empty(self) -> bool:
         """True when a deploy would do nothing at all."""
         return not self.effective and not self.unfinished
+
+    @property
+    def waits(self) -> bool:
+        """True when a deploy would change nothing, and only wait for a deployment of this job that runs already."""
+        return self.under_way and not self.effective
 
     @property
     def new_release(self) -> bool:

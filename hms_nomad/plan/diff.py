@@ -39,6 +39,7 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
         digest=desired.digest,
         changes=(*inner, job, *routes),
         unfinished=job.action is Action.KEEP and observed.job is not None and not observed.job.settled,
+        under_way=job.action is Action.KEEP and observed.job is not None and observed.job.under_way,
     )
 
 

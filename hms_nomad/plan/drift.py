@@ -6,17 +6,23 @@ autoscaler, to operators who hold a count, and to Nomad itself is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hms_nomad.compile.desired import Intention
 from hms_nomad.compile.scaling import HOLD_KEY
 from hms_nomad.plan.change import Action, Change
 from hms_nomad.plan.hiding import without_secrets
+from hms_nomad.plan.intentions import KIND as INTENTIONS
+from hms_nomad.plan.intentions import is_ours
 from hms_nomad.plan.normal import ATTEMPT_KEY
+from hms_nomad.plan.observed import ObservedEntry
 
-CHANGED, MISSING, EXTRA = "changed", "missing", "extra"
-"""How an object differs from what was deployed."""
+CHANGED, MISSING, EXTRA, OVERRULED = "changed", "missing", "extra", "overruled"
+"""How an object differs from what was deployed. Overruled is a right that an operator's own rule stands in the way of:
+a deploy leaves such rules alone.
+"""
 
 _NOMADS = frozenset(
     {
@@ -74,6 +80,28 @@ def entry_drift(change: Change) -> DriftedObject | None:
     states = {Action.CREATE: MISSING, Action.UPDATE: CHANGED, Action.DELETE: EXTRA}
     fields = tuple(DriftedField(one.path, one.after, one.before) for one in change.fields)
     return DriftedObject(change.kind, change.name, states[change.action], change.index, fields)
+
+
+def overruled(declared: Iterable[Intention], stored: Mapping[str, ObservedEntry]) -> Iterator[DriftedObject]:
+    """Rights that a spec declared, and that a rule without our mark decides otherwise; ``stored`` are the
+    service-intentions entries by destination.
+    """
+    for one in declared:
+        entry = stored.get(one.destination)
+        for source in (entry.body.get("Sources") or ()) if entry else ():
+            action = source.get("Action") or "allow"
+            if (
+                source["Name"] != one.source
+                or is_ours(source)
+                or (action, bool(source.get("Permissions")))
+                == (
+                    one.action,
+                    bool(one.permissions),
+                )
+            ):
+                continue
+            field = DriftedField(f"Sources.{one.source}.Action", one.action, action)
+            yield DriftedObject(INTENTIONS, one.destination, OVERRULED, entry.modify_index if entry else 0, (field,))
 
 
 def _differences(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:

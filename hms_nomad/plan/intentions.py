@@ -59,6 +59,11 @@ def declared_intentions(service: str, stored: Mapping[str, Mapping[str, Any]]) -
     return tuple(found)
 
 
+def is_ours(source: Mapping[str, Any]) -> bool:
+    """Whether a source of a service-intentions entry was declared by a spec; all others belong to operators."""
+    return bool(_declarations(source))
+
+
 def permissions_of_router(router: Mapping[str, Any] | None) -> tuple[dict[str, Any], ...]:
     """L7 permissions for exactly what a stored service-router answers; empty (everything) without one."""
     if router is None:

@@ -37,6 +37,7 @@ class ObservedJob:
     modify_index: int
     stopped: bool
     settled: bool
+    under_way: bool = False
 
     @property
     def group(self) -> Mapping[str, Any]:

@@ -8,7 +8,6 @@ from hms_nomad.spec import (
     rules_contradictions,
     rules_files,
     rules_kind,
-    rules_outside,
     rules_placement,
     rules_running,
     rules_scaling,
@@ -21,6 +20,7 @@ from hms_nomad.spec.fleet import CYCLE
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.registry import CHECKS, Check, Finding, Rule
 from hms_nomad.spec.rules_cluster import CLUSTER_CHECKS
+from hms_nomad.spec.rules_deploy import DENIED_BY_RULE
 from hms_nomad.spec.rules_files import UNREADABLE_SOURCE
 from hms_nomad.spec.rules_kind import concerns
 from hms_nomad.spec.rules_reading import RULES as RULES_OF_READING
@@ -33,7 +33,6 @@ MODULES = (
     rules_placement,
     rules_files,
     rules_kind,
-    rules_outside,
     rules_scaling,
     rules_running,
     rules_traffic,
@@ -63,7 +62,7 @@ def checks() -> tuple[Check, ...]:
 def rules() -> tuple[Rule, ...]:
     """Every rule of the spec language, in the order of the codes."""
     every = [*RULES_OF_READING, *(one.rule for one in checks()), *(one.rule for one in CLUSTER_CHECKS)]
-    every += [CYCLE, UNREADABLE_SOURCE]
+    every += [CYCLE, DENIED_BY_RULE, UNREADABLE_SOURCE]
     return tuple(sorted(every, key=lambda rule: rule.code))
 
 

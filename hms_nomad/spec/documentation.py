@@ -39,6 +39,7 @@ _GROUPS = (
     ("HMS35", ""),
     ("HMS40", "Checks that need the cluster"),
     ("HMS41", "Several specs together"),
+    ("HMS6", "Deploy rules"),
 )
 _LEVELS = {
     Level.ERROR: "Error: no command goes on.",

@@ -13,7 +13,7 @@ from enum import StrEnum
 from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.clients.nomad_types import Job
 from hms_nomad.plan.diff import entry_changes
-from hms_nomad.plan.drift import CHANGED, MISSING, DriftedField, DriftedObject, entry_drift, job_drift
+from hms_nomad.plan.drift import CHANGED, MISSING, DriftedField, DriftedObject, entry_drift, job_drift, overruled
 from hms_nomad.plan.observed import Observed, ObservedJob
 from hms_nomad.rollout.journal import Journal, JournalError, journal_from, journal_key
 from hms_nomad.rollout.records import with_ends
@@ -118,7 +118,8 @@ def _of_service(session: Session, name: str, mesh: Mesh, kept: _Kept) -> Service
         return ServiceDrift(name, DriftState.UNKNOWN, release, None, notes=(note,))
     job, notes = _job(base, live, versions)
     changes = entry_changes(desired_of(base, {}), observed)
-    objects = tuple(found for found in (job, *(entry_drift(change) for change in changes)) if found is not None)
+    found = (job, *(entry_drift(change) for change in changes), *overruled(base.intentions, mesh.intentions))
+    objects = tuple(one for one in found if one is not None)
     state = DriftState.DRIFTED if objects else DriftState.CLEAN
     return ServiceDrift(name, state, release, base.number, objects, notes)
 

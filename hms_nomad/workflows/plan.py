@@ -13,7 +13,6 @@ from hms_nomad.plan.foresight import Foresight, counts
 from hms_nomad.plan.observed import Observed
 from hms_nomad.platform.model import PlatformError
 from hms_nomad.spec.model import Spec
-from hms_nomad.workflows.external import plan_external
 from hms_nomad.workflows.fleet import side_by_side
 from hms_nomad.workflows.observe import observe, read_jobs, read_mesh
 from hms_nomad.workflows.session import Session
@@ -52,8 +51,6 @@ def plan_each(session: Session, specs: Sequence[Spec], *, ask_scheduler: bool = 
     def planned(spec: Spec) -> Planned:
         try:
             desired = compile_spec(spec, session.platform)
-            if desired.outside is not None:
-                return Planned(spec, desired, plan_external(session, desired, mesh))
             observed = observe(session.nomad, spec.name, mesh, jobs)
             found = make_plan(desired, observed)
             return Planned(spec, desired, foreseen(session, found, observed) if ask_scheduler else found)
@@ -66,7 +63,7 @@ def plan_each(session: Session, specs: Sequence[Spec], *, ask_scheduler: bool = 
 def foreseen(session: Session, found: Plan, observed: Observed) -> Plan:
     """The same plan with what Nomad's scheduler says of its registration, where there would be one."""
     change = next(change for change in found.changes if change.kind == "job")
-    if change.action is Action.KEEP and not found.unfinished:
+    if change.action is Action.KEEP and (found.under_way or not found.unfinished):
         return found
     change = with_attempt(change, observed.job) if found.unfinished else change
     change = change if found.new_release else promoting_itself(change)

@@ -6,11 +6,11 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hms_nomad.spec.diagnostics import Diagnostic, Level, Position, SpecError
-from hms_nomad.spec.document import MAX_BYTES, quoted
+from hms_nomad.spec.document import MAX_BYTES, Document, quoted
 from hms_nomad.spec.loader import Examined, examine
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.origins import Origin, origins
@@ -26,11 +26,15 @@ SUFFIXES = (".hms.yml", ".hms.yaml", ".hms.json")
 
 @dataclass(frozen=True, slots=True)
 class SpecFile:
-    """A spec with the file that it stands in, and what is worth saying about it (warnings and notes)."""
+    """A spec with the file that it stands in, and what is worth saying about it (warnings and notes).
+
+    ``document`` knows the places of its values.
+    """
 
     file: str
     spec: Spec
     diagnostics: tuple[Diagnostic, ...] = ()
+    document: Document | None = field(default=None, repr=False, compare=False)
 
 
 def read_spec(path: str, environment: str | None = None, variables: Mapping[str, str] | None = None) -> Spec:
@@ -55,7 +59,14 @@ def read_specs(
     errors = tuple(finding for finding in findings if finding.level is Level.ERROR)
     if errors:
         raise SpecError(errors)
-    return tuple(SpecFile(name, one.spec, one.diagnostics) for name, one in examined if one.spec is not None)
+    return specs_of(examined)
+
+
+def specs_of(examined: Iterable[tuple[str, Examined]]) -> tuple[SpecFile, ...]:
+    """The specs of examined files that have no error."""
+    return tuple(
+        SpecFile(name, one.spec, one.diagnostics, one.document) for name, one in examined if one.spec is not None
+    )
 
 
 def read_origins(

@@ -12,7 +12,7 @@ from hms_nomad.spec.loader import Examined
 from hms_nomad.spec.registry import Finding
 from hms_nomad.spec.rules_cluster import check_against, not_checked
 from hms_nomad.spec.selection import Selection
-from hms_nomad.workflows.specs import SpecFile, examine_paths
+from hms_nomad.workflows.specs import SpecFile, examine_paths, specs_of
 
 _WEIGHT = {Level.INFO: 0, Level.WARNING: 1, Level.ERROR: 2}
 
@@ -66,7 +66,7 @@ def validate(
     findings = tuple(sorted(findings, key=lambda one: _place(one, order)))
     return Report(
         files=tuple(name for name, _ in examined),
-        specs=tuple(SpecFile(name, one.spec, one.diagnostics) for name, one in examined if one.spec is not None),
+        specs=specs_of(examined),
         diagnostics=findings,
         not_run=tuple(NotRun(codes, missing) for missing, codes in not_checked(facts).items()),
         failed=any(_WEIGHT[finding.level] >= _WEIGHT[fail_on] for finding in findings),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from hms_nomad.compile.desired import Intention
 from hms_nomad.plan.change import Action, Change, FieldChange
-from hms_nomad.plan.drift import DriftedField, entry_drift, job_drift
+from hms_nomad.plan.drift import DriftedField, entry_drift, job_drift, overruled
+from hms_nomad.plan.observed import ObservedEntry
 
 
 def stored(**task):
@@ -72,3 +74,20 @@ def test_an_entry_has_drifted_when_a_plan_would_change_it(action, state):
 
 def test_an_entry_that_a_plan_keeps_has_not_drifted():
     assert entry_drift(Change("service-defaults", "x", Action.KEEP, (), {}, 7)) is None
+
+
+def test_an_operators_rule_overrules_only_where_it_decides_otherwise():
+    declared = (Intention("*", "x", "default", "deny"), Intention("portal", "x", "allow"))
+    sources = [
+        {"Name": "*", "Action": "allow", "Description": "by hand"},
+        {"Name": "portal", "Action": "allow", "Description": "hms-nomad: allow"},
+    ]
+    stored = {"x": ObservedEntry({"Sources": sources}, 7)}
+    (found,) = overruled(declared, stored)
+    assert (found.name, found.state, found.fields) == (
+        "x",
+        "overruled",
+        (DriftedField("Sources.*.Action", "deny", "allow"),),
+    )
+    sources[0]["Action"] = "deny"
+    assert list(overruled(declared, stored)) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hms_nomad.compile import compile_spec
@@ -201,3 +203,10 @@ def test_a_caller_and_the_owner_write_the_same_rights_where_everything_is_answer
     stored = {name: ObservedEntry(body, 6) for name, body in after.items()}
     again = make_plan(owner, Observed(observed.job, observed.entries, {**observed.intentions, **stored}))
     assert again.empty
+
+
+def test_a_deployment_that_still_runs_is_waited_for_and_no_change():
+    desired = desired_of()
+    observed = deployed(desired, settled=False)
+    plan = make_plan(desired, replace(observed, job=replace(observed.job, under_way=True)))
+    assert (plan.waits, plan.empty) == (True, False)
