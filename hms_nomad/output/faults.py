@@ -67,13 +67,13 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
 
     Imported only when something went wrong: most commands end without that.
     """
+    from hms_nomad.apply.audit import AuditError
     from hms_nomad.apply.lock import LockedError, LockLostError, NoSuchLockError
     from hms_nomad.clients import errors as servers
     from hms_nomad.dev import errors as stack
     from hms_nomad.plan.change import ForeignObjectError
     from hms_nomad.plan.rules import RuleError
     from hms_nomad.plan.saved import SavedPlanError, StalePlanError
-    from hms_nomad.apply.audit import AuditError
     from hms_nomad.platform.context import ContextError
     from hms_nomad.platform.jobspecs import SettingError, UnknownDataError
     from hms_nomad.platform.model import PlatformError
@@ -96,6 +96,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (RolloutRunningError, ExitCode.LOCKED, "rollout-running", ""),
         (RejectedReleaseError, ExitCode.DENIED, "rejected-release", ""),
         (UnrollableChangeError, ExitCode.BAD_INPUT, "unrollable", ""),
+        (AuditError, ExitCode.UNAVAILABLE, "audit", ""),
         (NoSuchLockError, ExitCode.BAD_INPUT, "no-such-lock", ""),
         (NoSuchReleaseError, ExitCode.BAD_INPUT, "no-such-release", ""),
         (JournalError, ExitCode.CONFLICT, "foreign-journal", ""),
@@ -103,7 +104,6 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (servers.InvalidRequestError, ExitCode.BAD_INPUT, "refused", ""),
         (servers.NotFoundError, ExitCode.BAD_INPUT, "not-found", ""),
         (servers.DeniedError, ExitCode.DENIED, "denied", ""),
-        (AuditError, ExitCode.UNAVAILABLE, "audit", ""),
         (servers.UnavailableError, ExitCode.UNAVAILABLE, "unavailable", "addresses: hms-nomad context show"),
         (servers.UnknownOutcomeError, ExitCode.UNKNOWN, "unknown", again),
         (servers.DeadlineExceededError, ExitCode.DEADLINE, "deadline", ""),

@@ -13,6 +13,7 @@ from hms_nomad.plan.foresight import Foresight, counts
 from hms_nomad.plan.observed import Observed
 from hms_nomad.platform.model import PlatformError
 from hms_nomad.spec.model import Spec
+from hms_nomad.workflows.external import plan_external
 from hms_nomad.workflows.fleet import side_by_side
 from hms_nomad.workflows.observe import observe, read_jobs, read_mesh
 from hms_nomad.workflows.session import Session
@@ -51,6 +52,8 @@ def plan_each(session: Session, specs: Sequence[Spec], *, ask_scheduler: bool = 
     def planned(spec: Spec) -> Planned:
         try:
             desired = compile_spec(spec, session.platform)
+            if desired.outside is not None:
+                return Planned(spec, desired, plan_external(session, desired, mesh))
             observed = observe(session.nomad, spec.name, mesh, jobs)
             found = make_plan(desired, observed)
             return Planned(spec, desired, foreseen(session, found, observed) if ask_scheduler else found)
