@@ -124,6 +124,8 @@ class Guard:
 
     def close(self, error: BaseException | None) -> None:
         """End the journal of a run that came to its end, with those of dead ones before it; keep it else, and why."""
+        if error is None:
+            self._close_dead()
         if not self._opened:
             return
         gave_up = error is not None and not self._result
@@ -133,11 +135,16 @@ class Guard:
         if gave_up and self._run.done:
             self._journal.write(self._run, self._index)
             return
-        for old in self._journal.unfinished() if error is None else ():
+        self._journal.close(self._run.id)
+
+    def _close_dead(self) -> None:
+        """Runs that died or gave up before this one are mended by it, also where it found nothing left to change."""
+        for old in self._journal.unfinished():
+            if old.run.id == self._run.id:
+                continue
             if not old.run.ended:
                 self._record(old.run, "died")
             self._journal.close(old.run.id)
-        self._journal.close(self._run.id)
 
     def _record(self, run: Run, result: str) -> None:
         """Add a run to the audit trail. It is too late to forbid anything, so a fault is shown, and the work stands."""
