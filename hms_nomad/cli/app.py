@@ -48,6 +48,7 @@ COMMANDS: dict[str, Entry] = {
     "stop": Entry("hms_nomad.cli.stop", "Stop a service and remove what was made for it.", EVERYDAY),
     "status": Entry("hms_nomad.cli.status", "Show what runs, and what is wrong with it.", LOOKING),
     "drift": Entry("hms_nomad.cli.drift", "Find what somebody changed by hand.", LOOKING),
+    "top": Entry("hms_nomad.cli.top", "Show what services use and how they answer, live.", LOOKING),
     "watch": Entry("hms_nomad.cli.watch", "Follow a rollout that others drive.", LOOKING),
     "history": Entry("hms_nomad.cli.history", "Show the deploys of a service, and how they ended.", LOOKING),
     "logs": Entry("hms_nomad.cli.logs", "Show what the instances of a service write.", LOOKING),
