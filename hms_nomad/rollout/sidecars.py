@@ -69,10 +69,6 @@ class Sidecars:
         instances = self._consul.instances(self._service, connect=True).value
         return self._samples(found for found in instances if found.meta.get("release") == release)
 
-    def active(self, release: str) -> int:
-        """Requests that instances of a release have taken and not answered yet, as far as they can be asked."""
-        return sum(sample.active or 0 for sample in self.release(release).values() if sample)
-
     def baseline(self) -> Baseline:
         """What callers' proxies have now, for ``acknowledged`` after a write."""
         callers, everybody = self._callers()
@@ -108,8 +104,10 @@ class Sidecars:
 
     def settled(self, pause: Callable[[float], None] = time.sleep) -> Acknowledgement:
         """Wait as long as a proxy needs at most, where there is no count from before the write."""
-        pause(SETTLE_SECONDS)
-        return Acknowledgement(0, len(self._callers()[0]), (), SETTLE_SECONDS)
+        callers, everybody = self._callers()
+        seconds = SETTLE_SECONDS if callers or everybody else 0.0
+        pause(seconds)
+        return Acknowledgement(0, len(callers) + everybody, (), seconds)
 
     def _took_over(self, before: EnvoySample, after: EnvoySample) -> bool:
         """True when routes came since, or when the proxy itself started since, which then has the newest."""

@@ -70,6 +70,10 @@ def _run(world: World, name: str, way: Way, service: str, cycles: int) -> Loaded
         time.sleep(8)
     seconds = time.monotonic() - started
     print(f"{name}: {loaded.failed} of {loaded.sent} lost in {seconds:.0f} s {loaded.reasons or ''}", file=sys.stderr)
+    if loaded.failed:
+        for line in world.events:
+            print(f"  {line}", file=sys.stderr)
+        print(f"  lost by second: {loaded.seconds}", file=sys.stderr)
     return loaded
 
 

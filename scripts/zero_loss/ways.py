@@ -21,7 +21,7 @@ from hms_nomad.workflows.abort import abort
 from hms_nomad.workflows.deploy import DeployOptions
 from hms_nomad.workflows.rollback import rollback
 from hms_nomad.workflows.steering import SteerOptions
-from zero_loss.world import CALLER, PLAIN, SERVICE, TAGGED, World, quiet
+from zero_loss.world import CALLER, PLAIN, SERVICE, TAGGED, World
 
 Way = Callable[[World], None]
 ABORTED_AT = (0.0, 1.0, 10.0, 50.0, 100.0)
@@ -45,7 +45,7 @@ def rolling(world: World) -> None:
 def roll_back(world: World) -> None:
     """Forth, and back to the release before."""
     world.must_deploy(world.next(), DeployOptions(strategy="rolling"))
-    outcome = rollback(world.session, SERVICE, None, DeployOptions(strategy="rolling"), quiet)
+    outcome = rollback(world.session, SERVICE, None, DeployOptions(strategy="rolling"), world.note)
     if outcome.failure is not None:
         raise SystemExit(f"the rollback failed: {outcome.failure.reason}")
 
@@ -68,7 +68,7 @@ def abort_at(weight: float) -> Way:
         if not reached.wait(120):
             raise SystemExit(f"the new release did not get to {weight:g} %")
         time.sleep(1)  # Some requests at that weight.
-        abort(world.session, SERVICE, SteerOptions(), quiet)
+        abort(world.session, SERVICE, SteerOptions(), world.note)
         deploying.join()
 
     return way

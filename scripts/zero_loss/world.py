@@ -38,7 +38,7 @@ def quiet(_: Event) -> None:
 
 @dataclass
 class Loaded:
-    """What became of the requests of one way."""
+    """What became of the requests of one way; ``seconds`` counts lost ones by the second in which they were sent."""
 
     sent: int = 0
     failed: int = 0
@@ -46,6 +46,7 @@ class Loaded:
     versions: dict[str, int] = field(default_factory=dict)
     p50_ms: float | None = None
     p99_ms: float | None = None
+    seconds: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -57,6 +58,8 @@ class World:
     rate: float
     version: int = 0
     addresses: dict[str, str] = field(default_factory=dict)
+    begun: float = 0.0
+    events: list[str] = field(default_factory=list)
 
     def spec(self, name: str = SERVICE, **changes: Any) -> Spec:
         """A service without retries, so that nothing which goes wrong is hidden by trying again."""
@@ -66,7 +69,7 @@ class World:
             "command": [sys.executable, str(HERE / "app.py")],
             "port": 3000,
             "env": {"APP_VERSION": str(self.version)},
-            "health": {"path": "/health", "interval": "1s"},
+            "health": {"path": "/health", "interval": "3s", "timeout": "2500ms"},
             "scaling": {"min": 2, "max": 6},
             "resources": {"cpu": 50, "memory": 64},
             "mesh": {"retries": 0, "timeout": "40s"},
@@ -84,7 +87,17 @@ class World:
         self, spec: Spec, options: DeployOptions | None = None, report: Callable[[Event], None] = quiet
     ) -> DeployOutcome:
         """Deploy, whatever comes of it."""
-        return deploy(self.session, spec, options or DeployOptions(), report)
+
+        def noted(event: Event) -> None:
+            self.note(event)
+            report(event)
+
+        return deploy(self.session, spec, options or DeployOptions(), noted)
+
+    def note(self, event: Event) -> None:
+        """Keep what was done and when, to be laid beside lost requests."""
+        if event.kind in ("apply", "weight", "rollout", "taken-back"):
+            self.events.append(f"{time.monotonic() - self.begun:6.1f} s  {event.message}")
 
     def must_deploy(self, spec: Spec, options: DeployOptions | None = None) -> DeployOutcome:
         """Deploy with success."""
@@ -126,6 +139,7 @@ class World:
             command = ["nsenter", f"--net={self.namespace_of_caller()}", sys.executable, str(HERE / "load.py")]
             command += [f"--{key}={value}" for key, value in words.items()]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            self.begun, self.events = time.monotonic(), []
             try:
                 yield loaded
             finally:
@@ -135,6 +149,8 @@ class World:
         counted = json.loads(output)
         for key in ("sent", "failed", "reasons", "versions", "p50_ms", "p99_ms"):
             setattr(loaded, key, counted[key])
+        for second, _ in counted["failures"]:
+            loaded.seconds[int(second)] = loaded.seconds.get(int(second), 0) + 1
 
     def undeployed(self, name: str, seconds: float = 60.0) -> None:
         """Wait until no deployment of a service is under way: Nomad scales none that is."""
