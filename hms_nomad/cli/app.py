@@ -34,6 +34,7 @@ class Entry:
 
 
 COMMANDS: dict[str, Entry] = {
+    "init": Entry("hms_nomad.cli.init", "Write a first spec, also from a job or a compose file.", EVERYDAY),
     "validate": Entry("hms_nomad.cli.validate", "Check specs, without asking a server.", EVERYDAY),
     "explain": Entry("hms_nomad.cli.explain", "Explain a field of the spec.", EVERYDAY),
     "render": Entry("hms_nomad.cli.render", "Show what a spec stands for, without asking a server.", EVERYDAY),
