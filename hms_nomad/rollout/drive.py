@@ -42,6 +42,9 @@ class End(StrEnum):
     FORGOTTEN = "forgotten"
 
 
+_ENDS = {ReleaseOutcome.SUCCEEDED: End.SUCCEEDED, ReleaseOutcome.TAKEN_BACK: End.TAKEN_BACK}
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How it ended and why; ``failure`` is the evidence, when this process saw the release fail."""
@@ -176,10 +179,9 @@ def _pause(facts: Facts, decision: Decision, deadline: float | None) -> float:
 
 def _ended(cluster: Cluster, number: int, memory: Memory) -> Ending:
     release = cluster.store.release(number)
-    if release is None:
-        return Ending(End.FORGOTTEN, "the rollout is not known any more", memory.failure)
-    end = End.SUCCEEDED if release.outcome is ReleaseOutcome.SUCCEEDED else End.TAKEN_BACK
-    return Ending(end, release.reason, memory.failure, release)
+    if release is None or release.outcome not in _ENDS:
+        return Ending(End.FORGOTTEN, "others ended the rollout, or stopped the service", memory.failure, release)
+    return Ending(_ENDS[release.outcome], release.reason, memory.failure, release)
 
 
 class _Shown:
