@@ -130,6 +130,8 @@ def _artifact(artifact: Artifact) -> dict[str, Any]:
 
 def _claim(name: str, volume: Volume) -> dict[str, Any]:
     claim: dict[str, Any] = {"Name": name, "Type": volume.kind, "Source": volume.source, "ReadOnly": volume.read_only}
-    if volume.kind == "csi":
-        claim |= {"AccessMode": volume.access, "AttachmentMode": volume.attachment or "file-system"}
+    if volume.access is not None:
+        claim["AccessMode"] = volume.access
+    if volume.kind == "csi" or volume.attachment is not None:
+        claim["AttachmentMode"] = volume.attachment or "file-system"
     return claim

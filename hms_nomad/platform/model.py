@@ -180,7 +180,11 @@ class Platform(_Section):
     autoscaler: Autoscaler | None = Autoscaler()
     telemetry: Telemetry | None = Telemetry()
     command_driver: str = Field("exec", description="Driver of services that name a command instead of an image.")
-    bind_volumes: bool = Field(False, description="True: containers may have directories of the node as volumes.")
+    bind_volumes: bool = Field(
+        False,
+        description="True: containers may have directories of the node as volumes; Nomad's docker plugin must allow it "
+        "too.",
+    )
     mesh_domain: str = "mesh"
     production: bool = False
     rules: tuple[str, ...] = Field(

@@ -157,6 +157,57 @@ environment's, and that before the default. Variables are declared with a type (
 and `choices` where only some values make sense. `$${var.tag}` stands for the characters `${var.tag}` themselves; other
 expressions in `${...}` are left to Nomad. `hms-nomad validate` checks a file in all of its environments.
 
+## What a service carries along
+
+```yaml
+name: archive-svc
+version: 2.1.0
+command: [python3, local/app.py]
+port: 8080
+files:                                    # below local/, byte for byte: nothing in them is replaced
+  app.py: {source: app.py}                # a file beside the spec, never one outside of its directory
+  motd: {content: "{{ no template }}"}
+templates:                                # rendered by Nomad
+  where.conf:
+    content: |
+      node = "{{ env "node.unique.name" }}"
+    change: signal
+    signal: SIGHUP
+artifacts:                                # fetched by the node; nothing comes without its checksum
+  - source: https://files.gov/rules-7.tar.gz
+    checksum: sha256:0000000000000000000000000000000000000000000000000000000000000000
+    destination: rules
+volumes:
+  data: {source: archive, path: /data, access: single-node-multi-writer}
+tasks:                                    # helpers in the same instance
+  migrate: {hook: prestart, command: [bin/migrate, up]}
+  shipper: {hook: sidecar, command: [bin/ship, /alloc/logs], mounts: {data: /data}}
+```
+
+A container and a process of `exec` see `local/` as `/local`; for a process of `raw_exec` it is a directory of the
+node, and the program's working directory is the one above it, so `local/app.py` is right for both kinds of processes.
+`hms-nomad logs NAME --task migrate` shows a helper's output.
+
+`health` asks over `http`, `grpc` or by a `command` in the instance. There is no tcp check: the port can be reached by
+the sidecar alone, and one that is open to plain connections from the node would be open past every rule of the mesh.
+
+## Jobs
+
+```yaml
+name: nightly-report
+kind: job
+version: 1.2.0
+image: ghcr.io/gov/report:1.2.0
+schedule: {cron: "0 3 * * *", timezone: Europe/Berlin}
+attempts: {most: 3, delay: 1m}
+uses: [receipt-svc]
+```
+
+A job runs to its end, at the times of its `schedule`, or once at its deploy, which then waits for it (`deploy
+--force` runs it again, and so does the next deploy after a run that failed). While it runs it has a sidecar where it
+`uses` services, and calls them as every service does. Nobody calls it, so it has no port, routes or health. The
+sidecar starts a moment before the program: a first call that is refused should be tried again.
+
 ## The escape hatch
 
 `nomad` is laid over the compiled job last and shown in the plan. Its keys are `job`, `group` and `task`, their fields

@@ -80,11 +80,15 @@ class Volume(Section):
     path: AbsolutePath = Field(description="Directory at which the service sees it.", examples=["/data"])
     read_only: bool = Field(False, description="True: nobody writes to it.")
     access: Literal[
-        "single-node-reader-only", "single-node-writer", "multi-node-reader-only", "multi-node-single-writer",
-        "multi-node-multi-writer",
-    ] | None = Field(None, description="How a csi volume may be used at the same time.")  # fmt: skip
+        "single-node-reader-only", "single-node-writer", "single-node-single-writer", "single-node-multi-writer",
+        "multi-node-reader-only", "multi-node-single-writer", "multi-node-multi-writer",
+    ] | None = Field(
+        None,
+        description="How it may be used at the same time, one of those that it was made for; needed for csi, and for "
+        "host where it was made for another than single-node-writer.",
+    )  # fmt: skip
     attachment: Literal["file-system", "block-device"] | None = Field(
-        None, description="How a csi volume appears; file-system when absent."
+        None, description="How it appears; file-system when absent."
     )
 
 

@@ -152,8 +152,8 @@ def artifact_options(spec: Spec) -> Iterator[Hit]:
     Level.ERROR,
     "A volume whose fields do not belong together",
     reads=("volumes", "driver", "image"),
-    fix="access and attachment belong to csi, a path of the node to bind",
-    example="volumes:\n  data: {source: receipts, path: /data, access: single-node-writer}",
+    fix="see hms-nomad explain volumes",
+    example="volumes:\n  data: {source: receipts, path: /data, access: multi-node-multi-writer}",
 )
 def volume_fields(spec: Spec) -> Iterator[Hit]:
     """Each kind of volume is found by Nomad in another way."""
@@ -166,8 +166,12 @@ def _unfit(volume: Volume, spec: Spec) -> Iterator[str]:
         yield "a csi volume needs access, for example multi-node-multi-writer"
     if (volume.access or "").endswith("reader-only") and not volume.read_only:
         yield f"access {volume.access} lets nobody write, so read_only must be true"
-    if volume.kind != "csi" and (volume.access is not None or volume.attachment is not None):
-        yield f"a {volume.kind} volume has neither access nor attachment"
+    if volume.kind == "host" and (volume.access or "").startswith("multi-node"):
+        yield f"a host volume is on one node, so access cannot be {volume.access}"
+    if volume.kind == "csi" and volume.access in {"single-node-single-writer", "single-node-multi-writer"}:
+        yield f"a csi volume knows no access {volume.access}"
+    if volume.kind == "bind" and (volume.access is not None or volume.attachment is not None):
+        yield "a bind volume has neither access nor attachment"
     if volume.kind == "bind" and (not volume.source.startswith("/") or ".." in volume.source.split("/")):
         yield f"the source of a bind volume is a path of the node, not {quoted(volume.source)}"
     if volume.kind != "bind" and "/" in volume.source:
@@ -276,13 +280,14 @@ def _may_be_root(task: Runnable) -> bool:
     Level.WARNING,
     "A volume that two instances cannot have",
     reads=("volumes",),
-    fix="use a volume with access multi-node-multi-writer or one that is only read",
+    fix="use a volume that several may write to, or one that is only read",
     example="volumes:\n  data: {kind: csi, source: db, path: /data, access: single-node-writer}",
 )
 def volume_for_one(spec: Spec) -> Iterator[Hit]:
     """New instances start beside the old ones: they wait for the volume, and the rollout ends at its deadline."""
     for name, volume in spec.volumes.items():
-        if volume.kind == "csi" and volume.access in {"single-node-writer", "multi-node-single-writer"}:
+        one_writer = volume.kind == "csi" and volume.access in {"single-node-writer", "multi-node-single-writer"}
+        if one_writer or volume.access == "single-node-single-writer":
             place = ("volumes", name, "access")
             yield Hit(place, f"{spoken(place)} {volume.access} lets only one instance write")
 

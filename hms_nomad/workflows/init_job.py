@@ -223,8 +223,8 @@ class _Conversion:
                 "path": str(mount.get("Destination") or "").rstrip("/"),
                 "read_only": bool(claim.get("ReadOnly")),
             }
-            if claim["Type"] == "csi":
-                one |= {"access": claim.get("AccessMode"), "attachment": claim.get("AttachmentMode") or "file-system"}
+            modes = {"access": claim.get("AccessMode"), "attachment": claim.get("AttachmentMode")}
+            one |= {name: value for name, value in modes.items() if value}
             found[label_of(str(mount.get("Volume")))] = one
         return {"volumes": found}
 

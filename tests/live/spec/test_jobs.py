@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ def test_a_schedule_starts_runs_that_end_with_it(cli: Cli, write, service: str, 
         service,
         kind="job",
         command=["python3", "-c", "print('tick')"],
-        schedule={"cron": "* * * * *"},
+        schedule={"cron": "0 3 1 1 *"},
         owner="tax-team",
     )
     first = cli("deploy", spec)
@@ -78,12 +80,8 @@ def test_a_schedule_starts_runs_that_end_with_it(cli: Cli, write, service: str, 
     assert "scheduled" in first.stdout
     assert "has not run yet" in cli("logs", service).stderr
     assert cli("plan", spec).exit_code == 0
-    assert "* * * * * UTC" in cli("status", service).stdout
-    forced = urllib.request.Request(
-        f"{stack.platform.nomad.address}/v1/job/{service}/periodic/force", b"{}", method="PUT"
-    )
-    with urllib.request.urlopen(forced, timeout=10):
-        pass
+    assert "0 3 1 1 * UTC" in cli("status", service).stdout
+    _asked(stack, "PUT", f"/v1/job/{service}/periodic/force", {})
     (run,) = runs(session, service)
     answer = session.nomad.job_allocations(run.id)
     while not answer.value or not all(one.done for one in answer.value):
@@ -115,3 +113,45 @@ def test_a_chroot_knows_services_by_name(cli: Cli, write, fresh_name, session: S
     assert failed.exit_code == 5
     assert "418" in failed.stderr, failed.stderr
     assert "no such host" not in failed.stderr
+
+
+@pytest.fixture
+def host_volume(stack: LiveStack, service: str) -> Iterator[str]:
+    """A volume that Nomad made on the stack's node, for several writers."""
+    if not stack.status.docker:
+        pytest.skip("no container engine answers on this machine")
+    script = [sys.executable, str(Path(__file__).parents[3] / "scripts" / "example_images.py")]
+    subprocess.run(script, check=True, capture_output=True)
+    modes = {"AccessMode": "single-node-multi-writer", "AttachmentMode": "file-system"}
+    body = {"Volume": {"Name": f"vol-{service}", "PluginID": "mkdir", "RequestedCapabilities": [modes]}}
+    made = _asked(stack, "PUT", "/v1/volume/host/create", body)["Volume"]["ID"]
+    yield f"vol-{service}"
+    _asked(stack, "DELETE", f"/v1/volume/host/{made}/delete")
+
+
+def test_a_volume_outlives_the_runs_that_write_to_it(cli: Cli, write, service: str, host_volume: str):
+    count = (
+        "import pathlib; tally = pathlib.Path('/data/tally')\n"
+        "with tally.open('a') as runs: runs.write('x')\n"
+        "print('runs', len(tally.read_text()))"
+    )
+    spec = write(
+        service,
+        kind="job",
+        image="ghcr.io/gov/receipt:1.0",
+        volumes={"data": {"source": host_volume, "path": "/data", "access": "single-node-multi-writer"}},
+        nomad={"task": {"Config": {"entrypoint": ["python3", "-c", count]}}},
+    )
+    assert cli("deploy", spec).exit_code == 0
+    assert cli("plan", spec).exit_code == 0
+    assert cli("deploy", spec, "--force").exit_code == 0
+    assert "runs 2" in cli("logs", service).stdout
+    assert cli("stop", service, "--purge", "--yes").exit_code == 0
+
+
+def _asked(stack: LiveStack, method: str, path: str, body: Any = None) -> Any:
+    """Ask the stack's Nomad past our client."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(stack.platform.nomad.address + path, data, method=method)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read() or b"null")

@@ -82,7 +82,9 @@ def content_alone(file: dict[str, Any]) -> dict[str, Any]:
 def fitting(volume: dict[str, Any]) -> dict[str, Any]:
     """A volume whose fields belong together, most of the time."""
     kind = volume.get("kind", "host")
-    rest = {key: value for key, value in volume.items() if key not in {"access", "attachment"} or kind == "csi"}
+    rest = {key: value for key, value in volume.items() if key not in {"access", "attachment"} or kind != "bind"}
+    if (rest.get("access") or "").endswith("reader-only"):
+        rest["read_only"] = True
     if kind == "csi":
         rest.setdefault("access", "multi-node-multi-writer")
         rest["access"] = rest["access"] or "single-node-writer"

@@ -110,8 +110,10 @@ def test_the_schema_is_one_that_editors_understand():
 
 def test_the_examples_of_the_reference_are_specs():
     page = (Path(__file__).parents[3] / "docs/spec.md").read_text(encoding="utf-8")
-    chapter, open_values, hatch = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    chapter, open_values, carried, job, hatch = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert load_spec(chapter, FILE).name == "receipt-svc"
     assert load_spec(open_values, FILE, "staging").scaling.max == 3
     assert load_spec(open_values, FILE, None, {"tag": "1.2"}).image == "ghcr.io/gov/receipt:1.2"
+    assert load_spec(carried, FILE, sources=lambda source: source.encode()).files["app.py"].content == "app.py"
+    assert load_spec(job, FILE).schedule is not None
     assert load_spec(chapter + hatch, FILE).nomad["job"] == {"Priority": 70}
