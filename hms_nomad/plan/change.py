@@ -81,6 +81,16 @@ class Plan:
         return self.release_before is not None and self.release_before != self.release_after
 
 
+class OtherKindError(Exception):
+    """A job of that name is of a kind that Nomad does not turn into the wanted one."""
+
+    def __init__(self, name: str, stored: str, wanted: str) -> None:
+        super().__init__(
+            f"Nomad knows {name!r} as {stored}, and does not turn it into {wanted}; end and forget it first: "
+            f"hms-nomad stop {name} --purge"
+        )
+
+
 class ForeignObjectError(Exception):
     """An object of that name exists and carries no mark of ours; it is never changed or deleted."""
 

@@ -10,7 +10,7 @@ from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired
 from hms_nomad.compile.gateway import ROUTE_KIND
 from hms_nomad.compile.job import with_count
 from hms_nomad.compile.scaling import with_hold
-from hms_nomad.plan.change import Action, Change, FieldChange, ForeignObjectError, Plan
+from hms_nomad.plan.change import Action, Change, FieldChange, ForeignObjectError, OtherKindError, Plan
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.intentions import merged_intentions
 from hms_nomad.plan.normal import ATTEMPT_KEY, entry_differences, job_differences
@@ -24,9 +24,11 @@ OWN_KINDS = ("service-defaults", "service-resolver", "service-splitter", "servic
 def make_plan(desired: Desired, observed: Observed) -> Plan:
     """What must change so that the servers hold what the spec stands for.
 
-    Raises ForeignObjectError when the job or an entry of that name exists without our mark.
+    Raises ForeignObjectError when the job or an entry of that name exists without our mark, OtherKindError when the
+    job is of another kind.
     """
     _refuse_foreign(desired, observed)
+    _refuse_other_kind(desired, observed)
     job = _job_change(desired, observed.job)
     entries = entry_changes(desired, observed)
     inner = [change for change in entries if change.kind != ROUTE_KIND]
@@ -61,6 +63,20 @@ def _refuse_foreign(desired: Desired, observed: Observed) -> None:
         stored = observed.entries.get((entry.kind, entry.name))
         if stored and (stored.body.get("Meta") or {}).get(OWNER_KEY) != OWNER:
             raise ForeignObjectError(entry.kind, entry.name)
+
+
+def _refuse_other_kind(desired: Desired, observed: Observed) -> None:
+    """Nomad takes a job of another type, with or without a schedule, for an error that names no way out."""
+    if observed.job is not None and desired.job:
+        stored, wanted = _kind_of(observed.job.body), _kind_of(desired.job)
+        if stored != wanted:
+            raise OtherKindError(desired.service, stored, wanted)
+
+
+def _kind_of(job: Mapping[str, Any]) -> str:
+    if job.get("Type", "service") != _BATCH:
+        return f"a {job.get('Type', 'service')}"
+    return "a job with a schedule" if job.get("Periodic") else "a job without a schedule"
 
 
 def _own_entry_changes(desired: Desired, observed: Observed) -> list[Change]:

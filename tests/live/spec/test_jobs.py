@@ -124,9 +124,12 @@ def host_volume(stack: LiveStack, service: str) -> Iterator[str]:
     subprocess.run(script, check=True, capture_output=True)
     modes = {"AccessMode": "single-node-multi-writer", "AttachmentMode": "file-system"}
     body = {"Volume": {"Name": f"vol-{service}", "PluginID": "mkdir", "RequestedCapabilities": [modes]}}
-    made = _asked(stack, "PUT", "/v1/volume/host/create", body)["Volume"]["ID"]
+    volume = _asked(stack, "PUT", "/v1/volume/host/create", body)["Volume"]
+    path = f"/v1/volume/host/{volume['ID']}"
+    while volume["State"] != "ready":
+        volume = _asked(stack, "GET", f"{path}?index={volume['ModifyIndex']}&wait=5s")
     yield f"vol-{service}"
-    _asked(stack, "DELETE", f"/v1/volume/host/{made}/delete")
+    _asked(stack, "DELETE", f"{path}/delete")
 
 
 def test_a_volume_outlives_the_runs_that_write_to_it(cli: Cli, write, service: str, host_volume: str):
