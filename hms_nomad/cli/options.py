@@ -164,7 +164,9 @@ DetachSteering = Annotated[
     bool, typer.Option("--detach", help="Only leave word for whoever drives the rollout; do not wait.")
 ]
 MessageOption = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="Why, for the history.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Deploy even a release that was taken back before.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Deploy even a release that was taken back before; run a job again.")
+]
 StrategyOption = Annotated[
     Strategy | None, typer.Option("--strategy", help="How traffic moves; the spec's own when absent.")
 ]
