@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from difflib import unified_diff
 from enum import StrEnum
 from typing import Any
 
@@ -13,6 +14,7 @@ from hms_nomad.plan.foresight import WORDS, Foresight
 
 _SIGNS = {Action.CREATE: "+", Action.UPDATE: "~", Action.DELETE: "-", Action.KEEP: "="}
 _COLORS = {Action.CREATE: "green", Action.UPDATE: "yellow", Action.DELETE: "red", Action.KEEP: "dim"}
+_LONGEST_DIFF = 60
 _PAST = {Action.CREATE: "create", Action.UPDATE: "update", Action.DELETE: "delete"}
 
 
@@ -122,7 +124,28 @@ def _change_lines(printer: Printer, change: Change, detail: Detail) -> Iterator[
     # A whole job is too long for a first look; what it says of itself is all new anyway.
     told = change.kind != "job" or change.action is not Action.CREATE or detail is Detail.ALL
     for field in change.fields if told else ():
-        yield f"      {_field(printer, field)}"
+        if _is_text(field.before) and _is_text(field.after):
+            yield from _text_lines(printer, field)
+        else:
+            yield f"      {_field(printer, field)}"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and "\n" in value
+
+
+def _text_lines(printer: Printer, field: FieldChange) -> Iterator[str]:
+    """The lines of a file that change, instead of the whole of it twice."""
+    yield printer.style(f"      ~ {inert(field.path)}:", "yellow")
+    found = list(unified_diff(field.before.split("\n"), field.after.split("\n"), n=1, lineterm=""))[2:]
+    for line in found[:_LONGEST_DIFF]:
+        color = {"+": "green", "-": "red"}.get(line[0])
+        shown = f"          {inert(line)}"
+        yield printer.style(shown, color) if color else shown
+    if not found:
+        yield "          only what is hidden"
+    if len(found) > _LONGEST_DIFF:
+        yield f"          and {len(found) - _LONGEST_DIFF} lines more"
 
 
 def _field(printer: Printer, field: FieldChange) -> str:

@@ -17,6 +17,11 @@ _OPTION = re.compile(
     r"(?P<name>--?[\w-]*(?:password|passwd|passphrase|secret|token|api-?key|credential)[\w-]*)(?P<sign>=?)",
     re.IGNORECASE,
 )
+_LINE = re.compile(
+    r"^(?P<name>[^\S\n]*[\"']?[\w.-]*(?:pass(?!ive|thr|ing)|secret|token|credential|private|api_?key)[\w.-]*[\"']?"
+    r"[^\S\n]*[:=][^\S\n]*)\S[^\n]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
 _FREE_TEXT = frozenset({"Env", "Meta", "Config", "Options", "Labels", "Templates"})
 """Maps of the job that the user fills: a name in them says something about its value."""
 
@@ -40,6 +45,9 @@ def _clean(name: str, value: Any, *, named: bool) -> Any:
         return value
     text = str(value)
     secret = (name and text and _SECRET_WORD.search(name)) or looks_secret(name, text)
+    if not secret and "\n" in text:
+        # The content of a file: a line that sets a secret loses its value, the others tell what changes.
+        return _LINE.sub(lambda line: f"{line.group('name')}{HIDDEN}", text)
     return HIDDEN if secret else value
 
 

@@ -48,3 +48,11 @@ def test_no_secret_is_in_the_document_of_a_plan():
         text = json.dumps(plan_document(plan))
         assert "hunter" not in text
         assert "DB_PASSWORD" in text
+
+
+def test_a_line_of_a_file_that_sets_a_secret_loses_its_value_and_the_others_stay():
+    path = "TaskGroups.app.Tasks.app.Templates.local/app.conf.EmbeddedTmpl"
+    text = 'host = db\n  password: hunter2\n"api_key" = "abc"\npassive = yes\n# the token is elsewhere\n'
+    assert without_secrets(path, text) == (
+        'host = db\n  password: (hidden)\n"api_key" = (hidden)\npassive = yes\n# the token is elsewhere\n'
+    )
