@@ -182,7 +182,7 @@ class FakeConsul:
         return session_id if session_id in self.sessions else None
 
     def destroy_session(self, session_id: str) -> None:
-        self.sessions.remove(session_id)
+        self.sessions = [known for known in self.sessions if known != session_id]
         self.keys = {key: pair for key, pair in self.keys.items() if pair.session != session_id}
 
     def kv_delete(self, key: str, modify_index: int) -> bool:

@@ -1,0 +1,97 @@
+"""The audit trail: sealed records, in a file and in keys, and what breaks the chain."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from hms_nomad.apply.audit import AuditError, ConsulTrail, FileTrail, Record, broken_links
+from hms_nomad.clients.consul import ConsulClient
+from tests.unit.workflows.servers import FakeConsul
+
+
+class StrictConsul(FakeConsul):
+    """One whose keys are made once only when that is asked for."""
+
+    def kv_put(self, key: str, value: bytes, modify_index: int | None = None, acquire: str | None = None) -> bool:
+        if modify_index == 0 and key in self.keys:
+            return False
+        return super().kv_put(key, value, modify_index, acquire)
+
+
+def record(service: str = "receipt-svc") -> Record:
+    return Record(1.0, "dev", "default", service, "deploy", "ann@laptop", "", "run", "deployed")
+
+
+@pytest.fixture(params=["file", "consul"])
+def trail(request, tmp_path) -> Any:
+    if request.param == "file":
+        return FileTrail(tmp_path / "audit.log")
+    return ConsulTrail(cast("ConsulClient", StrictConsul()), "default")
+
+
+def test_each_record_seals_the_one_before_it(trail):
+    sealed = [trail.append(record(name)) for name in ("a", "b", "c")]
+    assert trail.records() == tuple(sealed)
+    assert [one.number for one in sealed] == [1, 2, 3]
+    assert [one.before for one in sealed[1:]] == [one.hash for one in sealed[:-1]]
+    assert broken_links(sealed) == ()
+
+
+def test_an_empty_trail_is_whole(trail):
+    assert trail.records() == ()
+    assert broken_links(()) == ()
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda chain: [replace(chain[0], who="mallory@far"), *chain[1:]], "record 1 was changed"),
+        (lambda chain: [chain[0], *chain[2:]], "record 2 is missing"),
+        (lambda chain: [chain[0], replace(chain[1], result="failed").sealed(2, chain[0].hash), chain[2]], "record 3"),
+    ],
+    ids=["changed", "removed", "replaced and sealed again"],
+)
+def test_harm_to_the_trail_is_found(trail, harm, words):
+    chain = [trail.append(record(name)) for name in ("a", "b", "c")]
+    (found,) = broken_links(harm(chain))
+    assert found.startswith(words)
+
+
+def test_many_writers_of_a_file_make_one_chain(tmp_path):
+    trail = FileTrail(tmp_path / "audit.log")
+    writers = [threading.Thread(target=lambda: [trail.append(record()) for _ in range(20)]) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert len(trail.records()) == 80
+    assert broken_links(trail.records()) == ()
+
+
+def test_a_writer_who_died_before_moving_the_head_stops_nobody():
+    consul = StrictConsul()
+    trail = ConsulTrail(cast("ConsulClient", consul), "default")
+    for name in ("a", "b"):
+        trail.append(record(name))
+    consul.kv_put(trail.head, b"1")
+    assert trail.append(record("c")).number == 3
+    del consul.keys[trail.head]
+    assert trail.append(record("d")).number == 4
+    assert broken_links(trail.records()) == ()
+
+
+def test_a_file_that_cannot_be_written_is_found_before_anything_is_changed(tmp_path):
+    with pytest.raises(AuditError, match="nothing is changed without it"):
+        FileTrail(tmp_path / "no" / "audit.log").check()
+
+
+def test_a_line_that_is_no_record_is_named(tmp_path):
+    file = tmp_path / "audit.log"
+    file.write_text(json.dumps({"schema": 99}) + "\n", encoding="utf-8")
+    with pytest.raises(AuditError, match=r"line 1 of .*audit.log is no record"):
+        FileTrail(file).records()

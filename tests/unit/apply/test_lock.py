@@ -1,0 +1,124 @@
+"""The lock of a service: who gets it, who is told to wait, and whose death is recognised."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from hms_nomad.apply.lock import (
+    Holder,
+    LockedError,
+    Process,
+    acquire,
+    holder_from,
+    is_alive,
+    list_locks,
+    lock_key,
+    read_lock,
+    this_process,
+)
+from hms_nomad.clients.consul import ConsulClient
+from tests.unit.workflows.servers import FakeConsul
+
+KEY = lock_key("default", "receipt-svc")
+FAR = Process("another machine", "", 7, "1")
+
+
+class Consul(FakeConsul):
+    """Counts the waiting; the first wait ends with the lock's end."""
+
+    waits = 0
+
+    def kv_wait(self, key: str, index: int, wait: float) -> None:
+        self.waits += 1
+        self.destroy_session(self.keys[key].session)
+
+
+def holder(process: Process | None = None, aim: str = "", who: str = "ann@laptop") -> Holder:
+    return Holder("receipt-svc", who, "deploy", aim, time.time(), process or this_process(), "")
+
+
+def taken(consul: Any, by: Holder, seconds: float = 0.0, **others: Any) -> Any:
+    return acquire(cast("ConsulClient", consul), KEY, by, time.monotonic() + seconds, **others)
+
+
+def test_a_lock_is_held_until_it_is_given_back():
+    consul = Consul()
+    lock = taken(consul, holder())
+    assert lock.held
+    assert read_lock(cast("ConsulClient", consul), KEY) == lock.holder
+    assert list_locks(cast("ConsulClient", consul), "default") == (lock.holder,)
+    lock.release()
+    assert consul.keys == {}
+    assert consul.sessions == []
+
+
+def test_the_second_learns_who_the_first_is_and_leaves_nothing_behind():
+    consul = Consul()
+    first = taken(consul, holder(FAR))
+    with pytest.raises(LockedError, match=r"receipt-svc is locked: deploy by ann@laptop \(pid 7\)") as refused:
+        taken(consul, holder(who="bob@desk"))
+    assert refused.value.holder == first.holder
+    assert consul.sessions == [first.holder.lock_id]
+    first.release()
+
+
+def test_who_has_time_waits_and_says_for_whom():
+    consul = Consul()
+    first = taken(consul, holder(FAR))
+    heard: list[Holder] = []
+    second = taken(consul, holder(), 60.0, waiting=heard.append)
+    assert heard == [first.holder]
+    assert consul.waits == 1
+    second.release()
+
+
+def test_who_wants_the_same_waits_without_being_told_to():
+    consul = Consul()
+    taken(consul, holder(FAR, aim="d1"))
+    with pytest.raises(LockedError):
+        taken(consul, holder(aim="d2"), same_deadline=time.monotonic() + 60)
+    taken(consul, holder(aim="d1"), same_deadline=time.monotonic() + 60).release()
+    assert consul.waits == 1
+
+
+def test_who_steers_works_beside_the_holder():
+    consul = Consul()
+    first = taken(consul, holder(FAR))
+    second = taken(consul, holder(), beside=True)
+    assert not second.held
+    second.release()
+    assert read_lock(cast("ConsulClient", consul), KEY) == first.holder
+
+
+def test_the_lock_of_a_process_that_died_here_is_taken_at_once():
+    consul = Consul()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead = replace(this_process(), pid=ended.pid)
+    first = taken(consul, holder(dead))
+    assert not is_alive(cast("ConsulClient", consul), first.holder.lock_id, dead)
+    second = taken(consul, holder())
+    assert second.held
+    assert consul.waits == 0
+    second.release()
+
+
+def test_a_process_with_the_same_number_is_not_the_same_process():
+    consul = Consul()
+    lock_id = consul.create_session("x", 10, 0)
+    me = this_process()
+    assert me.pid == os.getpid()
+    assert is_alive(cast("ConsulClient", consul), lock_id, me)
+    assert not is_alive(cast("ConsulClient", consul), lock_id, replace(me, started="1"))
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"\xff", b'{"service": 1}'])
+def test_a_lock_of_another_version_names_nobody(data):
+    assert holder_from(data) is None
