@@ -55,6 +55,15 @@ def test_a_process_instead_of_an_image():
     assert read_spec("a-svc.hms.yml").command == ("python3", "my app.py")
 
 
+def test_on_a_terminal_what_no_option_says_is_asked_for(monkeypatch):
+    monkeypatch.setattr("hms_nomad.cli.init.is_terminal", lambda stream: True)
+    ended = run("init", "--image", "a/b:1", answer="asked-svc\n\n/ask\n2-3\n")
+    assert ended.exit_code == 0, ended.output
+    spec = read_spec("asked-svc.hms.yml")
+    assert (spec.image, spec.port, spec.routes[0].path) == ("a/b:1", 8080, "/ask")
+    assert (spec.scaling.min, spec.scaling.max) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

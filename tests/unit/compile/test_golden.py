@@ -9,9 +9,12 @@ import json
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from hms_nomad.platform.model import Platform, Sidecar
+from hms_nomad.spec.schema import spec_schema
 from hms_nomad.workflows.render import render, render_hcl
 from hms_nomad.workflows.specs import read_spec
 from tests.binaries import binary
@@ -31,6 +34,11 @@ def rendered(name: str) -> str:
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_a_spec_renders_to_what_it_rendered_to_before(name):
     assert rendered(name) == (GOLDEN / f"{name}.rendered.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_editors_find_nothing_wrong_with_it(name):
+    jsonschema.Draft202012Validator(spec_schema()).validate(yaml.safe_load(SPECS[name].read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))
