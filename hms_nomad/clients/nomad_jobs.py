@@ -209,7 +209,7 @@ class JobCalls(NomadCalls):
         stored = self.read_job(job_id)
         if stored is None or stored.modify_index == modify_index:
             return None
-        if (self.plan_job(job).diff or {}).get("Type") != "None":
+        if _differs(self.plan_job(job).diff or {"Type": "Added"}):
             return None
         segment = self._segment(f"list evaluations of job {job_id}", job_id)
         evaluations = self._read(
@@ -222,3 +222,15 @@ class JobCalls(NomadCalls):
     def _stopped(self, job_id: str, purge: bool) -> bool:
         stored = self.read_job(job_id)
         return stored is None or (stored.stop and not purge)
+
+
+def _differs(diff: Mapping[str, Any]) -> bool:
+    """Whether Nomad's comparison of two jobs holds any difference.
+
+    It calls a scaling policy edited, without naming a field, because the stored one has an id of its own.
+    """
+    if diff["Type"] in ("Added", "Deleted"):
+        return True
+    if any(field["Type"] != "None" for field in diff.get("Fields") or ()):
+        return True
+    return any(_differs(part) for kind in ("Objects", "TaskGroups", "Tasks") for part in diff.get(kind) or ())

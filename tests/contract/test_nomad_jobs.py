@@ -352,3 +352,18 @@ def test_an_id_with_odd_signs_is_that_job_and_no_other(client: NomadClient, jobs
 
     assert stored is not None
     assert stored.id == job_id
+
+
+@pytest.mark.contract("NomadClient.register_job")
+def test_a_registration_whose_answer_was_lost_is_found_by_nomads_own_comparison(
+    client: NomadClient, jobs: Jobs
+) -> None:
+    scaling = {"Enabled": True, "Min": 1, "Max": 3, "Policy": {"cooldown": "1m"}}
+    body = {**jobs.struct("lost-answer", Scaling=scaling), "Meta": {"of": "mine"}}
+    first = client.register_job(body, modify_index=0)
+
+    found = client._registered(body, 0)
+    assert found is not None
+    assert (found.eval_id, found.modify_index) == (first.eval_id, first.modify_index)
+    assert client._registered(body, first.modify_index) is None, "nothing was written since"
+    assert client._registered({**body, "Meta": {"of": "others"}}, 0) is None, "somebody else's job is there"
