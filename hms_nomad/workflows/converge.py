@@ -118,6 +118,8 @@ def _in_place(
     report = cluster.report
     if not plan.effective and (running := _running_deployment(session, desired, observed)) is not None:
         report(Event("deployment", f"a deployment of this release runs already: {running.id[:8]}", {}))
+        if options.detach:
+            return _outcome(session, desired, plan, Status.DETACHED, changed=False)
         verdict = follow_deployment(session.nomad, running, deadline, report, _is_decided)
         return _conclude(cluster, session, desired, plan, verdict, deadline, None)
     who: Author = options.author or author()

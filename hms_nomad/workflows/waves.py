@@ -53,10 +53,15 @@ class Fleet:
     healthy: Mapping[str, int]
     warnings: tuple[str, ...]
 
-    def unchanged(self, name: str) -> Plan | None:
-        """The plan of a service for which nothing is to do; None when there is something, or it is not known."""
+    def unchanged(self, name: str, *, detached: bool) -> Plan | None:
+        """The plan of a service for which nothing is to do; None when there is something, or it is not known.
+
+        Who does not wait (``detached``) has nothing to do with a deployment that runs already.
+        """
         found = self.planned[name].plan
-        return found if found is not None and found.empty and name not in self.rolling else None
+        if found is None or name in self.rolling:
+            return None
+        return found if found.empty or (detached and found.waits) else None
 
 
 def look_at(session: Session, files: Sequence[SpecFile]) -> Fleet:
@@ -108,10 +113,11 @@ def deploy_all(
             return Result(file, held_back="another service failed")
         if broken := sorted(name for name in file.spec.uses if _is_missing(results.get(name), fleet)):
             return Result(file, held_back=f"it uses {', '.join(broken)}, of which nothing runs")
-        if (found := fleet.unchanged(file.spec.name)) is not None:
+        chosen = options(file)
+        if (found := fleet.unchanged(file.spec.name, detached=chosen.detach)) is not None:
             return Result(file, _as_it_was(fleet, file, found))
         try:
-            return Result(file, one.deploy(session, file.spec, options(file), _named(file.spec.name, report)))
+            return Result(file, one.deploy(session, file.spec, chosen, _named(file.spec.name, report)))
         except Exception as error:  # noqa: BLE001 - one service's error is its result, and no reason to stop the others
             return Result(file, error=error)
 
@@ -138,7 +144,7 @@ def _as_it_was(fleet: Fleet, file: SpecFile, found: Plan) -> DeployOutcome:
     desired = fleet.planned[file.spec.name].desired
     return DeployOutcome(
         service=file.spec.name,
-        status=Status.UNCHANGED,
+        status=Status.DETACHED if found.waits else Status.UNCHANGED,
         changed=False,
         version=file.spec.version,
         release=found.release_after,
