@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,9 +15,11 @@ from hms_nomad.apply.progress import Event
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import (
     EnvironmentOption,
+    FleetOption,
     ForceOption,
     MessageOption,
     PlannedArgument,
+    PruneOption,
     Strategy,
     StrategyOption,
     TimeoutOption,
@@ -28,16 +31,19 @@ from hms_nomad.output.deploys import deploy_document, deploy_lines, failure_line
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.faults import classify
 from hms_nomad.output.fleets import NOT_TRIED, FleetRow, fleet_exit_code, fleet_lines
+from hms_nomad.output.printer import is_terminal
 from hms_nomad.output.progress import shown
 from hms_nomad.rollout.journal import Author
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.workflows import deploy as workflow
 from hms_nomad.workflows import waves
 from hms_nomad.workflows.origin import author
+from hms_nomad.workflows.prune import FleetId, fleet_of, leavers, remember
 from hms_nomad.workflows.rules import refuse_denied
 from hms_nomad.workflows.saved_plan import check_plan, find_saved_plan, read_planned
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile, read_specs
+from hms_nomad.workflows.stop import StopOptions, stop
 
 app = new_app()
 
@@ -69,6 +75,9 @@ def deploy(
         bool,
         typer.Option("--fail-fast/--keep-going", help="Of several services: begin no more after the first that fails."),
     ] = False,
+    prune: PruneOption = False,
+    fleet: FleetOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before services are stopped.")] = False,
     env: EnvironmentOption = None,
     var: VariablesOption = None,
 ) -> int:
@@ -82,6 +91,9 @@ def deploy(
 
     Several services are deployed at once, in waves: what others use comes first. One that fails stops no other, but
     those that use it when nothing of it runs.
+
+    With --prune, services that left the directory since it was deployed are stopped once all others are well; only
+    those that this directory deployed, and on a terminal only after a question.
 
     A plan that "plan --out" kept is deployed only if nothing has moved since; otherwise it is refused with code 3.
     """
@@ -97,6 +109,11 @@ def deploy(
         force=force,
     )
     saved = find_saved_plan(specs)
+    whole = None if saved else fleet_of(specs, fleet)
+    if prune and whole is None:
+        raise typer.BadParameter("services leave a directory: name just one, or a --fleet", param_hint="--prune")
+    if prune and not yes and not is_terminal(sys.stdin):
+        raise typer.BadParameter("nobody can be asked here; say --yes to stop what left", param_hint="--prune")
     if saved is not None and env is not None:
         raise typer.BadParameter("a saved plan has its environment already", param_hint="--env")
     variables = parse_variables(var)
@@ -116,19 +133,50 @@ def deploy(
             guard = partial(checked.guard, file.spec) if checked else None
             return replace(options, author=_author(message, file), guard=guard)
 
+        def finish(good: bool) -> list[str]:
+            return _finish(run, session, whole, files, prune=prune and good, ask=not yes) if whole else []
+
         if len(files) == 1:
-            return _one(run, session, files[0], options_of(files[0]))
-        return _many(run, session, files, options_of, fail_fast=fail_fast)
+            return _one(run, session, files[0], options_of(files[0]), finish)
+        return _many(run, session, files, options_of, finish, fail_fast=fail_fast)
 
 
-def _one(run: Run, session: Session, file: SpecFile, options: workflow.DeployOptions) -> int:
+def _finish(
+    run: Run, session: Session, fleet: FleetId, files: Sequence[SpecFile], *, prune: bool, ask: bool
+) -> list[str]:
+    """Remember who belongs to the fleet, and stop who left it; answers those that were stopped."""
+    names = [file.spec.name for file in files]
+    gone: list[str] = []
+    left = leavers(session, fleet, names) if prune else ()
+    if left and ask and not typer.confirm(f"Stop what left {fleet.name}: {', '.join(left)}?", err=True):
+        run.printer.warn(f"left and not stopped: {', '.join(left)}")
+        left = ()
+    for name in left:
+        with shown(run.printer, f"Stopping {name}") as report:
+            stop(session, name, StopOptions(), report)
+        gone.append(name)
+        run.printer.note(f"{name} left {fleet.name} and was stopped")
+    if not remember(session, fleet, names, gone):
+        run.printer.note(f"another directory is deployed as {fleet.name}: --prune needs a --fleet name here")
+    return gone
+
+
+def _one(
+    run: Run,
+    session: Session,
+    file: SpecFile,
+    options: workflow.DeployOptions,
+    finish: Callable[[bool], list[str]],
+) -> int:
     outcome = _deploy_one(run, session, file, options)
     for warning in outcome.warnings:
         run.printer.warn(f"{run.printer.style_note('warning:', 'yellow')} {warning}")
     if not run.printer.json and outcome.failure is not None:
         for line in failure_lines(run.printer, outcome):
             run.printer.warn(line)
-    body = {"changed": outcome.changed, "services": [deploy_document(outcome, file.file)], "not_tried": []}
+    services = [deploy_document(outcome, file.file)]
+    pruned = finish(outcome.failure is None)
+    body = {"changed": outcome.changed or bool(pruned), "services": services, "not_tried": [], "pruned": pruned}
     lines = () if outcome.failure is not None else deploy_lines(run.printer, outcome, file.spec.image)
     run.printer.show("deploy", body, lambda: lines)
     return ExitCode.FAILED if outcome.failure is not None else ExitCode.OK
@@ -139,6 +187,7 @@ def _many(
     session: Session,
     files: Sequence[SpecFile],
     options: Callable[[SpecFile], workflow.DeployOptions],
+    finish: Callable[[bool], list[str]],
     *,
     fail_fast: bool,
 ) -> int:
@@ -169,6 +218,7 @@ def _many(
         "services": [deploy_document(one.outcome, one.file.file) for one in results if one.outcome is not None],
         "errors": [row.as_document() for row in rows if row.fault is not None],
         "not_tried": [row.service for row in rows if row.result == NOT_TRIED],
+        "pruned": finish(all(result.good for result in results)),
     }
     run.printer.show("deploy", body, lambda: fleet_lines(run.printer, rows))
     return fleet_exit_code(rows, changed=bool(body["changed"]))

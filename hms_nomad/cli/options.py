@@ -144,6 +144,13 @@ PlannedArgument = Annotated[
         autocompletion=complete_spec,
     ),
 ]
+PruneOption = Annotated[
+    bool, typer.Option("--prune", help="Stop the services that left the directory since it was deployed.")
+]
+FleetOption = Annotated[
+    str | None,
+    typer.Option("--fleet", metavar="NAME", help="Name of the services as a whole; the directory's when absent."),
+]
 HeaderOption = Annotated[
     list[str] | None, typer.Option("--header", "-H", metavar="NAME: VALUE", help="Header of the request; repeatable.")
 ]

@@ -8,11 +8,19 @@ from typing import Annotated
 import typer
 
 from hms_nomad.cli.command import Run, command, new_app
-from hms_nomad.cli.options import EnvironmentOption, SpecsArgument, VariablesOption, parse_variables
+from hms_nomad.cli.options import (
+    EnvironmentOption,
+    FleetOption,
+    PruneOption,
+    SpecsArgument,
+    VariablesOption,
+    parse_variables,
+)
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.plans import Detail, plan_document, plan_lines
 from hms_nomad.workflows import plan as workflow
 from hms_nomad.workflows.gateway import all_route_warnings
+from hms_nomad.workflows.prune import fleet_of, leavers
 from hms_nomad.workflows.rules import refuse_denied
 from hms_nomad.workflows.saved_plan import refuse_unsavable, save_plan
 from hms_nomad.workflows.specs import read_specs
@@ -37,6 +45,8 @@ def plan(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Keep the plan in a file that deploy takes.")
     ] = None,
+    prune: PruneOption = False,
+    fleet: FleetOption = None,
     env: EnvironmentOption = None,
     var: VariablesOption = None,
 ) -> int:
@@ -62,13 +72,17 @@ def plan(
         warnings = all_route_warnings(session, [file.spec for file in files])
         if out is not None:
             save_plan(session, out, (specs, env, variables), files, plans)
-    changed = not all(one.empty or one.waits for one in plans)
+        whole = fleet_of(specs, fleet)
+        if prune and whole is None:
+            raise typer.BadParameter("services leave a directory: name just one, or a --fleet", param_hint="--prune")
+        left = leavers(session, whole, [file.spec.name for file in files]) if prune and whole else ()
+    changed = bool(left) or not all(one.empty or one.waits for one in plans)
     for warning in warnings:
         run.printer.warn(f"warning: {warning}")
     run.printer.show(
         "plan",
-        {"changed": changed, "plans": [plan_document(one) for one in plans], "warnings": warnings},
-        lambda: plan_lines(run.printer, plans, detailed),
+        {"changed": changed, "plans": [plan_document(one) for one in plans], "warnings": warnings, "left": left},
+        lambda: (*plan_lines(run.printer, plans, detailed), *(f"- {name} left and would be stopped" for name in left)),
     )
     if out is not None:
         run.printer.note(f"kept in {out}; deploy it with: hms-nomad deploy {out}")

@@ -71,7 +71,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
     from hms_nomad.apply.lock import LockedError, LockLostError, NoSuchLockError
     from hms_nomad.clients import errors as servers
     from hms_nomad.dev import errors as stack
-    from hms_nomad.plan.change import ForeignObjectError, OtherKindError
+    from hms_nomad.plan.change import ForeignObjectError, OtherFleetError, OtherKindError
     from hms_nomad.plan.rules import RuleError
     from hms_nomad.plan.saved import SavedPlanError, StalePlanError
     from hms_nomad.platform.context import ContextError
@@ -88,6 +88,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (SettingError, ExitCode.BAD_INPUT, "bad-setting", ""),
         (PlatformError, ExitCode.BAD_INPUT, "unsuitable-platform", ""),
         (ForeignObjectError, ExitCode.CONFLICT, "foreign-object", ""),
+        (OtherFleetError, ExitCode.CONFLICT, "other-fleet", ""),
         (OtherKindError, ExitCode.CONFLICT, "other-kind", ""),
         (RuleError, ExitCode.BAD_INPUT, "bad-rules", ""),
         (SavedPlanError, ExitCode.BAD_INPUT, "bad-plan", ""),

@@ -91,6 +91,10 @@ class OtherKindError(Exception):
         )
 
 
+class OtherFleetError(Exception):
+    """A fleet of that name is deployed from another place, or what is kept of it is not ours."""
+
+
 class ForeignObjectError(Exception):
     """An object of that name exists and carries no mark of ours; it is never changed or deleted."""
 
