@@ -229,7 +229,7 @@ def _wrong_form(subject: str, value: str, shape: Shape, path: Path) -> tuple[str
     shown = _shown(value, path)
     if shape.kind == "name":
         fix = "use lower-case letters, digits and hyphens, a letter first, at most 63 characters"
-        tame = re.sub(r"[^a-z0-9]+", "-", value[:200].lower()).strip("-0123456789")[:63].rstrip("-")
+        tame = re.sub(r"[^a-z0-9]+", "-", value[:200].lower()).lstrip("-0123456789")[:63].rstrip("-")
         near = f", for example {tame}" if tame else ""
         return f"{subject} {shown} is no DNS label", fix + near
     if shape.kind == "duration":

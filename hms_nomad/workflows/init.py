@@ -48,7 +48,7 @@ class CannotConvertError(ValueError):
 
 def label_of(name: str) -> str:
     """The DNS label that is nearest to a name from elsewhere."""
-    return _NAME.sub("-", name.lower()).strip("-0123456789")[:63].rstrip("-") or "service"
+    return _NAME.sub("-", name.lower()).lstrip("-0123456789")[:63].rstrip("-") or "service"
 
 
 def literal(value: Any) -> Any:

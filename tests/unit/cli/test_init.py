@@ -10,7 +10,7 @@ import pytest
 from hms_nomad.compile import compile_spec
 from hms_nomad.plan.normal import job_differences
 from hms_nomad.spec.loader import load_spec
-from hms_nomad.workflows.init import Draft, drafted
+from hms_nomad.workflows.init import Draft, drafted, label_of
 from hms_nomad.workflows.init_compose import drafts_of_compose
 from hms_nomad.workflows.init_job import CannotConvertError, draft_of_job
 from hms_nomad.workflows.specs import read_spec
@@ -220,3 +220,11 @@ def test_a_field_that_no_spec_may_have_is_left_out_and_named():
     _, draft = drafted(Draft({"name": "a", "version": "1", "image": "a/b:1", "port": 80, "env": {"A-B": "x"}}), "s.yml")
     assert "env" not in draft.fields
     assert 'env: "A-B" is no name of an environment variable' in draft.left
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("svc-3a4", "svc-3a4"), ("2fast", "fast"), ("A_b.c-", "a-b-c"), ("x" * 80, "x" * 63), ("9", "service")],
+)
+def test_a_name_from_elsewhere_stays_as_near_as_a_label_can_be(name, label):
+    assert label_of(name) == label
