@@ -57,6 +57,7 @@ JobArgument = Annotated[
     "hms-nomad platform install gateway",
     "hms-nomad platform install autoscaler",
     "hms-nomad platform install gateway --timeout 5m --output json",
+    writes=True,
 )
 def install(run: Run, job: JobArgument, timeout: TimeoutOption = None) -> int:
     """Run a job of the platform, and wait until it is healthy.
@@ -75,7 +76,7 @@ def install(run: Run, job: JobArgument, timeout: TimeoutOption = None) -> int:
     return ExitCode.FAILED
 
 
-@command(app, "remove", "hms-nomad platform remove gateway", "hms-nomad platform remove gateway --force")
+@command(app, "remove", "hms-nomad platform remove gateway", "hms-nomad platform remove gateway --force", writes=True)
 def remove(
     run: Run,
     job: JobArgument,

@@ -16,6 +16,7 @@ from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.progress import shown
 from hms_nomad.output.scale import event_lines, rule_lines
 from hms_nomad.workflows import scale as workflow
+from hms_nomad.workflows.guard import Intent, guarded
 from hms_nomad.workflows.origin import author
 
 _PATIENCE_SECONDS = 300.0
@@ -40,6 +41,7 @@ app.info.cls = ScaleGroup
     "hms-nomad scale set receipt-svc 5",
     "hms-nomad scale receipt-svc 5 --hold 2h",
     "hms-nomad scale receipt-svc --auto",
+    writes=True,
 )
 def scale(
     run: Run,
@@ -63,14 +65,19 @@ def scale(
     if count is None and hold is None and not auto:
         raise typer.BadParameter("how many? write a count, --hold TIME or --auto, or: hms-nomad scale explain NAME")
     patience = timeout or _PATIENCE_SECONDS
-    with run.session() as session, shown(run.printer, f"Scaling {name}") as report:
+    with (
+        run.session() as session,
+        shown(run.printer, f"Scaling {name}") as told,
+        guarded(session, name, Intent("scale", message), told) as work,
+    ):
         if auto:
-            outcome = workflow.release_hold(session, name, patience, report)
+            outcome = workflow.release_hold(session, name, patience, work.report)
         elif hold is not None:
-            outcome = workflow.hold_count(session, name, count, hold, patience, report)
+            outcome = workflow.hold_count(session, name, count, hold, patience, work.report)
         else:
             why = message or f"set by {author().who}"
-            outcome = workflow.scale(session, name, count or 0, why, patience, report)
+            outcome = workflow.scale(session, name, count or 0, why, patience, work.report)
+        work.concluded(outcome)
     run.printer.show("scale", {"scale": outcome}, lambda: _scaled(run.printer, outcome))
     if outcome.failure is None:
         return ExitCode.OK

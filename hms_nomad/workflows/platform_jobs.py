@@ -21,6 +21,7 @@ from hms_nomad.plan.change import ForeignObjectError
 from hms_nomad.plan.normal import ATTEMPT_KEY, entry_differences
 from hms_nomad.platform.jobspecs import read_job, read_text
 from hms_nomad.platform.model import Platform, PlatformError
+from hms_nomad.workflows.guard import Intent, guarded
 from hms_nomad.workflows.session import Session
 
 GATEWAY = "gateway"
@@ -67,6 +68,11 @@ def install(session: Session, kind: str, timeout: float, report: Report) -> Plat
     Changes nothing when it runs so already. Raises PlatformError, ForeignObjectError, ConflictError,
     DeadlineExceededError, and the other errors of ``hms_nomad.clients.errors``.
     """
+    with guarded(session, _name(session.platform, kind), Intent("platform install"), report) as run:
+        return run.concluded(_install(session, kind, timeout, run.report))
+
+
+def _install(session: Session, kind: str, timeout: float, report: Report) -> PlatformOutcome:
     deadline = time.monotonic() + timeout
     compiled = _compiled(session.platform, kind)
     changed = _write_entry(session, compiled.entry, report) if compiled.entry else False
@@ -97,6 +103,11 @@ def remove(session: Session, kind: str, timeout: float, report: Report, *, force
     through it and ``force`` is not set, ForeignObjectError, DeadlineExceededError, and the errors of
     ``hms_nomad.clients.errors``.
     """
+    with guarded(session, _name(session.platform, kind), Intent("platform remove"), report) as run:
+        return run.concluded(_remove(session, kind, timeout, run.report, force=force))
+
+
+def _remove(session: Session, kind: str, timeout: float, report: Report, *, force: bool) -> PlatformOutcome:
     name = _name(session.platform, kind)
     entry = session.consul.read_entry(_ENTRIES[kind], name) if kind in _ENTRIES else None
     job = session.nomad.read_job(name)
