@@ -103,8 +103,9 @@ def _scaled(printer: Printer, outcome: workflow.Scaled) -> Iterator[str]:
         return
     instances = f"{outcome.count} {'instance' if outcome.count == 1 else 'instances'}"
     mark = printer.style("✓", "green")
-    if outcome.held is not None:
-        yield f"{mark} {outcome.service}: {instances}, held until {outcome.held:%Y-%m-%d %H:%M} UTC"
+    if outcome.held:
+        until = outcome.held.replace("T", " ").replace("Z", " UTC")
+        yield f"{mark} {outcome.service}: {instances}, held until {until}"
         return
     before = f" (from {outcome.before})" if outcome.before != outcome.count else ""
     already = "" if outcome.changed else " already: nothing to change"

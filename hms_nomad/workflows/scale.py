@@ -32,7 +32,9 @@ _BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """What ``scale`` did. ``held`` says until when the count stays (None: it is the autoscaler's); ``failure`` why new
+    """What ``scale`` did.
+
+    ``held`` says until when the count stays, as "2026-11-24T23:59Z" ("": it is the autoscaler's); ``failure`` why new
     instances did not become healthy.
     """
 
@@ -42,7 +44,7 @@ class Scaled:
     minimum: int
     maximum: int
     changed: bool
-    held: datetime | None
+    held: str
     failure: Failure | None = None
 
 
@@ -64,7 +66,7 @@ class Explained:
     target: int
     reason: str
     hindrance: str
-    held: datetime | None
+    held: str
     every: float
     resting: float
     events: tuple[ScalingEvent, ...]
@@ -141,7 +143,7 @@ def explain_scaling(session: Session, name: str) -> Explained:
         target=target,
         reason=reason,
         hindrance=_hindrance(session, job, stats, held, blind=blind),
-        held=held,
+        held=_iso(held),
         every=seconds_of((scaling.get("Policy") or {}).get("evaluation_interval") or "10s"),
         resting=resting,
         events=events,
@@ -228,8 +230,12 @@ def _scaled(
 ) -> Scaled:
     scaling = _scaling(job)
     return Scaled(
-        job.id, before, count, int(scaling.get("Min") or 0), int(scaling.get("Max") or 0), changed, held, failure
+        job.id, before, count, int(scaling.get("Min") or 0), int(scaling.get("Max") or 0), changed, _iso(held), failure
     )
+
+
+def _iso(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%dT%H:%MZ}" if moment else ""
 
 
 def _stats(session: Session, name: str) -> list[AllocationStats]:
@@ -245,7 +251,11 @@ def _measured(rule: Rule, job: Job, stats: list[AllocationStats], metrics: Prome
     if rule.source == NOMAD_SOURCE:
         return used_percent(rule.name, job, stats)
     if rule.source == PROMETHEUS_SOURCE and metrics is not None:
-        return single(metrics.query(rule.query))
+        try:
+            return single(metrics.query(rule.query))
+        except ServerError:
+            # What cannot be asked is what the autoscaler does not know either.
+            return None
     return None
 
 
