@@ -19,12 +19,14 @@ _ROUTERS = "service-router"
 class Mesh:
     """All config entries of the kinds that we write: one list call a kind, however many services.
 
-    ``entries`` are all of them by kind and name, ``routers`` and ``intentions`` those of these two kinds.
+    ``entries`` are all of them by kind and name, ``routers`` and ``intentions`` those of these two kinds. ``callees``
+    says of each source which destinations' service-intentions name it.
     """
 
     entries: Mapping[tuple[str, str], ObservedEntry]
     routers: Mapping[tuple[str, str], ObservedEntry]
     intentions: Mapping[str, ObservedEntry]
+    callees: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,16 @@ def read_mesh(consul: ConsulClient) -> Mesh:
         for kind in (*OWN_KINDS, INTENTIONS)
         for entry in consul.list_entries(kind)
     }
+    intentions = {name: entry for (kind, name), entry in entries.items() if kind == INTENTIONS}
+    callees: dict[str, list[str]] = {}
+    for destination, entry in intentions.items():
+        for source in {str(source["Name"]) for source in entry.body.get("Sources") or ()}:
+            callees.setdefault(source, []).append(destination)
     return Mesh(
         entries={key: entry for key, entry in entries.items() if key[0] != INTENTIONS},
         routers={key: entry for key, entry in entries.items() if key[0] == _ROUTERS},
-        intentions={name: entry for (kind, name), entry in entries.items() if kind == INTENTIONS},
+        intentions=intentions,
+        callees={source: tuple(destinations) for source, destinations in callees.items()},
     )
 
 
@@ -65,6 +73,7 @@ def observe(nomad: NomadClient, service: str, mesh: Mesh, jobs: Jobs | None = No
         job=_observe_job(nomad, service, jobs),
         entries={**mesh.routers, **own},
         intentions=mesh.intentions,
+        callees=mesh.callees.get(service, ()),
     )
 
 

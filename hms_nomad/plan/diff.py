@@ -94,7 +94,7 @@ def _own_entry_changes(desired: Desired, observed: Observed) -> list[Change]:
 def _intention_changes(desired: Desired, observed: Observed) -> list[Change]:
     stored = observed.intentions
     routers = {name: entry.body for (kind, name), entry in observed.entries.items() if kind == "service-router"}
-    merged = merged_intentions(desired, {name: entry.body for name, entry in stored.items()}, routers)
+    merged = merged_intentions(desired, {name: entry.body for name, entry in stored.items()}, routers, observed.callees)
     changes = []
     for destination in sorted(merged):
         body, before = merged[destination], stored.get(destination)

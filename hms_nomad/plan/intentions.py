@@ -20,17 +20,20 @@ def merged_intentions(
     desired: Desired,
     stored: Mapping[str, Mapping[str, Any]],
     routers: Mapping[str, Mapping[str, Any]],
+    callees: Iterable[str] | None = None,
 ) -> dict[str, dict[str, Any] | None]:
     """The service-intentions entries that a spec touches, by destination; None where the entry is to be deleted.
 
     ``stored`` are the bodies of existing entries by destination, ``routers`` the bodies of existing service-router
-    entries: a caller learns from its dependency's router which paths and methods it may be allowed.
+    entries: a caller learns from its dependency's router which paths and methods it may be allowed. ``callees`` are
+    the destinations whose entries name the service as a source, where they are known already.
     """
     service = desired.service
     wanted: dict[str, list[Intention]] = {service: []}
     for intention in desired.intentions:
         wanted.setdefault(intention.destination, []).append(intention)
-    for destination, body in stored.items():
+    for destination in stored if callees is None else callees:
+        body = stored[destination]
         if any(source["Name"] == service and _is_declared(source, "uses") for source in _sources(body)):
             wanted.setdefault(destination, [])
     result: dict[str, dict[str, Any] | None] = {}

@@ -71,9 +71,11 @@ class Observed:
 
     ``entries`` are keyed by (kind, name): the service's own ones and the routers of the services that it uses.
     ``intentions`` are the service-intentions entries by destination: the service's own one, those of its
-    dependencies, and all that name it as a source.
+    dependencies, and all that name it as a source. ``callees`` are the destinations of the last kind, where somebody
+    looked them up for many services at once (None: they are searched for).
     """
 
     job: ObservedJob | None
     entries: Mapping[tuple[str, str], ObservedEntry]
     intentions: Mapping[str, ObservedEntry]
+    callees: tuple[str, ...] | None = None

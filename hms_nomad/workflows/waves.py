@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.plan.change import Plan
 from hms_nomad.rollout.journal import JournalError, journal_from, journal_key
-from hms_nomad.spec.fleet import deploy_order
+from hms_nomad.spec.fleet import cycles, deploy_order
 from hms_nomad.workflows import deploy as one
 from hms_nomad.workflows.gateway import all_route_warnings
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
@@ -121,6 +121,8 @@ def deploy_all(
         except Exception as error:  # noqa: BLE001 - one service's error is its result, and no reason to stop the others
             return Result(file, error=error)
 
+    for circle in cycles(file.spec for file in files):
+        report(Event("warning", f"{', '.join(circle)} use each other in a circle, so none of them can come first", {}))
     for wave in deploy_order(file.spec for file in files):
         for result in _side_by_side(work, [by_name[name] for name in wave]):
             results[result.file.spec.name] = result

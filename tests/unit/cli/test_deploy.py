@@ -239,6 +239,14 @@ def test_who_uses_a_service_of_which_nothing_runs_is_not_tried(fleet):
     assert "it uses auth, of which nothing runs" in result.stdout
 
 
+def test_services_in_a_circle_are_warned_of_and_deployed_together(fleet):
+    becomes, spec_of = fleet
+    asked = becomes(auth=DEPLOYED, portal=DEPLOYED)
+    result = run("deploy", spec_of("auth", "portal"), spec_of("portal", "auth"))
+    assert (result.exit_code, sorted(asked)) == (0, ["auth", "portal"])
+    assert "warning: auth, portal use each other in a circle" in result.stderr
+
+
 def test_an_error_is_a_row_and_a_document(fleet):
     becomes, spec_of = fleet
     becomes(auth=UNAVAILABLE, portal=DEPLOYED)
