@@ -23,7 +23,7 @@ _LONGEST_PAGE = 16 * 1024 * 1024
 _LISTENER = "public_listener"
 # A sidecar's whole page has thousands of lines; Envoy picks those whose own names match.
 _WANTED = (
-    rf"^http\.{_LISTENER}\.downstream_rq_([1-5]xx|time|active)$|^http\.upstream\..*\.config_reload$|^control_plane\.connected_state$|^server\.uptime$"
+    rf"^http\.{_LISTENER}\.downstream_rq_([1-5]xx|time|active)$|^http\.upstream\..*\.config_reload$|^cluster\..*\.membership_total$|^control_plane\.connected_state$|^server\.uptime$"
     r"|^(cluster_manager\.cds|listener_manager\.lds)\.(version|update_success)$"
 )
 _RESOURCES = {"cds": "envoy_cluster_manager_cds", "lds": "envoy_listener_manager_lds"}
@@ -46,7 +46,7 @@ class EnvoySample:
     configurations taken over, of clusters ("cds") and listeners ("lds"); ``config_versions`` are Envoy's hashes of
     their versions, which stay the same under Consul. ``active`` requests have come in and are not answered yet.
     ``route_reloads`` counts, for each service that this sidecar calls, how often it took over new routes (weights
-    among them). What the page does not hold is empty or None.
+    among them), and ``subsets`` names the subsets of each that it knows. What the page does not hold is empty or None.
     """
 
     requests: Mapping[str, int]
@@ -57,6 +57,7 @@ class EnvoySample:
     uptime_seconds: int | None
     active: int | None = None
     route_reloads: Mapping[str, int] = field(default_factory=dict)
+    subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -108,6 +109,7 @@ def sample_from(metrics: Iterable[Metric]) -> EnvoySample:
     buckets: dict[float, int] = {}
     gauges: dict[str, int] = {}
     reloads: dict[str, int] = {}
+    subsets: dict[str, frozenset[str]] = {}
     active: int | None = None
     for metric in metrics:
         inbound = metric.labels.get("envoy_http_conn_manager_prefix") == _LISTENER
@@ -121,6 +123,10 @@ def sample_from(metrics: Iterable[Metric]) -> EnvoySample:
             active = (active or 0) + metric.count
         elif metric.name.startswith("envoy_http_rds_") and (callee := metric.labels.get("consul_upstream_service")):
             reloads[callee] = reloads.get(callee, 0) + metric.count
+        elif metric.name == "envoy_cluster_membership_total" and "consul_destination_service" in metric.labels:
+            callee = metric.labels["consul_destination_service"]
+            subset = metric.labels.get("consul_destination_service_subset", "")
+            subsets[callee] = subsets.get(callee, frozenset()) | {subset}
         elif metric.name.startswith(("envoy_control_plane_", "envoy_server_", *_RESOURCES.values())):
             gauges[metric.name] = metric.count
     connected = gauges.get("envoy_control_plane_connected_state")
@@ -133,6 +139,7 @@ def sample_from(metrics: Iterable[Metric]) -> EnvoySample:
         uptime_seconds=gauges.get("envoy_server_uptime"),
         active=active,
         route_reloads=reloads,
+        subsets=subsets,
     )
 
 

@@ -70,3 +70,4 @@ class Memory:
     fault: str = ""
     failure: Failure | None = None
     unhealthy_since: float | None = None
+    draining_since: float | None = None

@@ -81,7 +81,7 @@ def step_entered(step: int) -> Reached:
     """Every caller's proxy has the weight of ``step``, or of a later one."""
 
     def entered(facts: Facts, decision: Decision) -> bool:
-        beyond = facts.rollout.step > step or decision.state in (State.DRAIN, State.PROMOTE, State.SETTLE, State.DONE)
+        beyond = facts.rollout.step > step or decision.state in (State.RETIRE, State.DRAIN, State.PROMOTE, State.DONE)
         return beyond or (facts.rollout.step == step and decision.state is State.HOLD and facts.measuring)
 
     return entered

@@ -32,12 +32,15 @@ class Facts:
     """Facts from the journal, from Consul, from Nomad, and from the process that drives.
 
     From Consul: ``prepared`` (the mesh knows both releases), ``settled`` (only the new one), ``cleaned`` (only the old
-    one), ``weight`` in percent (None: nothing splits the traffic).
-    From Nomad: ``job``, ``deployment``, ``promoted``, ``healthy`` (every new instance, in Consul too), ``fault`` (why
-    the new release cannot go on; "" when nothing is wrong), ``progress`` in words.
-    From the driving process: ``acknowledged`` (every caller's proxy has the weight), ``probed`` and ``requested`` (in
-    this step), ``measuring`` (a window of this step is open) for ``elapsed`` seconds with what it ``judged``,
-    ``draining`` requests at old instances, ``can_register`` (it has the job).
+    one), ``weight`` of the new one in percent (None: it gets nothing, and nothing splits the traffic).
+    From Nomad: ``job``, ``deployment``, ``promotable`` (it waits for that), ``promoted``, ``healthy`` (every new
+    instance, in Consul too), ``fault`` (why the new release cannot go on; "" when nothing is wrong), ``progress`` in
+    words.
+    From the journal: ``acknowledged`` (every caller's proxy has the weight), ``forgotten`` (none knows the release that
+    is to go).
+    From the driving process: ``probed`` and ``requested`` (in this step), ``measuring`` (a window of this step is open)
+    for ``elapsed`` seconds with what it ``judged``, ``draining`` requests at old instances for ``drained`` seconds now,
+    ``can_register`` (it has the job).
     """
 
     rollout: Rollout
@@ -47,6 +50,7 @@ class Facts:
     weight: float | None = None
     job: JobState = JobState.STABLE
     deployment: DeploymentState = DeploymentState.NONE
+    promotable: bool = False
     promoted: bool = False
     healthy: bool = False
     fault: str = ""
@@ -57,5 +61,7 @@ class Facts:
     measuring: bool = False
     elapsed: float = 0.0
     judged: Judgement = field(default_factory=Judgement)
+    forgotten: bool = False
     draining: int = 0
+    drained: float = 0.0
     can_register: bool = False

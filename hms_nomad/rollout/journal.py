@@ -34,7 +34,8 @@ class Rollout:
 
     ``number`` is that of the new release's record. ``step`` counts from 0; ``go`` is the highest step that may be
     entered without waiting, which is how `promote` speaks to whoever drives (beyond the last one: all the way).
-    ``acknowledged`` is the weight, in percent, that every caller's proxy is known to have (None: not known).
+    ``acknowledged`` is the weight, in percent, that every caller's proxy is known to have (None: not known), and
+    ``forgotten`` the release that none of them knows any more. ``retiring`` says that nothing is taken back any more.
     ``taken_back`` is the reason why the new release must go, ``taken_back_by`` who said so ("" : its own fault).
     """
 
@@ -52,6 +53,8 @@ class Rollout:
     step: int = 0
     step_since: float | None = None
     acknowledged: float | None = None
+    retiring: bool = False
+    forgotten: str = ""
     paused: bool = False
     go: int = -1
     taken_back: str = ""

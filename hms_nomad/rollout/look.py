@@ -33,7 +33,9 @@ def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
     passing = _passing(cluster, rollout) if group else 0
     healthy = group is not None and min(group.healthy, passing) >= group.desired_canaries > 0
     fault = memory.fault or _fault(cluster, rollout, state, job, deployment) or _patience_over(memory, rollout, healthy)
-    judged, draining = _judged(cluster, rollout, memory)
+    judged = _judged(cluster, rollout, memory)
+    gone = rollout.candidate if rollout.taken_back else rollout.stable
+    draining, drained = _draining(cluster, rollout, memory)
     return Facts(
         rollout=rollout,
         prepared=knows_both(rollout, resolver, split),
@@ -42,6 +44,7 @@ def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
         weight=weight,
         job=state,
         deployment=_DEPLOYMENTS.get(deployment.status, DeploymentState.RUNNING) if deployment else DeploymentState.NONE,
+        promotable=deployment is not None and not deployment.done and _waits_for_promotion(deployment),
         promoted=deployment is not None and _is_promoted(deployment),
         healthy=healthy,
         fault=fault,
@@ -52,7 +55,9 @@ def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
         measuring=memory.window is not None and memory.window.step == rollout.step,
         elapsed=time.monotonic() - memory.window.since if memory.window else 0.0,
         judged=judged,
+        forgotten=rollout.forgotten == gone,
         draining=draining,
+        drained=drained,
         can_register=memory.job is not None,
     )
 
@@ -90,6 +95,10 @@ def _deployment(cluster: Cluster, job: Job | None) -> Deployment | None:
 
 def _is_promoted(deployment: Deployment) -> bool:
     return deployment.status == "successful" or all(group.promoted for group in deployment.groups.values())
+
+
+def _waits_for_promotion(deployment: Deployment) -> bool:
+    return any(group.desired_canaries and not group.promoted for group in deployment.groups.values())
 
 
 def _passing(cluster: Cluster, rollout: Rollout) -> int:
@@ -139,13 +148,22 @@ def _patience_over(memory: Memory, rollout: Rollout, healthy: bool) -> str:
     return f"not every new instance is healthy after {limit:.0f} s" if over else ""
 
 
-def _judged(cluster: Cluster, rollout: Rollout, memory: Memory) -> tuple[Judgement, int]:
+def _judged(cluster: Cluster, rollout: Rollout, memory: Memory) -> Judgement:
     window = memory.window
-    if window is None or window.step != rollout.step:
-        return Judgement(), 0
+    if window is None or window.step != rollout.step or rollout.retiring:
+        return Judgement()
     new, old = cluster.sidecars.release(rollout.candidate), cluster.sidecars.release(rollout.stable)
-    draining = sum(sample.active or 0 for sample in old.values() if sample)
-    return judge(rollout.policy, measured(window.new, new), measured(window.old, old)), draining
+    return judge(rollout.policy, measured(window.new, new), measured(window.old, old))
+
+
+def _draining(cluster: Cluster, rollout: Rollout, memory: Memory) -> tuple[int, float]:
+    """Requests that old instances still answer after nobody knows them any more, and for how many seconds by now."""
+    if rollout.forgotten != rollout.stable:
+        return 0, 0.0
+    now = time.monotonic()
+    memory.draining_since = memory.draining_since or now
+    samples = cluster.sidecars.release(rollout.stable).values()
+    return sum(sample.active or 0 for sample in samples if sample), now - memory.draining_since
 
 
 def _progress(group: DeploymentGroup | None, passing: int) -> str:

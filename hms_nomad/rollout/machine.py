@@ -22,13 +22,13 @@ class State(StrEnum):
     PROBE = "probe"
     SHIFT = "shift"
     HOLD = "hold"
+    RETIRE = "retire"
     DRAIN = "drain"
     PROMOTE = "promote"
-    SETTLE = "settle"
     DONE = "done"
     RETURN = "return"
-    REVERT = "revert"
     CLEAN = "clean"
+    REVERT = "revert"
     TAKEN_BACK = "taken-back"
 
 
@@ -38,13 +38,13 @@ MEANINGS: dict[State, str] = {
     State.PROBE: "the named probes are asked at every new instance",
     State.SHIFT: "the weight of the step is set, and every caller's proxy takes it over",
     State.HOLD: "the new release is judged with the traffic of the step",
+    State.RETIRE: "routes and intentions become those of the new release, and every caller's proxy forgets the old one",
     State.DRAIN: "old instances, without new requests, finish those they have",
     State.PROMOTE: "Nomad stops the old instances",
-    State.SETTLE: "routes, intentions and the default become those of the new release",
     State.DONE: "the new release has replaced the old one",
     State.RETURN: "all traffic goes back to the old release",
+    State.CLEAN: "what the rollout added to the mesh goes, and every caller's proxy forgets the new release",
     State.REVERT: "the new instances stop, and the job becomes the old one again",
-    State.CLEAN: "what the rollout added to the mesh goes",
     State.TAKEN_BACK: "the old release has everything again",
 }
 
@@ -63,8 +63,10 @@ class Action(StrEnum):
     SEND_REQUESTS = "send requests of our own to the new instances"
     NEXT_STEP = "note the next step"
     LAST_STEP = "note the last step"
-    PROMOTE_DEPLOYMENT = "promote the deployment"
+    RETIRE_OLD = "note that nothing is taken back from here on"
     SETTLE_MESH = "write the new release's entries, remove splitter and old subset"
+    CONFIRM_FORGOTTEN = "wait until no caller's proxy knows the release without traffic"
+    PROMOTE_DEPLOYMENT = "promote the deployment"
     FINISH = "note the success, tag the version"
     TAKE_BACK = "note that the release is taken back, and why"
     RETURN_TRAFFIC = "write the splitter with weight 0 and wait for the callers' proxies"
@@ -125,20 +127,64 @@ def _not_enough(facts: Facts) -> str:
     return f"{facts.judged.text} in {facts.elapsed:.0f} s"
 
 
-_ONWARD = (State.HOLD, State.SHIFT, State.PROBE, State.DRAIN, State.PROMOTE)
-_BACK = (State.RETURN, State.REVERT, State.CLEAN, State.TAKEN_BACK)
+def _final(facts: Facts) -> bool:
+    """Nothing can be taken back any more: the mesh forgets the old release, or Nomad has promoted the new one."""
+    return facts.promoted or facts.rollout.retiring
+
+
+_ONWARD = (State.HOLD, State.SHIFT, State.PROBE, State.RETIRE)
+_ENDING = (State.RETIRE, State.DRAIN, State.PROMOTE, State.DONE)
+_BACK = (State.RETURN, State.CLEAN, State.REVERT, State.TAKEN_BACK)
 
 RULES: tuple[Rule, ...] = (
-    # What Nomad has promoted cannot be taken back any more: the old instances are going.
+    # The end of the way forward: old instances are stopped only when nobody can send them anything any more.
     Rule(
-        State.SETTLE,
-        "the deployment is promoted, entries of the rollout are left",
-        lambda f: f.promoted and not f.settled,
+        State.RETIRE,
+        "the old release retires, but the job is not the new one any more",
+        lambda f: f.rollout.retiring and not f.promoted and f.job is not JobState.CANDIDATE,
+        Action.TAKE_BACK,
+        _BACK,
+        lambda f: f.fault or "the job was stopped or replaced by others",
+    ),
+    Rule(
+        State.RETIRE,
+        "the old release retires, and the mesh still knows it",
+        lambda f: _final(f) and not f.settled,
         Action.SETTLE_MESH,
-        (State.DONE,),
+        _ENDING,
+    ),
+    Rule(
+        State.RETIRE,
+        "a caller's proxy may still know the old release",
+        lambda f: _final(f) and not f.promoted and not f.forgotten,
+        Action.CONFIRM_FORGOTTEN,
+        _ENDING,
+    ),
+    Rule(
+        State.DRAIN,
+        "old instances still answer requests",
+        lambda f: _final(f) and not f.promoted and f.draining > 0 and f.drained < f.rollout.policy.longest_request,
+        Action.WAIT,
+        _ENDING,
+        lambda f: f"old instances still answer {f.draining} requests",
+    ),
+    Rule(
+        State.PROMOTE,
+        "old instances have nothing left to answer",
+        lambda f: _final(f) and not f.promoted and f.promotable,
+        Action.PROMOTE_DEPLOYMENT,
+        _ENDING,
+    ),
+    Rule(
+        State.PROMOTE,
+        "Nomad has not taken the promotion up",
+        lambda f: _final(f) and not f.promoted,
+        Action.WAIT,
+        _ENDING,
+        lambda f: f.progress,
     ),
     Rule(State.DONE, "the deployment is promoted", lambda f: f.promoted, Action.FINISH, ()),
-    # The way back: traffic first, then instances, then what was written.
+    # The way back: traffic first, then what was written, then instances that nobody knows any more.
     Rule(
         State.RETURN,
         "it is taken back, and the new release can still get traffic",
@@ -154,6 +200,20 @@ RULES: tuple[Rule, ...] = (
         _BACK,
     ),
     Rule(
+        State.CLEAN,
+        "it is taken back, and entries of the rollout are left",
+        lambda f: not _going(f) and not f.cleaned,
+        Action.CLEAN_MESH,
+        _BACK,
+    ),
+    Rule(
+        State.CLEAN,
+        "it is taken back, and a caller's proxy may still know the new release",
+        lambda f: not _going(f) and not f.forgotten,
+        Action.CONFIRM_FORGOTTEN,
+        _BACK,
+    ),
+    Rule(
         State.REVERT,
         "it is taken back, and its deployment runs",
         lambda f: not _going(f) and f.job is JobState.CANDIDATE and f.deployment is DeploymentState.RUNNING,
@@ -166,13 +226,6 @@ RULES: tuple[Rule, ...] = (
         lambda f: not _going(f) and f.job is JobState.CANDIDATE,
         Action.RESTORE_JOB,
         _BACK,
-    ),
-    Rule(
-        State.CLEAN,
-        "it is taken back, entries of the rollout are left",
-        lambda f: not _going(f) and not f.cleaned,
-        Action.CLEAN_MESH,
-        (State.TAKEN_BACK,),
     ),
     Rule(State.TAKEN_BACK, "it is taken back", lambda f: not _going(f), Action.CLOSE, ()),
     # Whatever is wrong with the new release counts in every state, gates included.
@@ -330,27 +383,12 @@ RULES: tuple[Rule, ...] = (
         lambda _: "paused with all the traffic at the new release",
     ),
     Rule(
-        State.DRAIN,
-        "old instances still answer requests",
-        lambda f: f.draining > 0 and f.elapsed < f.rollout.policy.holds[-1] + f.rollout.policy.longest_request,
-        Action.WAIT,
-        (State.DRAIN, State.PROMOTE),
-        lambda f: f"old instances still answer {f.draining} requests",
-    ),
-    Rule(
-        State.PROMOTE,
-        "old instances have nothing left to answer",
-        lambda f: f.deployment is DeploymentState.RUNNING,
-        Action.PROMOTE_DEPLOYMENT,
-        (State.PROMOTE, State.SETTLE),
-    ),
-    Rule(
-        State.PROMOTE,
-        "Nomad has not taken the promotion up",
+        State.RETIRE,
+        "the last step is over",
         lambda _: True,
-        Action.WAIT,
-        (State.PROMOTE, State.SETTLE),
-        lambda f: f.progress,
+        Action.RETIRE_OLD,
+        _ENDING,
+        lambda f: f.judged.text,
     ),
 )
 """Every rule, in the order in which they are tried; docs/rollouts.md prints it."""

@@ -26,7 +26,7 @@ from hms_nomad.rollout.machine import Action, Decision
 from hms_nomad.rollout.probes import ask_probes, send_requests
 from hms_nomad.rollout.release import ReleaseOutcome, desired_of
 from hms_nomad.rollout.sidecars import Acknowledgement
-from hms_nomad.rollout.traffic import finishing, preparing, switching, weighing
+from hms_nomad.rollout.traffic import defaulting, finishing, is_split, preparing, splitting, switching, weighing
 
 KEPT_RELEASES = 20
 """How many releases of a service can be rolled back to."""
@@ -108,7 +108,13 @@ def _set_weight(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> 
 
 def _return_traffic(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
     del memory
-    _shift(cluster, facts.rollout, 0.0)
+    rollout, service = facts.rollout, cluster.service
+    if not is_split(rollout, service, cluster.observe()):
+        # The mesh knows only the new release by now: callers learn of the old one before it gets anything.
+        _write(cluster, splitting(rollout, service, cluster.observe()))
+        cluster.sidecars.settled()
+    _shift(cluster, rollout, 0.0)
+    _write(cluster, (defaulting(rollout, service, cluster.observe()),))
 
 
 def _shift(cluster: Cluster, rollout: Rollout, weight: float) -> None:
@@ -133,14 +139,17 @@ def _confirm_weight(cluster: Cluster, facts: Facts, _: Decision, memory: Memory)
 def _acknowledge(cluster: Cluster, rollout: Rollout, weight: float, proof: Acknowledgement | None) -> None:
     acknowledgement = proof or cluster.sidecars.settled()
     _note(cluster, rollout, even_taken_back=True, acknowledged=weight)
-    facts = {
-        "weight": weight,
+    text = f"{weight:g} % of the traffic to the new release: {acknowledgement}"
+    cluster.report(Event("weight", text, {"weight": weight, **_facts_of(acknowledgement)}))
+
+
+def _facts_of(acknowledgement: Acknowledgement) -> dict[str, object]:
+    return {
         "asked": acknowledgement.asked,
         "unasked": acknowledgement.unasked,
         "late": list(acknowledgement.late),
         "seconds": round(acknowledgement.seconds, 3),
     }
-    cluster.report(Event("weight", f"{weight:g} % of the traffic to the new release: {acknowledgement}", facts))
 
 
 def _begin_step(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
@@ -158,18 +167,32 @@ def _last_step(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> N
     _note(cluster, facts.rollout, step=facts.rollout.last_step, step_since=None)
 
 
-def _promote_deployment(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
-    del facts, memory
-    deployment = _current_deployment(cluster)
-    if deployment is not None:
-        cluster.nomad.promote_deployment(deployment)
-        cluster.report(Event("apply", f"deployment {deployment[:8]} promoted", {"deployment": deployment}))
+def _retire_old(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    del memory
+    _note(cluster, facts.rollout, retiring=True, forgotten="")
 
 
 def _settle_mesh(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
     final = _desired(cluster, facts.rollout.number, memory.job)
     _write(cluster, (switching(facts.rollout, cluster.service, cluster.observe()),))
     _write(cluster, finishing(final, cluster.observe()))
+
+
+def _confirm_forgotten(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    del memory
+    rollout = facts.rollout
+    gone = rollout.candidate if rollout.taken_back else rollout.stable
+    proof = cluster.sidecars.forgotten(gone)
+    _note(cluster, rollout, even_taken_back=True, forgotten=gone)
+    cluster.report(Event("forgotten", f"{gone} is known to no caller: {proof}", {"release": gone, **_facts_of(proof)}))
+
+
+def _promote_deployment(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+    del memory
+    deployment = _candidates_deployment(cluster, facts.rollout)
+    if deployment is not None:
+        cluster.nomad.promote_deployment(deployment)
+        cluster.report(Event("apply", f"deployment {deployment[:8]} promoted", {"deployment": deployment}))
 
 
 def _finish(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
@@ -192,12 +215,12 @@ def _take_back(cluster: Cluster, facts: Facts, decision: Decision, memory: Memor
     cluster.report(
         Event("taken-back", f"the new release is taken back: {decision.reason}", {"reason": decision.reason})
     )
-    _note(cluster, facts.rollout, taken_back=decision.reason)
+    _note(cluster, facts.rollout, taken_back=decision.reason, retiring=False, forgotten="")
 
 
 def _fail_deployment(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
-    del facts, memory
-    deployment = _current_deployment(cluster)
+    del memory
+    deployment = _candidates_deployment(cluster, facts.rollout)
     if deployment is not None:
         cluster.nomad.fail_deployment(deployment)
         cluster.report(Event("apply", f"deployment {deployment[:8]} failed on purpose", {"deployment": deployment}))
@@ -209,6 +232,8 @@ def _restore_job(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) ->
     versions = cluster.nomad.job_versions(cluster.service)
     old = next((found for found in versions if release_of(found.body) == facts.rollout.stable), None)
     observed = cluster.observe().job
+    if observed is not None and observed.service_meta.get("release") != facts.rollout.candidate:
+        return
     if old is None or observed is None:
         raise NotFoundError("nomad", f"restore job {cluster.service}", cluster.nomad.address, "the old version is gone")
     change = Change(
@@ -285,12 +310,13 @@ def _end(cluster: Cluster, facts: Facts, how: Callable[[Journal], Journal]) -> N
     cluster.store.change(ended)
 
 
-def _current_deployment(cluster: Cluster) -> str | None:
+def _candidates_deployment(cluster: Cluster, rollout: Rollout) -> str | None:
+    """The deployment of the new release while it is under way; that of a job which Nomad took back is another one."""
     job = cluster.nomad.read_job(cluster.service)
-    deployments = cluster.nomad.job_deployments(cluster.service) if job else ()
-    return next(
-        (found.id for found in deployments if job and found.job_version == job.version and not found.done), None
-    )
+    if job is None or release_of(job.body) != rollout.candidate:
+        return None
+    deployments = cluster.nomad.job_deployments(cluster.service)
+    return next((found.id for found in deployments if found.job_version == job.version and not found.done), None)
 
 
 def _answered(samples: Mapping[str, EnvoySample | None]) -> dict[str, EnvoySample]:
@@ -307,8 +333,10 @@ _DOERS: dict[Action, Callable[[Cluster, Facts, Decision, Memory], None]] = {
     Action.SEND_REQUESTS: _send_requests,
     Action.NEXT_STEP: _next_step,
     Action.LAST_STEP: _last_step,
-    Action.PROMOTE_DEPLOYMENT: _promote_deployment,
+    Action.RETIRE_OLD: _retire_old,
     Action.SETTLE_MESH: _settle_mesh,
+    Action.CONFIRM_FORGOTTEN: _confirm_forgotten,
+    Action.PROMOTE_DEPLOYMENT: _promote_deployment,
     Action.FINISH: _finish,
     Action.TAKE_BACK: _take_back,
     Action.RETURN_TRAFFIC: _return_traffic,

@@ -102,6 +102,28 @@ class Sidecars:
         late = tuple(sorted(waiting))
         return Acknowledgement(asked - len(late), unasked, late, time.monotonic() - started)
 
+    def forgotten(self, release: str, pause: Callable[[float], None] = time.sleep) -> Acknowledgement:
+        """Wait until no caller's proxy knows a release any more, which the mesh has forgotten already.
+
+        A proxy takes configurations in their order, so one that has lost the release has every weight before that, too.
+        The waiting is bounded by 30 seconds: a proxy keeps a release for as long as it waits for an answer of it.
+        """
+        started = time.monotonic()
+        while True:
+            callers, everybody = self._callers()
+            samples = self._samples(callers)
+            known = {name: sample.subsets.get(self._service, ()) for name, sample in samples.items() if sample}
+            asked = len(known)
+            late = tuple(sorted(name for name, subsets in known.items() if release in subsets))
+            if not late or time.monotonic() - started > _LONGEST_ACKNOWLEDGEMENT_SECONDS:
+                break
+            pause(_BETWEEN_READINGS_SECONDS)
+        unasked = len(samples) - asked + everybody
+        left = SETTLE_SECONDS - (time.monotonic() - started)
+        if unasked and left > 0:
+            pause(left)
+        return Acknowledgement(asked - len(late), unasked, late, time.monotonic() - started)
+
     def settled(self, pause: Callable[[float], None] = time.sleep) -> Acknowledgement:
         """Wait as long as a proxy needs at most, where there is no count from before the write."""
         callers, everybody = self._callers()

@@ -34,11 +34,18 @@ def promote_rollout(cluster: Cluster, weight: float | None, full: bool) -> Rollo
 
 
 def abort_rollout(cluster: Cluster, reason: str, who: str) -> Rollout | None:
-    """Say that the new release is to be taken back; the first reason stays. Answers the rollout as it is now."""
+    """Say that the new release is to be taken back, unless the old one retires already; the first reason stays.
+
+    Answers the rollout as it is now.
+    """
     return _steer(
         cluster,
         None,
-        lambda rollout: rollout if rollout.taken_back else replace(rollout, taken_back=reason, taken_back_by=who),
+        lambda rollout: (
+            rollout
+            if rollout.taken_back or rollout.retiring
+            else replace(rollout, taken_back=reason, taken_back_by=who)
+        ),
     )
 
 

@@ -39,7 +39,14 @@ def preparing(rollout: Rollout, final: Desired, observed: Observed) -> tuple[Cha
         if change.kind == INTENTIONS and (both := _rights_of_both(change, observed))
     ]
     service = final.service
-    changes.append(_entry(service, RESOLVER, _resolver_of_both(rollout, final, observed), observed))
+    changes.append(
+        _entry(
+            service,
+            RESOLVER,
+            _of_both(rollout, _stored(RESOLVER, service, observed) or _final(RESOLVER, final)),
+            observed,
+        )
+    )
     if rollout.policy.splits:
         changes.append(_entry(service, ROUTER, _router_with_header(rollout, final, observed), observed))
         weight = weight_of(rollout, _stored(RESOLVER, service, observed), _stored(SPLITTER, service, observed))
@@ -56,6 +63,28 @@ def weighing(rollout: Rollout, service: str, weight: float, observed: Observed) 
         return _entry(service, SPLITTER, splitter(service, rollout, weight), observed)
     default = rollout.candidate if weight > 50 else rollout.stable
     return _entry(service, RESOLVER, {**_stored(RESOLVER, service, observed), "DefaultSubset": default}, observed)
+
+
+def is_split(rollout: Rollout, service: str, observed: Observed) -> bool:
+    """True when a weight can move traffic between both releases."""
+    both = {rollout.stable, rollout.candidate}
+    if not rollout.policy.splits:
+        return set(_stored(RESOLVER, service, observed).get("Subsets") or {}) == both
+    splits = _stored(SPLITTER, service, observed).get("Splits") or ()
+    return {part.get("ServiceSubset") for part in splits} == both
+
+
+def defaulting(rollout: Rollout, service: str, observed: Observed) -> Change:
+    """What makes the stable release the default again, with both subsets still known."""
+    return _entry(service, RESOLVER, _of_both(rollout, _stored(RESOLVER, service, observed)), observed)
+
+
+def splitting(rollout: Rollout, service: str, observed: Observed) -> tuple[Change, ...]:
+    """What makes a mesh that knows only the new release know both again, while all traffic stays with the new one."""
+    changes = [switching(rollout, service, observed)]
+    if rollout.policy.splits:
+        changes.append(_entry(service, SPLITTER, splitter(service, rollout, 100.0), observed))
+    return tuple(change for change in changes if change.action is not Action.KEEP)
 
 
 def switching(rollout: Rollout, service: str, observed: Observed) -> Change:
@@ -79,7 +108,7 @@ def finishing(final: Desired, observed: Observed) -> tuple[Change, ...]:
 
 
 def weight_of(rollout: Rollout, resolver: Mapping[str, Any], split: Mapping[str, Any]) -> float | None:
-    """The share of traffic, in percent, that stored entries give the new release; None when nothing splits it.
+    """The share of traffic, in percent, that stored entries give the new release; None when it gets nothing unsplit.
 
     Where the protocol allows no weights, a resolver that knows both releases says it by its default.
     """
@@ -87,7 +116,10 @@ def weight_of(rollout: Rollout, resolver: Mapping[str, Any], split: Mapping[str,
         known = rollout.candidate in (resolver.get("Subsets") or {})
         return (100.0 if resolver.get("DefaultSubset") == rollout.candidate else 0.0) if known else None
     weights = {part.get("ServiceSubset"): float(part.get("Weight") or 0) for part in split.get("Splits") or ()}
-    return weights.get(rollout.candidate) if set(weights) == {rollout.stable, rollout.candidate} else None
+    if set(weights) == {rollout.stable, rollout.candidate}:
+        return weights[rollout.candidate]
+    alone = set(weights) == {rollout.candidate} or (not weights and resolver.get("DefaultSubset") == rollout.candidate)
+    return 100.0 if alone else None
 
 
 def knows_both(rollout: Rollout, resolver: Mapping[str, Any], split: Mapping[str, Any]) -> bool:
@@ -119,16 +151,14 @@ def splitter(service: str, rollout: Rollout, weight: float) -> dict[str, Any]:
     return _ours(SPLITTER, service, {"Splits": splits})
 
 
-def _resolver_of_both(rollout: Rollout, final: Desired, observed: Observed) -> dict[str, Any]:
-    """The stored resolver with both subsets; an empty new one falls back to the stable one instead of answering 503."""
-    stored = _stored(RESOLVER, final.service, observed) or _final(RESOLVER, final)
-    body = {
-        **stored,
+def _of_both(rollout: Rollout, resolver: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolver with both subsets; an empty new one falls back to the stable one instead of answering 503."""
+    return {
+        **resolver,
         "DefaultSubset": rollout.stable,
         "Subsets": {release: subset(release) for release in (rollout.stable, rollout.candidate)},
+        "Failover": {rollout.candidate: {"ServiceSubset": rollout.stable}},
     }
-    body["Failover"] = {rollout.candidate: {"ServiceSubset": rollout.stable}}
-    return body
 
 
 def _router_with_header(rollout: Rollout, final: Desired, observed: Observed) -> dict[str, Any]:

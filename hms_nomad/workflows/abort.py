@@ -18,10 +18,10 @@ from hms_nomad.workflows.steering import Steered, SteerOptions, SteerOutcome, go
 def abort(
     session: Session, name: str, options: SteerOptions, report: Report, *, who: Author | None = None
 ) -> SteerOutcome:
-    """Take a rollout back: traffic to the old release, then the new instances stop, then the mesh forgets them.
+    """Take a rollout back: traffic to the old release, then the mesh forgets the new one, then its instances stop.
 
-    What Nomad has promoted already cannot be taken back: the answer then says how to go back. Without a rollout nothing
-    happens. Raises JournalError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
+    Where the old release retires already, nothing is taken back: the answer then says how to go back. Without a
+    rollout nothing happens. Raises JournalError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
     """
     by = who or author()
     with guarded(session, name, Intent("abort", by.message, by.who, beside=True), report) as run:

@@ -204,7 +204,7 @@ class FakeNomad:
         return "evaluation"
 
     def fail_deployment(self, deployment_id: str) -> str:
-        self.log.write("fail the deployment")
+        self._before(deployment_id, "fail the deployment")
         self._set(deployment_id, status="failed", status_description="Deployment marked as failed")
         stable = next((job for job in reversed(self.versions) if job.stable), None)
         if stable is not None:
@@ -212,11 +212,19 @@ class FakeNomad:
         return "evaluation"
 
     def promote_deployment(self, deployment_id: str) -> str:
-        self.log.write("promote")
+        self._before(deployment_id, "promote")
         release = release_of(self.job.body)
         self.allocations = [one for one in self.allocations if self._release(one) == release]
         self._succeed(deployment_id)
         return "evaluation"
+
+    def _before(self, deployment_id: str, line: str) -> None:
+        self.log.before(line)
+        if self.read_deployment(deployment_id).value.done:
+            raise ConflictError("nomad", line, self.address, "deployment has terminal status")
+        before, self.log.before = self.log.before, lambda _: None
+        self.log.write(line)
+        self.log.before = before
 
     def instances(self, service: str) -> list[Instance]:
         """The sidecars of healthy instances, as Consul lists them."""

@@ -124,14 +124,18 @@ class Stage:
         """What is written to the servers, without the book-keeping."""
         return [line for line in self.log.lines if not line.startswith(("key", "no key"))]
 
-    def only(self, release):
-        """Exactly this release is left everywhere."""
+    def only_mesh(self, release):
+        """The mesh knows exactly this release."""
         bodies = {kind: entry.body for (kind, name), entry in self.consul.entries.items() if name == NAME}
         assert set(bodies["service-resolver"]["Subsets"]) == {release}
         assert bodies["service-resolver"]["DefaultSubset"] == release
         assert "Failover" not in bodies["service-resolver"]
         assert "service-splitter" not in bodies
         assert not any("ServiceSubset" in route["Destination"] for route in bodies["service-router"]["Routes"])
+
+    def only(self, release):
+        """Exactly this release is left everywhere."""
+        self.only_mesh(release)
         assert {one.meta["release"] for one in self.nomad.instances(NAME)} == {release}
         assert not any(not found.done for found in self.nomad.deployments)
         assert self.journal.rollout is None
@@ -146,7 +150,7 @@ def test_a_new_release_comes_by_weights_and_leaves_nothing_but_itself(stage):
     new = stage.release(2)
     assert stage.servers == [
         "service-resolver", "service-router", "weight 0", f"register {new}", "weight 1", "weight 10", "weight 50",
-        "weight 100", "promote", "service-resolver", "service-router", "no service-splitter", "service-resolver",
+        "weight 100", "service-resolver", "service-router", "no service-splitter", "service-resolver", "promote",
     ]  # fmt: skip
     stage.only(new)
 
@@ -207,21 +211,21 @@ def test_resume_needs_the_file_before_the_job_is_registered(stage):
     stage.only(stage.release(1))
 
 
-@pytest.mark.parametrize("line", ["service-router", "weight 0", "weight 1", "weight 50", "weight 100", "promote"])
-def test_abort_returns_traffic_first_then_instances_then_what_was_written(stage, line):
+@pytest.mark.parametrize("line", ["service-router", "weight 0", "weight 1", "weight 50", "weight 100"])
+def test_abort_returns_traffic_first_then_what_was_written_then_instances(stage, line):
     stage.die_before(line)
     with pytest.raises(Killed):
         stage.deploy(2)
     stage.log.lines.clear()
     assert stage.steer(abort).status is Steered.TAKEN_BACK
     stage.only(stage.release(1))
-    order = ["weight 0", "fail the deployment", "service-router", "no service-splitter", "service-resolver"]
+    order = ["weight 0", "service-router", "no service-splitter", "service-resolver", "fail the deployment"]
     assert [written for written in order if written in stage.servers] == stage.servers
 
 
 @pytest.mark.parametrize("line", ["weight 0", "fail the deployment", "no service-splitter", "service-resolver"])
 def test_an_abort_that_dies_is_finished_by_the_same_command(stage, line):
-    stage.die_before("promote")
+    stage.die_before("weight 100")
     with pytest.raises(Killed):
         stage.deploy(2)
     stage.die_before(line)
@@ -231,8 +235,9 @@ def test_an_abort_that_dies_is_finished_by_the_same_command(stage, line):
     stage.only(stage.release(1))
 
 
-def test_an_abort_after_the_promotion_is_too_late_and_says_how_to_go_back(stage):
-    stage.die_before("no service-splitter")
+@pytest.mark.parametrize("line", ["no service-splitter", "promote"])
+def test_an_abort_once_the_old_release_retires_is_too_late_and_says_how_to_go_back(stage, line):
+    stage.die_before(line)
     with pytest.raises(Killed):
         stage.deploy(2)
     outcome = stage.steer(abort)
@@ -398,6 +403,38 @@ def test_a_rollout_whose_journal_was_lost_is_taken_up_by_the_same_deploy(stage):
     stage.consul.keys = {}
     assert stage.deploy(2).status is Status.DEPLOYED
     stage.only(stage.release(2))
+
+
+@pytest.mark.parametrize("line", ["fail the deployment", "promote"])
+def test_two_who_drive_the_same_rollout_do_nothing_twice(stage, line):
+    """The other one is faster by just one action."""
+    stage.die_before("weight 100")
+    with pytest.raises(Killed):
+        stage.deploy(2)
+    steer = (lambda: stage.steer(abort)) if line.startswith("fail") else (lambda: stage.steer(promote, full=True))
+
+    def before(written):
+        if written == line:
+            stage.log.before = lambda _: None
+            steer()
+
+    stage.log.before = before
+    steer()
+    assert stage.log.lines.count(line) == 1
+    stage.only(stage.release(1 if line.startswith("fail") else 2))
+
+
+def test_a_job_that_nomad_reverts_at_the_last_moment_gets_its_traffic_back(stage):
+    stage.die_before("promote")
+    with pytest.raises(Killed):
+        stage.deploy(2)
+    stage.only_mesh(stage.release(2))
+    stage.nomad.fail_deployment(stage.nomad.deployments[-1].id)
+    stage.log.lines.clear()
+    outcome = stage.steer(resume)
+    assert (outcome.status, "Nomad took the job back" in outcome.reason) == (Steered.TAKEN_BACK, True)
+    assert [line for line in stage.servers if line.startswith("weight")] == ["weight 100", "weight 0"]
+    stage.only(stage.release(1))
 
 
 class TestHistoryAndRollback:

@@ -16,7 +16,7 @@ from tests.unit.rollout.world import POLICY, ROLLOUT, World
 
 FORWARD = [
     State.PREPARE, State.START, State.PROBE, State.SHIFT, State.HOLD, State.PROBE, State.SHIFT, State.HOLD, State.PROBE,
-    State.SHIFT, State.HOLD, State.PROBE, State.SHIFT, State.HOLD, State.PROMOTE, State.SETTLE, State.DONE,
+    State.SHIFT, State.HOLD, State.PROBE, State.SHIFT, State.HOLD, State.RETIRE, State.PROMOTE, State.DONE,
 ]  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def test_each_step_is_held_for_its_time_and_probed_before_its_weight():
 
 
 def test_old_instances_finish_their_requests_before_they_are_stopped():
-    world = World(draining=3)
+    world = World(draining=30)
     world.rollout = replace(ROLLOUT, policy=replace(POLICY, holds=(0.0,) * 4))
     states = world.run()
     assert states[states.index(State.DRAIN) + 1] is State.PROMOTE
@@ -52,18 +52,21 @@ def test_a_request_that_never_ends_delays_the_end_by_the_longest_request_and_no_
 
 
 @pytest.mark.parametrize("rounds", range(45))
-def test_an_abort_in_any_state_returns_traffic_first_then_instances_then_entries(rounds):
+def test_an_abort_in_any_state_returns_traffic_first_then_entries_then_instances(rounds):
     world = World()
     for _ in range(rounds):
-        if not world.ended and not world.promoted:
+        if not world.ended and not world.rollout.retiring:
             world.step()
-    if world.promoted or world.ended:
+    if world.rollout.retiring:
         return
     world.abort()
     actions = []
     while not world.ended:
         actions.append(world.step().action)
-    order = [Action.RETURN_TRAFFIC, Action.CONFIRM_WEIGHT, Action.FAIL_DEPLOYMENT, Action.CLEAN_MESH, Action.CLOSE]
+    order = [
+        Action.RETURN_TRAFFIC, Action.CONFIRM_WEIGHT, Action.CLEAN_MESH, Action.CONFIRM_FORGOTTEN,
+        Action.FAIL_DEPLOYMENT, Action.CLOSE,
+    ]  # fmt: skip
     assert [action for action in order if action in actions] == actions
     assert world.ended == "taken back"
     assert (world.default, world.subsets, world.weight, world.job) == ("r1", {"r1"}, None, JobState.STABLE)
@@ -159,13 +162,26 @@ def test_promote_cuts_a_step_short_and_promote_full_all_of_them():
     assert actions.count(Action.SET_WEIGHT) == 1
 
 
-def test_after_the_promotion_nothing_is_taken_back():
+@pytest.mark.parametrize("when", ["retiring", "promoted"])
+def test_once_the_old_release_retires_nothing_is_taken_back(when):
     world = World()
-    while not world.promoted:
+    while not (world.rollout.retiring if when == "retiring" else world.promoted):
         world.step()
-    world.rollout = replace(world.rollout, taken_back="too late")
+    world.abort()
     world.run()
     assert world.ended == "succeeded"
+
+
+def test_a_job_that_nomad_reverts_at_the_last_moment_gets_its_traffic_back():
+    world = World()
+    while world.rollout.forgotten != "r1":
+        world.step()
+    world.nomad_reverts()
+    actions = []
+    while not world.ended:
+        actions.append(world.step().action)
+    assert actions[:2] == [Action.TAKE_BACK, Action.RETURN_TRAFFIC]
+    assert (world.ended, world.default, world.subsets) == ("taken back", "r1", {"r1"})
 
 
 @pytest.mark.parametrize(("job", "said"), [(JobState.STOPPED, "stopped"), (JobState.OTHER, "another job")])
@@ -203,18 +219,24 @@ def test_every_state_is_explained_and_every_rule_says_in_words_when_it_counts():
 def test_every_combination_of_facts_has_a_rule_and_what_must_not_happen_does_not():
     """All combinations of everything the machine looks at."""
     rollouts = [
-        replace(ROLLOUT, step=step, taken_back=taken, paused=paused, go=go, step_since=1.0)
-        for step, taken, paused, go in itertools.product((0, 3), ("", "bad"), (False, True), (-1, 9))
+        replace(ROLLOUT, step=step, taken_back=taken, paused=paused, go=go, step_since=1.0, retiring=retiring)
+        for step, (taken, retiring), paused, go in itertools.product(
+            (0, 3), (("", False), ("bad", False), ("", True)), (False, True), (-1, 9)
+        )
     ]
     yes_no = (False, True)
     for rollout, job, deployment, weight in itertools.product(
         rollouts, JobState, DeploymentState, (None, 0.0, 1.0, 100.0)
     ):
-        for prepared, promoted, healthy, acknowledged, measuring, over in itertools.product(yes_no, repeat=6):
+        for prepared, promoted, healthy, acknowledged, forgotten, over in itertools.product(yes_no, repeat=6):
             for finding, fault in ((Finding.GOOD, ""), (Finding.BAD, ""), (Finding.GOOD, "broken")):
                 facts = Facts(
                     rollout=rollout,
                     prepared=prepared,
+                    settled=forgotten,
+                    cleaned=not prepared,
+                    forgotten=forgotten,
+                    promotable=deployment is DeploymentState.RUNNING,
                     weight=weight,
                     job=job,
                     deployment=deployment,
@@ -223,7 +245,7 @@ def test_every_combination_of_facts_has_a_rule_and_what_must_not_happen_does_not
                     fault=fault,
                     acknowledged=acknowledged,
                     probed=True,
-                    measuring=measuring,
+                    measuring=over,
                     elapsed=1_000.0 if over else 0.0,
                     judged=Judgement(finding),
                     can_register=True,
@@ -234,15 +256,26 @@ def test_every_combination_of_facts_has_a_rule_and_what_must_not_happen_does_not
 def _must_hold(facts: Facts) -> None:
     action = decide(facts).action
     if action is Action.PROMOTE_DEPLOYMENT:
+        assert facts.settled
+        assert facts.forgotten
+        assert facts.job is JobState.CANDIDATE
+        assert not facts.rollout.taken_back
+    if action is Action.RETIRE_OLD:
         assert facts.weight == 100.0
         assert facts.acknowledged
         assert facts.healthy
+        assert not facts.fault
         assert not facts.rollout.taken_back
     if action is Action.REGISTER_JOB:
         assert facts.prepared
         assert facts.job is JobState.STABLE
-    if action in (Action.FAIL_DEPLOYMENT, Action.RESTORE_JOB, Action.CLEAN_MESH) and not facts.promoted:
+    if action in (Action.FAIL_DEPLOYMENT, Action.RESTORE_JOB):
         assert not facts.weight
+        assert facts.cleaned
+        assert facts.forgotten
+    if action is Action.CLEAN_MESH:
+        assert not facts.weight
+        assert facts.weight is None or facts.acknowledged
     if action is Action.SET_WEIGHT:
         assert facts.healthy
         assert not facts.fault

@@ -60,6 +60,7 @@ class World:
     requested: int | None = None
     measured_step: int | None = None
     elapsed: float = 0.0
+    drained: float = 0.0
     ended: str = ""
 
     def facts(self) -> Facts:
@@ -68,9 +69,12 @@ class World:
             prepared=self.subsets == {"r1", "r2"} and self.default == "r1" and self.weight is not None,
             settled=self.subsets == {"r2"} and self.default == "r2" and self.weight is None,
             cleaned=self.subsets == {"r1"} and self.default == "r1" and self.weight is None,
-            weight=self.weight,
+            weight=100.0 if self.weight is None and self.default == "r2" else self.weight,
             job=self.job,
             deployment=self.deployment if self.job is JobState.CANDIDATE else DeploymentState.NONE,
+            promotable=self.job is JobState.CANDIDATE
+            and self.deployment is DeploymentState.RUNNING
+            and not self.promoted,
             promoted=self.promoted,
             healthy=self.started and self.new_running,
             fault=self._fault(),
@@ -80,7 +84,9 @@ class World:
             measuring=self.measured_step == self.rollout.step,
             elapsed=self.elapsed,
             judged=Judgement(self.finding, f"it is {self.finding}"),
-            draining=self.draining,
+            forgotten=self.rollout.forgotten == ("r2" if self.rollout.taken_back else "r1"),
+            draining=self.draining if self.rollout.forgotten == "r1" else 0,
+            drained=self.drained,
             can_register=self.can_register,
         )
 
@@ -113,7 +119,7 @@ class World:
                 return states
         raise AssertionError(f"no end after {rounds} rounds: {states}")
 
-    def do(self, decision: Decision) -> None:  # noqa: PLR0912 - one case for each action
+    def do(self, decision: Decision) -> None:  # noqa: PLR0912, PLR0915 - one case for each action
         rollout = self.rollout
         match decision.action:
             case Action.WAIT:
@@ -134,6 +140,11 @@ class World:
                 self.weight = self.acknowledged = rollout.weight
             case Action.RETURN_TRAFFIC:
                 self.weight = self.acknowledged = 0.0
+                self.subsets, self.default = frozenset({"r1", "r2"}), "r1"
+            case Action.RETIRE_OLD:
+                self.rollout = replace(rollout, retiring=True)
+            case Action.CONFIRM_FORGOTTEN:
+                self.rollout = replace(rollout, forgotten="r2" if rollout.taken_back else "r1")
             case Action.CONFIRM_WEIGHT:
                 self.acknowledged = self.weight
             case Action.BEGIN_STEP:
@@ -148,7 +159,7 @@ class World:
             case Action.SETTLE_MESH:
                 self.subsets, self.default, self.weight = frozenset({"r2"}), "r2", None
             case Action.TAKE_BACK:
-                self.rollout = replace(rollout, taken_back=decision.reason)
+                self.rollout = replace(rollout, taken_back=decision.reason, retiring=False, forgotten="")
             case Action.FAIL_DEPLOYMENT:
                 self.job, self.deployment, self.new_running = JobState.STABLE, DeploymentState.FAILED, False
             case Action.RESTORE_JOB:
@@ -164,6 +175,7 @@ class World:
 
     def pass_time(self, seconds: float = 10.0) -> None:
         self.elapsed += seconds
+        self.drained += seconds if self.rollout.forgotten == "r1" else 0
         self.draining = max(0, self.draining - 1)
         if self.new_running and not self.fault:
             self.started = True
@@ -171,7 +183,7 @@ class World:
     # What others do.
 
     def abort(self) -> None:
-        if not self.promoted:
+        if not self.promoted and not self.rollout.retiring:
             self.rollout = replace(self.rollout, taken_back="somebody said so", taken_back_by="somebody")
 
     def pause(self) -> None:
