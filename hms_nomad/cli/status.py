@@ -10,8 +10,10 @@ from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.output.locks import lock_document, unfinished_document, work_lines
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.table import table
+from hms_nomad.output.top import Figures, use_of
 from hms_nomad.workflows import lock as locks
 from hms_nomad.workflows import status as workflow
+from hms_nomad.workflows import top
 from hms_nomad.workflows.session import Session
 
 app = new_app()
@@ -56,12 +58,14 @@ def _show_one(run: Run, session: Session, name: str) -> None:
         for line in work_lines(name, work.lock, work.unfinished):
             run.printer.warn(line)
         raise
+    figures = top.figures_of(session, name) if detail.summary.kind == "service" else None
     body = {
         "service": detail,
+        "figures": figures,
         "lock": lock_document(work.lock) if work.lock else None,
         "unfinished": [unfinished_document(one) for one in work.unfinished],
     }
-    lines = (*_detail(run.printer, detail), *work_lines(name, work.lock, work.unfinished))
+    lines = (*_detail(run.printer, detail, figures), *work_lines(name, work.lock, work.unfinished))
     run.printer.show("status", body, lambda: lines)
 
 
@@ -86,13 +90,15 @@ def _overview(printer: Printer, services: Sequence[workflow.ServiceState]) -> It
     yield from table(printer, columns, rows, _COLORS)
 
 
-def _detail(printer: Printer, detail: workflow.ServiceDetail) -> Iterator[str]:
+def _detail(printer: Printer, detail: workflow.ServiceDetail, figures: Figures | None) -> Iterator[str]:
     one = detail.summary
     state = printer.style(one.state, *_COLORS.get(one.state, ()))
     yield f"{printer.style(one.service, 'bold')} {one.version} (release {one.release}): {state}"
     if one.kind == "service":
         yield f"URL         {one.url}"
         yield f"Instances   {one.healthy} of {one.desired} healthy, scaling {one.scaling['min']}-{one.scaling['max']}"
+        if figures is not None and (use := use_of(figures)):
+            yield f"Use         {use}"
     elif one.schedule:
         yield f"Schedule    {one.schedule}"
     if one.deployment:

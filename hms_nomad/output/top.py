@@ -64,6 +64,12 @@ def figure_words(one: Figures) -> tuple[str, ...]:
     )
 
 
+def use_of(one: Figures) -> str:
+    """The same on one line: "CPU 34 %, memory 21 %, 48.2/s, errors 0 %, p99 12 ms"; "" for nothing known."""
+    names = ("CPU ", "memory ", "", "errors ", "p99 ")
+    return ", ".join(f"{name}{word}" for name, word in zip(names, figure_words(one), strict=True) if word)
+
+
 def sparkline(values: Sequence[float]) -> str:
     """Values as bars, the highest as the full one; "" for none. Below nothing and nothing at all are the lowest bar."""
     if not values:

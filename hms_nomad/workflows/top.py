@@ -61,6 +61,15 @@ def top(session: Session, names: tuple[str, ...] = ()) -> tuple[Figures, ...]:
     )
 
 
+def figures_of(session: Session, name: str) -> Figures | None:
+    """The figures of one service; None for what is no service, or while its servers cannot be asked."""
+    try:
+        found = top(session, (name,))
+    except ServerError:
+        return None
+    return found[0] if found and found[0].maximum else None
+
+
 def _known(metrics: PrometheusClient) -> _Known:
     """Nothing is known of a Prometheus that cannot be asked: what Nomad says is shown all the same."""
     try:

@@ -151,6 +151,7 @@ def test_the_status_of_a_service_says_why_an_instance_is_sick(monkeypatch):
     detail = status.ServiceDetail(RECEIPT, (SICK,), "app: memory is exhausted on 1 node")
     answering(monkeypatch, "status.service_status", detail)
     answering(monkeypatch, "lock.work_on", Work(None, ()))
+    answering(monkeypatch, "top.figures_of", None)
     lines = run("status", "receipt-svc").stdout.splitlines()
     assert lines[0] == "receipt-svc 1.0.0 (release r1111111111): degraded"
     assert "Not placed  app: memory is exhausted on 1 node" in lines
