@@ -62,11 +62,6 @@ def with_hold(job: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, An
     return {**job, "TaskGroups": [{**group, "Scaling": scaling}, *job["TaskGroups"][1:]]}
 
 
-def needs_telemetry(spec: Spec) -> bool:
-    """True when a rule of the spec measures what only Prometheus knows."""
-    return spec.scaling.requests_per_instance is not None or spec.scaling.latency_p99 is not None
-
-
 def _checks(spec: Spec) -> Iterator[dict[str, Any]]:
     scaling = spec.scaling
     yield from _rule("cpu", "avg_cpu-allocated", scaling.cpu.high, scaling.cpu.low, _HIGHEST_PERCENT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hms_nomad.compile.scaling import HOLD_KEY, needs_telemetry, scaling_block, with_hold
+from hms_nomad.compile.scaling import HOLD_KEY, scaling_block, with_hold
 from hms_nomad.spec.loader import examine
 
 SPEC = "name: receipt-svc\nversion: 1.0.0\nimage: receipt:1.0\nport: 3000\nscaling:\n  min: 2\n  max: 10\n"
@@ -66,8 +66,6 @@ def test_requests_and_latency_are_asked_of_prometheus_at_one_moment():
         300,
         240,
     )
-    assert needs_telemetry(spec_with("latency_p99: 300ms"))
-    assert not needs_telemetry(spec_with("memory: {}"))
 
 
 @pytest.mark.parametrize(
