@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hms_nomad.workflows.session import Session, open_session
-from tests.live.conftest import Cli, LiveStack, own_contexts, run_cli, running_stack
+from tests.live.conftest import Cli, LiveStack, _take_down_orphans, own_contexts, run_cli, running_stack
 from tests.live.faults.proxy import Faulty, faulty_servers
 from tests.live.faults.world import started
 
@@ -21,6 +21,7 @@ Start = Callable[..., subprocess.Popen[str]]
 @pytest.fixture(scope="package")
 def stack() -> Iterator[LiveStack]:
     """The stack that is broken here."""
+    _take_down_orphans()
     with running_stack("faults") as running:
         yield running
 
