@@ -182,7 +182,7 @@ def _confirm_forgotten(cluster: Cluster, facts: Facts, _: Decision, memory: Memo
     del memory
     rollout = facts.rollout
     gone = rollout.candidate if rollout.taken_back else rollout.stable
-    proof = cluster.sidecars.forgotten(gone)
+    proof = cluster.sidecars.forgotten(gone, rollout.policy.longest_request)
     _note(cluster, rollout, even_taken_back=True, forgotten=gone)
     cluster.report(Event("forgotten", f"{gone} is known to no caller: {proof}", {"release": gone, **_facts_of(proof)}))
 

@@ -102,20 +102,24 @@ class Sidecars:
         late = tuple(sorted(waiting))
         return Acknowledgement(asked - len(late), unasked, late, time.monotonic() - started)
 
-    def forgotten(self, release: str, pause: Callable[[float], None] = time.sleep) -> Acknowledgement:
+    def forgotten(
+        self, release: str, longest_request: float, pause: Callable[[float], None] = time.sleep
+    ) -> Acknowledgement:
         """Wait until no caller's proxy knows a release any more, which the mesh has forgotten already.
 
         A proxy takes configurations in their order, so one that has lost the release has every weight before that, too.
-        The waiting is bounded by 30 seconds: a proxy keeps a release for as long as it waits for an answer of it.
+        A proxy keeps a release for as long as it waits for an answer of it, so the waiting is bounded by 30 seconds
+        beyond ``longest_request``.
         """
         started = time.monotonic()
+        limit = longest_request + _LONGEST_ACKNOWLEDGEMENT_SECONDS
         while True:
             callers, everybody = self._callers()
             samples = self._samples(callers)
             known = {name: sample.subsets.get(self._service, ()) for name, sample in samples.items() if sample}
             asked = len(known)
             late = tuple(sorted(name for name, subsets in known.items() if release in subsets))
-            if not late or time.monotonic() - started > _LONGEST_ACKNOWLEDGEMENT_SECONDS:
+            if not late or time.monotonic() - started > limit:
                 break
             pause(_BETWEEN_READINGS_SECONDS)
         unasked = len(samples) - asked + everybody

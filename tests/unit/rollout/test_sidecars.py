@@ -20,7 +20,7 @@ class Mesh:
     """Callers by service and port; a port without counts does not answer."""
 
     def __init__(self, sources, ports):
-        self.sources, self.ports, self.counts, self.uptimes = sources, ports, {}, {}
+        self.sources, self.ports, self.counts, self.uptimes, self.subsets = sources, ports, {}, {}, {}
 
     def read_entry(self, kind, name):
         return StoredEntry(kind, name, {"Sources": self.sources}, 1)
@@ -40,7 +40,10 @@ class Mesh:
         if count is None:
             raise UnavailableError("envoy", "read", f"{address}:{port}", "no connection")
         value = next(count) if hasattr(count, "__next__") else count
-        return EnvoySample({}, (), True, {}, {}, self.uptimes.get(port, 100), route_reloads={SERVICE: value})
+        subsets = {SERVICE: frozenset(next(self.subsets[port]))} if port in self.subsets else {}
+        return EnvoySample(
+            {}, (), True, {}, {}, self.uptimes.get(port, 100), route_reloads={SERVICE: value}, subsets=subsets
+        )
 
 
 @pytest.fixture
@@ -103,3 +106,20 @@ def test_nobody_who_may_not_call_is_asked(mesh):
     done, pauses = shift(mesh, lambda: None)
     assert (done.asked, done.unasked, pauses) == (0, 0, [])
     assert str(done).startswith("nobody calls it yet")
+
+
+def test_a_release_is_forgotten_when_no_proxy_knows_its_subset(mesh):
+    mesh.counts = {1: 4, 2: 7}
+    mesh.subsets = {1: itertools.repeat(["r2"]), 2: itertools.chain([["r1", "r2"]] * 3, itertools.repeat(["r2"]))}
+    pauses = []
+    done = Sidecars(mesh, mesh, SERVICE).forgotten("r1", 15.0, pauses.append)
+    assert (done.asked, done.unasked, done.late, pauses) == (2, 0, (), [0.1] * 3)
+
+
+def test_a_proxy_that_never_forgets_is_named_and_one_that_cannot_be_asked_is_given_time(mesh, monkeypatch):
+    monkeypatch.setattr(module, "_LONGEST_ACKNOWLEDGEMENT_SECONDS", 0.01)
+    mesh.counts, mesh.subsets = {1: 4}, {1: itertools.repeat(["r1", "r2"])}
+    pauses = []
+    done = Sidecars(mesh, mesh, SERVICE).forgotten("r1", 0.0, pauses.append)
+    assert (done.asked, done.unasked, done.late) == (0, 1, ("payment-1",))
+    assert pauses[-1] == pytest.approx(module.SETTLE_SECONDS, abs=0.5)
