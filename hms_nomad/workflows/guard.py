@@ -129,13 +129,12 @@ class Guard:
         if not self._opened:
             return
         gave_up = error is not None and not self._result
+        result = self._result or "done"
         if gave_up and error is not None:
-            self._run = replace(self._run, ended=_why(error))
+            self._run, result = replace(self._run, ended=_why(error)), _result_of_error(error)
         # Tidying up the record of a run that died changes no service.
-        if self._run.done or self._result != "unchanged":
-            self._record(
-                self._run, _result_of_error(error) if gave_up and error is not None else self._result or "done"
-            )
+        if self._run.done or result != "unchanged":
+            self._record(self._run, result)
         if gave_up and self._run.done:
             self._journal.write(self._run, self._index)
             return
