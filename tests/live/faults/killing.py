@@ -45,8 +45,7 @@ def kill_at(stack: LiveStack, session: Session, file: Path, name: str, step: int
         command.communicate()
         if not rule.reached.is_set():
             return Killed(f"write {step}", "" if command.returncode == 0 else f"ended with {command.returncode}")
-        method, path = faulty.writes[-1] if len(faulty.writes) else ("", "")
-    at = f"{where} write {step}, {method} {path.partition('?')[0]}"
+    at = f"{where} write {step}, {rule.what}"
     again = run("deploy", file)
     if again.exit_code != 0:
         return Killed(at, f"the same command ended with {again.exit_code}: {again.stderr.splitlines()[-1:]}")

@@ -28,7 +28,7 @@ class Rule:
     ``status`` answers in the server's place, with ``body`` and ``headers``. ``drop`` closes the connection "before" the
     server is asked or "after" it was. ``cut`` sends only so many bytes of the server's answer. ``delay`` is in seconds.
     ``held`` keeps the request back, "before" the server is asked or "after", until ``let_go``; ``reached`` is set
-    when a request got there. ``hit`` counts the requests that the rule befell.
+    when a request got there. ``hit`` counts the requests that the rule befell, ``what`` was the last one.
     """
 
     method: str = ".*"
@@ -44,6 +44,7 @@ class Rule:
     held: str = ""
     seen: int = 0
     hit: int = 0
+    what: str = ""
     reached: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
 
@@ -54,6 +55,7 @@ class Rule:
         self.seen += 1
         due = self.first <= self.seen < self.first + self.times
         self.hit += due
+        self.what = f"{method} {path.partition('?')[0]}" if due else self.what
         return due
 
     def hold(self, where: str) -> None:
