@@ -14,7 +14,7 @@ from hms_nomad.workflows.converge import converge
 from hms_nomad.workflows.deploy_job import deploy_job
 from hms_nomad.workflows.external import deploy_external
 from hms_nomad.workflows.gateway import check_routes, follow_routes
-from hms_nomad.workflows.guard import Intent, guarded, intent
+from hms_nomad.workflows.guard import guarded, intent
 from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
 from hms_nomad.workflows.outcome import DeployOutcome as DeployOutcome  # noqa: PLC0414
 from hms_nomad.workflows.outcome import Status as Status  # noqa: PLC0414
@@ -32,8 +32,7 @@ def deploy(session: Session, spec: Spec, options: DeployOptions, report: Report)
     """
     other = {"job": deploy_job, "external": deploy_external}.get(spec.kind)
     if other is not None:
-        with guarded(session, spec.name, Intent("deploy"), report) as run:
-            return run.concluded(other(session, spec, options, run.report))
+        return other(session, spec, options, report)
     started = time.monotonic()
     desired = compile_spec(spec, session.platform)
     policy = policy_of(spec, options.strategy)
