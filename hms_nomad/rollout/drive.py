@@ -12,7 +12,13 @@ from enum import StrEnum
 
 from hms_nomad.apply.failure import Failure
 from hms_nomad.apply.progress import Event
-from hms_nomad.clients.errors import ConflictError, DeadlineExceededError, UnavailableError, UnknownOutcomeError
+from hms_nomad.clients.errors import (
+    ConflictError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
 from hms_nomad.rollout.cluster import Cluster, Memory
 from hms_nomad.rollout.facts import Facts, JobState
 from hms_nomad.rollout.journal import Rollout
@@ -28,7 +34,8 @@ _LONGEST_LOOK_SECONDS = 5.0
 _SHORTEST_LOOK_SECONDS = 1.0
 _FAULTS = 20
 _AFTER_FAULT_SECONDS = 1.0
-_PASSING = (ConflictError, UnknownOutcomeError, UnavailableError)
+_REFUSALS = 5
+_PASSING = (ConflictError, UnknownOutcomeError, UnavailableError, InvalidRequestError)
 _MINUTE = 60.0
 
 
@@ -126,9 +133,10 @@ def drive(
             try:
                 perform(cluster, facts, decision, memory)
             except _PASSING as fault:
-                # Somebody was faster, or an answer was lost: the next look shows what is so now.
+                # Somebody was faster, or an answer was lost: the next look shows what is so now. Consul also refuses
+                # what fits no more to the entries of somebody who was faster.
                 faults += 1
-                if faults > _FAULTS:
+                if faults > (_REFUSALS if isinstance(fault, InvalidRequestError) else _FAULTS):
                     raise
                 news.wait(0.0 if isinstance(fault, ConflictError) else _AFTER_FAULT_SECONDS)
             else:

@@ -32,7 +32,8 @@ class Facts:
     """Facts from the journal, from Consul, from Nomad, and from the process that drives.
 
     From Consul: ``prepared`` (the mesh knows both releases), ``settled`` (only the new one), ``cleaned`` (only the old
-    one), ``weight`` of the new one in percent (None: it gets nothing, and nothing splits the traffic).
+    one), ``split`` (a weight can move traffic between both), ``weight`` of the new one in percent (None: it gets
+    nothing, and nothing splits the traffic).
     From Nomad: ``job``, ``deployment``, ``promotable`` (it waits for that), ``promoted``, ``healthy`` (every new
     instance, in Consul too), ``fault`` (why the new release cannot go on; "" when nothing is wrong), ``progress`` in
     words.
@@ -47,6 +48,7 @@ class Facts:
     prepared: bool = False
     settled: bool = False
     cleaned: bool = False
+    split: bool = False
     weight: float | None = None
     job: JobState = JobState.STABLE
     deployment: DeploymentState = DeploymentState.NONE

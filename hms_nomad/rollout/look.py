@@ -10,7 +10,7 @@ from hms_nomad.rollout.cluster import Cluster, Memory
 from hms_nomad.rollout.facts import DeploymentState, Facts, JobState
 from hms_nomad.rollout.journal import Rollout
 from hms_nomad.rollout.judge import Judgement, judge, measured
-from hms_nomad.rollout.traffic import RESOLVER, SPLITTER, knows_both, knows_only, weight_of
+from hms_nomad.rollout.traffic import RESOLVER, SPLITTER, is_split, knows_both, knows_only, weight_of
 
 _DEPLOYMENTS = {
     "successful": DeploymentState.SUCCESSFUL,
@@ -41,6 +41,7 @@ def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
         prepared=knows_both(rollout, resolver, split),
         settled=knows_only(rollout.candidate, resolver, split),
         cleaned=knows_only(rollout.stable, resolver, split),
+        split=is_split(rollout, resolver, split),
         weight=weight,
         job=state,
         deployment=_DEPLOYMENTS.get(deployment.status, DeploymentState.RUNNING) if deployment else DeploymentState.NONE,

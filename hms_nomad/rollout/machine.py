@@ -8,72 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from hms_nomad.rollout.facts import DeploymentState, Facts, JobState
 from hms_nomad.rollout.judge import Finding
-
-
-class State(StrEnum):
-    """Where a rollout stands."""
-
-    PREPARE = "prepare"
-    START = "start"
-    PROBE = "probe"
-    SHIFT = "shift"
-    HOLD = "hold"
-    RETIRE = "retire"
-    DRAIN = "drain"
-    PROMOTE = "promote"
-    DONE = "done"
-    RETURN = "return"
-    CLEAN = "clean"
-    REVERT = "revert"
-    TAKEN_BACK = "taken-back"
-
-
-MEANINGS: dict[State, str] = {
-    State.PREPARE: "the mesh learns of the new release, which gets no traffic",
-    State.START: "new instances start beside the old ones",
-    State.PROBE: "the named probes are asked at every new instance",
-    State.SHIFT: "the weight of the step is set, and every caller's proxy takes it over",
-    State.HOLD: "the new release is judged with the traffic of the step",
-    State.RETIRE: "routes and intentions become those of the new release, and every caller's proxy forgets the old one",
-    State.DRAIN: "old instances, without new requests, finish those they have",
-    State.PROMOTE: "Nomad stops the old instances",
-    State.DONE: "the new release has replaced the old one",
-    State.RETURN: "all traffic goes back to the old release",
-    State.CLEAN: "what the rollout added to the mesh goes, and every caller's proxy forgets the new release",
-    State.REVERT: "the new instances stop, and the job becomes the old one again",
-    State.TAKEN_BACK: "the old release has everything again",
-}
-
-
-class Action(StrEnum):
-    """What is to be done next; who does it is ``hms_nomad.rollout.perform``."""
-
-    WAIT = "wait"
-    PREPARE_MESH = "write resolver, intentions, router and a splitter with weight 0"
-    REGISTER_JOB = "register the new job"
-    HAND_BACK = "end here: only the spec's file can go on"
-    ASK_PROBES = "ask the probes"
-    SET_WEIGHT = "write the splitter and wait for the callers' proxies"
-    CONFIRM_WEIGHT = "wait until the callers' proxies surely have the weight"
-    BEGIN_STEP = "note the begin of the step"
-    SEND_REQUESTS = "send requests of our own to the new instances"
-    NEXT_STEP = "note the next step"
-    LAST_STEP = "note the last step"
-    RETIRE_OLD = "note that nothing is taken back from here on"
-    SETTLE_MESH = "write the new release's entries, remove splitter and old subset"
-    CONFIRM_FORGOTTEN = "wait until no caller's proxy knows the release without traffic"
-    PROMOTE_DEPLOYMENT = "promote the deployment"
-    FINISH = "note the success, tag the version"
-    TAKE_BACK = "note that the release is taken back, and why"
-    RETURN_TRAFFIC = "write the splitter with weight 0 and wait for the callers' proxies"
-    FAIL_DEPLOYMENT = "fail the deployment, which makes Nomad revert the job"
-    RESTORE_JOB = "register the old job again"
-    CLEAN_MESH = "write the old release's entries, remove splitter and new subset"
-    CLOSE = "note that the release was taken back"
+from hms_nomad.rollout.states import Action as Action  # noqa: PLC0414 - a decision is made of both
+from hms_nomad.rollout.states import State as State  # noqa: PLC0414
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +29,19 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The state that the facts show, what is due, and why in words where there is more to say."""
+    """The state that ``facts`` show, what is due by which rule, and why in words where there is more to say."""
 
     state: State
     action: Action
     reason: str
     rule: Rule
+    facts: Facts
 
 
 def decide(facts: Facts) -> Decision:
     """The first rule of the table that fits; every combination of facts has one."""
     rule = next(rule for rule in RULES if rule.test(facts))
-    return Decision(rule.state, rule.action, rule.reason(facts), rule)
+    return Decision(rule.state, rule.action, rule.reason(facts), rule, facts)
 
 
 def _going(facts: Facts) -> bool:
@@ -185,6 +125,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(State.DONE, "the deployment is promoted", lambda f: f.promoted, Action.FINISH, ()),
     # The way back: traffic first, then what was written, then instances that nobody knows any more.
+    Rule(
+        State.RETURN,
+        "it is taken back, and the mesh knows the new release alone",
+        lambda f: not _going(f) and (f.weight or 0) > 0 and not f.split,
+        Action.SPLIT_AGAIN,
+        _BACK,
+    ),
     Rule(
         State.RETURN,
         "it is taken back, and the new release can still get traffic",

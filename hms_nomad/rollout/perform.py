@@ -12,21 +12,22 @@ from hms_nomad.apply.follow import finished_evaluation
 from hms_nomad.apply.progress import Event
 from hms_nomad.apply.write import register, write_entries, write_routes
 from hms_nomad.clients.envoy import EnvoySample
-from hms_nomad.clients.errors import NotFoundError
+from hms_nomad.clients.errors import ConflictError, NotFoundError
 from hms_nomad.compile.desired import Desired
 from hms_nomad.compile.job import with_count
 from hms_nomad.plan.change import Action as ChangeAction
 from hms_nomad.plan.change import Change
 from hms_nomad.plan.diff import make_plan
-from hms_nomad.plan.observed import release_of
+from hms_nomad.plan.observed import Observed, release_of
 from hms_nomad.rollout.cluster import Cluster, Memory, Window
 from hms_nomad.rollout.facts import Facts
 from hms_nomad.rollout.journal import Journal, Rejection, Rollout
-from hms_nomad.rollout.machine import Action, Decision
+from hms_nomad.rollout.look import look
+from hms_nomad.rollout.machine import Action, Decision, decide
 from hms_nomad.rollout.probes import ask_probes, send_requests
 from hms_nomad.rollout.release import ReleaseOutcome, desired_of
 from hms_nomad.rollout.sidecars import Acknowledgement
-from hms_nomad.rollout.traffic import defaulting, finishing, is_split, preparing, splitting, switching, weighing
+from hms_nomad.rollout.traffic import defaulting, finishing, preparing, splitting, switching, weighing
 
 KEPT_RELEASES = 20
 """How many releases of a service can be rolled back to."""
@@ -66,9 +67,9 @@ def open_window(cluster: Cluster, rollout: Rollout, since: float) -> Window:
     return Window(rollout.step, since, _answered(new), _answered(old))
 
 
-def _prepare_mesh(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+def _prepare_mesh(cluster: Cluster, facts: Facts, decision: Decision, memory: Memory) -> None:
     final = _desired(cluster, facts.rollout.number, memory.job)
-    _write(cluster, preparing(facts.rollout, final, cluster.observe()))
+    _write(cluster, preparing(facts.rollout, final, _unchanged(cluster, decision, memory)))
     if facts.weight is None:
         # The splitter came into being with weight 0, so no proxy has ever had another one.
         _note(cluster, facts.rollout, acknowledged=0.0)
@@ -101,30 +102,28 @@ def _send_requests(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) 
         memory.requested = facts.rollout.step
 
 
-def _set_weight(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
-    del memory
-    _shift(cluster, facts.rollout, facts.rollout.weight)
+def _set_weight(cluster: Cluster, facts: Facts, decision: Decision, memory: Memory) -> None:
+    _shift(cluster, facts.rollout.weight, decision, memory)
 
 
-def _return_traffic(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
-    del memory
-    rollout, service = facts.rollout, cluster.service
-    if not is_split(rollout, service, cluster.observe()):
-        # The mesh knows only the new release by now: callers learn of the old one before it gets anything.
-        _write(cluster, splitting(rollout, service, cluster.observe()))
-        cluster.sidecars.settled()
-    _shift(cluster, rollout, 0.0)
-    _write(cluster, (defaulting(rollout, service, cluster.observe()),))
+def _return_traffic(cluster: Cluster, _: Facts, decision: Decision, memory: Memory) -> None:
+    _shift(cluster, 0.0, decision, memory)
 
 
-def _shift(cluster: Cluster, rollout: Rollout, weight: float) -> None:
+def _split_again(cluster: Cluster, facts: Facts, decision: Decision, memory: Memory) -> None:
+    _write(cluster, splitting(facts.rollout, cluster.service, _unchanged(cluster, decision, memory)))
+    cluster.sidecars.settled()
+
+
+def _shift(cluster: Cluster, weight: float, decision: Decision, memory: Memory) -> None:
     """Write a weight and wait until every caller's proxy has it."""
     baseline = cluster.sidecars.baseline()
-    change = weighing(rollout, cluster.service, weight, cluster.observe())
-    # From here on nobody may believe what proxies had before. Somebody may have taken the release back meanwhile.
-    now = _note(cluster, rollout, even_taken_back=True, acknowledged=None)
-    if now is None or now.number != rollout.number or (weight > 0 and now.taken_back):
-        return
+    observed = _unchanged(cluster, decision, memory)
+    # From here on nobody may believe what proxies had before.
+    rollout = _note(cluster, decision.facts.rollout, even_taken_back=True, acknowledged=None)
+    if rollout is None or rollout.taken_back != decision.facts.rollout.taken_back:
+        raise _overtaken(cluster, decision)
+    change = weighing(rollout, cluster.service, weight, observed)
     _write(cluster, (change,))
     # What stands already brings the proxies nothing new that they could confirm.
     told = rollout.policy.splits and change.action is not ChangeAction.KEEP
@@ -172,10 +171,10 @@ def _retire_old(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> 
     _note(cluster, facts.rollout, retiring=True, forgotten="")
 
 
-def _settle_mesh(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
+def _settle_mesh(cluster: Cluster, facts: Facts, decision: Decision, memory: Memory) -> None:
     final = _desired(cluster, facts.rollout.number, memory.job)
-    _write(cluster, (switching(facts.rollout, cluster.service, cluster.observe()),))
-    _write(cluster, finishing(final, cluster.observe()))
+    _write(cluster, (switching(facts.rollout, cluster.service, _unchanged(cluster, decision, memory)),))
+    _write(cluster, finishing(final, _unchanged(cluster, decision, memory)))
 
 
 def _confirm_forgotten(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
@@ -242,9 +241,13 @@ def _restore_job(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) ->
     register(change, cluster.nomad, cluster.report)
 
 
-def _clean_mesh(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
-    del memory
-    _write(cluster, finishing(_desired(cluster, facts.rollout.stable_number, None), cluster.observe()))
+def _clean_mesh(cluster: Cluster, facts: Facts, decision: Decision, memory: Memory) -> None:
+    stable = _desired(cluster, facts.rollout.stable_number, None)
+    observed = _unchanged(cluster, decision, memory)
+    if facts.split:
+        _write(cluster, (defaulting(facts.rollout, cluster.service, observed),))
+        observed = _unchanged(cluster, decision, memory)
+    _write(cluster, finishing(stable, observed))
 
 
 def _close(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
@@ -277,6 +280,27 @@ def _desired(cluster: Cluster, number: int, at_hand: Desired | None) -> Desired:
         where = f"read release {number} of {cluster.service}"
         raise NotFoundError("consul", where, cluster.consul.address, "its record is gone")
     return desired_of(release, {})
+
+
+def _unchanged(cluster: Cluster, decision: Decision, memory: Memory) -> Observed:
+    """What the servers hold, read before the decision is made once more, with the same outcome.
+
+    Others may drive the same rollout: what they wrote before this changes the decision, and what they write after it
+    moves the indexes. Raises ConflictError when the decision has changed.
+    """
+    observed = cluster.observe()
+    rollout = cluster.store.journal().rollout
+    if (
+        rollout is None
+        or rollout.number != decision.facts.rollout.number
+        or decide(look(cluster, rollout, memory)).action is not decision.action
+    ):
+        raise _overtaken(cluster, decision)
+    return observed
+
+
+def _overtaken(cluster: Cluster, decision: Decision) -> ConflictError:
+    return ConflictError("consul", decision.action, cluster.consul.address, "others drive the rollout, and were faster")
 
 
 def _write(cluster: Cluster, changes: Iterable[Change]) -> None:
@@ -339,6 +363,7 @@ _DOERS: dict[Action, Callable[[Cluster, Facts, Decision, Memory], None]] = {
     Action.PROMOTE_DEPLOYMENT: _promote_deployment,
     Action.FINISH: _finish,
     Action.TAKE_BACK: _take_back,
+    Action.SPLIT_AGAIN: _split_again,
     Action.RETURN_TRAFFIC: _return_traffic,
     Action.FAIL_DEPLOYMENT: _fail_deployment,
     Action.RESTORE_JOB: _restore_job,

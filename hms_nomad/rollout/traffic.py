@@ -65,13 +65,12 @@ def weighing(rollout: Rollout, service: str, weight: float, observed: Observed) 
     return _entry(service, RESOLVER, {**_stored(RESOLVER, service, observed), "DefaultSubset": default}, observed)
 
 
-def is_split(rollout: Rollout, service: str, observed: Observed) -> bool:
+def is_split(rollout: Rollout, resolver: Mapping[str, Any], split: Mapping[str, Any]) -> bool:
     """True when a weight can move traffic between both releases."""
     both = {rollout.stable, rollout.candidate}
     if not rollout.policy.splits:
-        return set(_stored(RESOLVER, service, observed).get("Subsets") or {}) == both
-    splits = _stored(SPLITTER, service, observed).get("Splits") or ()
-    return {part.get("ServiceSubset") for part in splits} == both
+        return set(resolver.get("Subsets") or {}) == both
+    return {part.get("ServiceSubset") for part in split.get("Splits") or ()} == both
 
 
 def defaulting(rollout: Rollout, service: str, observed: Observed) -> Change:

@@ -36,7 +36,7 @@ FULL = PlacementFailure(1, 0, 1, {}, {"cpu": 1}, {}, {}, ())
 
 @dataclass
 class Log:
-    """What was written, in order; ``before`` is called with each line before it is done."""
+    """What was written, in order; ``before`` is called with each line before the server looks at it."""
 
     lines: list[str] = field(default_factory=list)
     before: Callable[[str], None] = lambda line: None
@@ -44,7 +44,6 @@ class Log:
     index: int = 1
 
     def write(self, line: str) -> None:
-        self.before(line)
         with self.news:
             self.lines.append(line)
             self.index += 1
@@ -75,6 +74,7 @@ class FakeConsul:
         return tuple(pair for key, pair in sorted(self.keys.items()) if key.startswith(prefix))
 
     def kv_put(self, key: str, value: bytes, modify_index: int | None = None) -> bool:
+        self.log.before(f"key {key.split('/')[1]}")
         stored = self.keys.get(key)
         if modify_index is not None and modify_index != (stored.modify_index if stored else 0):
             return False
@@ -103,6 +103,7 @@ class FakeConsul:
 
     def write_entry(self, body: Mapping[str, Any], modify_index: int) -> StoredEntry:
         key = str(body["Kind"]), str(body["Name"])
+        self.log.before(_entry_line(body))
         stored = self.entries.get(key)
         if modify_index != (stored.modify_index if stored else 0):
             raise ConflictError("consul", f"write {key[0]} {key[1]}", self.address, "it changed")
@@ -114,6 +115,12 @@ class FakeConsul:
         return entry
 
     def delete_entry(self, kind: str, name: str, modify_index: int) -> None:
+        self.log.before(f"no {kind}")
+        stored = self.entries.get((kind, name))
+        if stored is None:
+            return
+        if stored.modify_index != modify_index:
+            raise ConflictError("consul", f"delete {kind} {name}", self.address, "it changed")
         left = {key: entry for key, entry in self.entries.items() if key != (kind, name)}
         self.log.write(f"no {kind}")
         self._check(left, name)
@@ -189,6 +196,7 @@ class FakeNomad:
         self.tags.pop(tag, None)
 
     def register_job(self, body: Mapping[str, Any], modify_index: int) -> Registration:
+        self.log.before(f"register {release_of(body)}")
         if modify_index != (self.job.modify_index if self.versions else 0):
             raise ConflictError("nomad", "register", self.address, "Enforcing job modify index")
         self.log.write(f"register {release_of(body)}")
@@ -222,9 +230,7 @@ class FakeNomad:
         self.log.before(line)
         if self.read_deployment(deployment_id).value.done:
             raise ConflictError("nomad", line, self.address, "deployment has terminal status")
-        before, self.log.before = self.log.before, lambda _: None
         self.log.write(line)
-        self.log.before = before
 
     def instances(self, service: str) -> list[Instance]:
         """The sidecars of healthy instances, as Consul lists them."""

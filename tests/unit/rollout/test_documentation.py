@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hms_nomad.rollout.machine import MEANINGS, RULES
+from hms_nomad.rollout.machine import RULES
+from hms_nomad.rollout.states import MEANINGS
 
 PAGE = Path(__file__).parents[3] / "docs" / "rollouts.md"
 BEGIN, END = "<!-- states: written by tests/unit/rollout/test_documentation.py -->", "<!-- end of states -->"

@@ -405,13 +405,22 @@ def test_a_rollout_whose_journal_was_lost_is_taken_up_by_the_same_deploy(stage):
     stage.only(stage.release(2))
 
 
-@pytest.mark.parametrize("line", ["fail the deployment", "promote"])
-def test_two_who_drive_the_same_rollout_do_nothing_twice(stage, line):
-    """The other one is faster by just one action."""
+BACKWARDS = ["weight 0", "service-router", "no service-splitter", "service-resolver", "fail the deployment"]
+FORWARDS = ["weight 100", "service-resolver", "service-router", "no service-splitter", "promote"]
+
+
+@pytest.mark.parametrize(
+    ("back", "line"), [*((True, line) for line in BACKWARDS), *((False, line) for line in FORWARDS)]
+)
+def test_two_who_drive_the_same_rollout_do_not_undo_each_other(stage, back, line):
+    """Just before one writes, the other one does everything to the end."""
     stage.die_before("weight 100")
     with pytest.raises(Killed):
         stage.deploy(2)
-    steer = (lambda: stage.steer(abort)) if line.startswith("fail") else (lambda: stage.steer(promote, full=True))
+    stage.log.lines.clear()
+
+    def steer():
+        return stage.steer(abort) if back else stage.steer(promote, full=True)
 
     def before(written):
         if written == line:
@@ -419,9 +428,9 @@ def test_two_who_drive_the_same_rollout_do_nothing_twice(stage, line):
             steer()
 
     stage.log.before = before
-    steer()
-    assert stage.log.lines.count(line) == 1
-    stage.only(stage.release(1 if line.startswith("fail") else 2))
+    assert steer().status is (Steered.TAKEN_BACK if back else Steered.SUCCEEDED)
+    assert stage.servers.count("fail the deployment" if back else "promote") == 1
+    stage.only(stage.release(1 if back else 2))
 
 
 def test_a_job_that_nomad_reverts_at_the_last_moment_gets_its_traffic_back(stage):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from hms_nomad.rollout.facts import DeploymentState, Facts, JobState
 from hms_nomad.rollout.judge import Finding, Judgement
-from hms_nomad.rollout.machine import MEANINGS, RULES, Action, State, decide
+from hms_nomad.rollout.machine import RULES, decide
+from hms_nomad.rollout.states import MEANINGS, Action, State
 from tests.unit.rollout.world import POLICY, ROLLOUT, World
 
 FORWARD = [
@@ -180,7 +181,7 @@ def test_a_job_that_nomad_reverts_at_the_last_moment_gets_its_traffic_back():
     actions = []
     while not world.ended:
         actions.append(world.step().action)
-    assert actions[:2] == [Action.TAKE_BACK, Action.RETURN_TRAFFIC]
+    assert actions[:3] == [Action.TAKE_BACK, Action.SPLIT_AGAIN, Action.RETURN_TRAFFIC]
     assert (world.ended, world.default, world.subsets) == ("taken back", "r1", {"r1"})
 
 
@@ -233,6 +234,7 @@ def test_every_combination_of_facts_has_a_rule_and_what_must_not_happen_does_not
                 facts = Facts(
                     rollout=rollout,
                     prepared=prepared,
+                    split=prepared,
                     settled=forgotten,
                     cleaned=not prepared,
                     forgotten=forgotten,
@@ -281,7 +283,7 @@ def _must_hold(facts: Facts) -> None:
         assert not facts.fault
         assert not facts.rollout.taken_back
     if facts.rollout.taken_back and not facts.promoted and (facts.weight or 0) > 0:
-        assert action is Action.RETURN_TRAFFIC
+        assert action is (Action.RETURN_TRAFFIC if facts.split else Action.SPLIT_AGAIN)
 
 
 EVENTS = st.lists(

@@ -69,6 +69,7 @@ class World:
             prepared=self.subsets == {"r1", "r2"} and self.default == "r1" and self.weight is not None,
             settled=self.subsets == {"r2"} and self.default == "r2" and self.weight is None,
             cleaned=self.subsets == {"r1"} and self.default == "r1" and self.weight is None,
+            split=self.weight is not None and self.subsets == {"r1", "r2"},
             weight=100.0 if self.weight is None and self.default == "r2" else self.weight,
             job=self.job,
             deployment=self.deployment if self.job is JobState.CANDIDATE else DeploymentState.NONE,
@@ -138,9 +139,10 @@ class World:
                 self.requested = rollout.step
             case Action.SET_WEIGHT:
                 self.weight = self.acknowledged = rollout.weight
+            case Action.SPLIT_AGAIN:
+                self.weight, self.subsets = 100.0, frozenset({"r1", "r2"})
             case Action.RETURN_TRAFFIC:
                 self.weight = self.acknowledged = 0.0
-                self.subsets, self.default = frozenset({"r1", "r2"}), "r1"
             case Action.RETIRE_OLD:
                 self.rollout = replace(rollout, retiring=True)
             case Action.CONFIRM_FORGOTTEN:
