@@ -87,14 +87,56 @@ def test_a_sidecar_of_consul_is_counted_under_the_same_names(local_consul: Consu
         )
 
     assert sample.requests == {"1xx": 0, "2xx": 0, "3xx": 0, "4xx": 0, "5xx": 0}
+    assert sample.active == 0
     assert sample.config_updates["cds"] >= 1
     assert sample.config_updates["lds"] >= 1
     assert set(sample.config_versions) == {"cds", "lds"}
 
 
-def _bootstrap(consul: Consul, admin: int) -> dict[str, object]:
+@pytest.mark.contract("EnvoyStats.scrape")
+def test_a_callers_proxy_counts_the_routes_it_took_over_and_names_the_subsets_it_knows(
+    local_consul: Consul, tmp_path: Path
+) -> None:
+    page, admin = free_port(), free_port()
+
+    def write(kind: str, **fields: object) -> None:
+        local_consul.http("PUT", "/v1/config", {"Kind": kind, "Name": "callee", **fields})
+
+    def knows(*releases: str) -> None:
+        subsets = {release: {"Filter": f"Service.Meta.release == {release}"} for release in releases}
+        write("service-resolver", DefaultSubset="r1", Subsets=subsets)
+
+    write("service-defaults", Protocol="http")
+    knows("r1", "r2")
+    upstream = {"DestinationName": "callee", "LocalBindPort": free_port(), "Config": {"protocol": "http"}}
+    config = {"envoy_prometheus_bind_addr": f"127.0.0.1:{page}"}
+    proxy = {"Port": free_port(), "Proxy": {"Config": config, "Upstreams": [upstream]}}
+    service = {"ID": "caller-1", "Name": "caller", "Port": free_port(), "Connect": {"SidecarService": proxy}}
+    local_consul.http("PUT", "/v1/agent/service/register", service)
+    stats = EnvoyStats()
+
+    with envoy_process(tmp_path, _bootstrap(local_consul, admin, "caller-1"), page):
+        before = eventually(lambda: stats.scrape("127.0.0.1", page), lambda sample: sample.route_reloads.get("callee"))
+        assert before.subsets["callee"] == {"r1"}
+
+        write(
+            "service-splitter",
+            Splits=[{"Weight": weight, "ServiceSubset": to} for weight, to in ((99, "r1"), (1, "r2"))],
+        )
+        after = eventually(
+            lambda: stats.scrape("127.0.0.1", page),
+            lambda sample: sample.route_reloads["callee"] > before.route_reloads["callee"],
+        )
+        assert after.subsets["callee"] == {"r1", "r2"}
+
+        local_consul.http("DELETE", "/v1/config/service-splitter/callee")
+        knows("r1")
+        eventually(lambda: stats.scrape("127.0.0.1", page), lambda sample: sample.subsets["callee"] == {"r1"})
+
+
+def _bootstrap(consul: Consul, admin: int, service: str = "counted-1") -> dict[str, object]:
     command = [
-        *(binary("consul"), "connect", "envoy", "-sidecar-for", "counted-1", "-bootstrap"),
+        *(binary("consul"), "connect", "envoy", "-sidecar-for", service, "-bootstrap"),
         *("-http-addr", consul.address, "-grpc-addr", f"127.0.0.1:{consul.grpc_port}"),
         *("-admin-bind", f"127.0.0.1:{admin}", "-ignore-envoy-compatibility"),
     ]
