@@ -32,7 +32,8 @@ def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
     group = next(iter(deployment.groups.values()), None) if deployment else None
     passing = _passing(cluster, rollout) if group else 0
     healthy = group is not None and min(group.healthy, passing) >= group.desired_canaries > 0
-    fault = memory.fault or _fault(cluster, rollout, state, job, deployment) or _patience_over(memory, rollout, healthy)
+    waiting = state is JobState.CANDIDATE and not healthy
+    fault = memory.fault or _fault(cluster, rollout, state, job, deployment) or _patience_over(memory, rollout, waiting)
     judged = _judged(cluster, rollout, memory)
     gone = rollout.candidate if rollout.taken_back else rollout.stable
     draining, drained = _draining(cluster, rollout, memory)
@@ -136,17 +137,15 @@ def _fault_of(allocation: Allocation) -> str:
     return ""
 
 
-def _patience_over(memory: Memory, rollout: Rollout, healthy: bool) -> str:
+def _patience_over(memory: Memory, rollout: Rollout, waiting: bool) -> str:
     """A new release that is not wholly healthy for longer than its deadline is at fault, before traffic and after."""
-    now = time.monotonic()
-    if healthy or rollout.registered is None:
+    if not waiting or rollout.taken_back:
         memory.unhealthy_since = None
         return ""
-    if memory.unhealthy_since is None:
-        memory.unhealthy_since = now
+    now = time.monotonic()
+    memory.unhealthy_since = memory.unhealthy_since or now
     limit = rollout.policy.deadline + _PATIENCE_SECONDS
-    over = now - memory.unhealthy_since > limit
-    return f"not every new instance is healthy after {limit:.0f} s" if over else ""
+    return f"not every new instance is healthy after {limit:.0f} s" if now - memory.unhealthy_since > limit else ""
 
 
 def _judged(cluster: Cluster, rollout: Rollout, memory: Memory) -> Judgement:

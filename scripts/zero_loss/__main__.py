@@ -14,6 +14,7 @@ from dataclasses import asdict
 from hms_nomad.workflows.abort import abort
 from hms_nomad.workflows.steering import SteerOptions
 from zero_loss.ways import OURS, Way, names, plain_run, start_plain, tagged
+from zero_loss.ways_back import ways_back
 from zero_loss.world import PLAIN, SERVICE, TAGGED, Loaded, World, quiet, running_world
 
 _TARGET = 1.0
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="one cycle of the strategies and an abort, for CI")
     parser.add_argument("--only", action="append", default=[], help=f"these ways only: {names(OURS)}")
     parser.add_argument("--no-peers", action="store_true", help="leave out nomad job run and tagged canaries")
+    parser.add_argument("--no-back", action="store_true", help="leave out bad releases and their way back")
     parser.add_argument("--context", help="a stack that runs already; else one is brought up and taken down")
     parser.add_argument("--share", type=int, default=None, help="requests for the share at weight 1; 0: not measured")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
@@ -42,6 +44,7 @@ def main() -> int:
         for name in chosen:
             rows[name] = _run(world, name, OURS[name], SERVICE, cycles)
         measured = _share(world, share) if share else None
+        back = [] if arguments.no_back or arguments.short else ways_back(world)
         if not arguments.no_peers and not arguments.short:
             start_plain(world)
             for name, way, service in (
@@ -53,9 +56,14 @@ def main() -> int:
                 way(world)
                 rows[name] = _run(world, name, way, service, cycles)
     _print(rows, chosen, measured, share)
+    for way in back:
+        print(
+            f"way back: {way.name}: {way.seconds:.1f} s {way.since}; {way.failed} of {way.sent} failed ({way.reason})"
+        )
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:  # noqa: PTH123
-            json.dump({"rows": {name: asdict(row) for name, row in rows.items()}, "share": measured}, file, indent=2)
+            figures = {name: asdict(row) for name, row in rows.items()}
+            json.dump({"rows": figures, "share": measured, "back": [asdict(way) for way in back]}, file, indent=2)
     lost = sum(rows[name].failed for name in chosen)
     missed = measured is not None and not arguments.short and abs(measured - _TARGET) > _TOLERANCE
     return 1 if lost or missed else 0

@@ -59,7 +59,7 @@ class World:
     version: int = 0
     addresses: dict[str, str] = field(default_factory=dict)
     begun: float = 0.0
-    events: list[str] = field(default_factory=list)
+    moments: list[tuple[float, str]] = field(default_factory=list)
 
     def spec(self, name: str = SERVICE, **changes: Any) -> Spec:
         """A service without retries, so that nothing which goes wrong is hidden by trying again."""
@@ -94,10 +94,20 @@ class World:
 
         return deploy(self.session, spec, options or DeployOptions(), noted)
 
+    def now(self) -> float:
+        """Seconds since the load began."""
+        return time.monotonic() - self.begun
+
     def note(self, event: Event) -> None:
         """Keep what was done and when, to be laid beside lost requests."""
-        if event.kind in ("apply", "weight", "rollout", "taken-back"):
-            self.events.append(f"{time.monotonic() - self.begun:6.1f} s  {event.message}")
+        if event.kind in ("apply", "weight", "rollout", "taken-back", "forgotten"):
+            state = f"({event.data['state']}) " if "state" in event.data else ""
+            self.moments.append((self.now(), f"{state}{event.message}"))
+
+    @property
+    def events(self) -> list[str]:
+        """What was done since the load began, a line each."""
+        return [f"{at:6.1f} s  {message}" for at, message in self.moments]
 
     def must_deploy(self, spec: Spec, options: DeployOptions | None = None) -> DeployOutcome:
         """Deploy with success."""
@@ -139,7 +149,7 @@ class World:
             command = ["nsenter", f"--net={self.namespace_of_caller()}", sys.executable, str(HERE / "load.py")]
             command += [f"--{key}={value}" for key, value in words.items()]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            self.begun, self.events = time.monotonic(), []
+            self.begun, self.moments = time.monotonic(), []
             try:
                 yield loaded
             finally:
