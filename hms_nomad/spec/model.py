@@ -76,7 +76,7 @@ class MeshPolicy(Section):
     """How callers' sidecars treat requests to this service."""
 
     timeout: Duration = Field("15s", description="Longest time for one try of a request.")
-    retries: int = Field(2, ge=0, le=10, description="Further tries on another instance after a failed one.")
+    retries: int = Field(3, ge=0, le=10, description="Further tries on another instance after a failed one.")
     retry_on: tuple[str, ...] = Field(
         ("connect-failure", "refused-stream", "reset", "gateway-error"),
         description="Failures that are tried again.",

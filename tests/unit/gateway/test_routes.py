@@ -148,7 +148,7 @@ def test_the_gateways_name_is_the_platforms():
 def _as_stored(filters):
     stored = dict(filters)
     if "TimeoutFilter" in stored:
-        stored["TimeoutFilter"] = {"RequestTimeout": 45_000_000_000, "IdleTimeout": 0}
+        stored["TimeoutFilter"] = {"RequestTimeout": 60_000_000_000, "IdleTimeout": 0}
     if "RetryFilter" in stored:
         stored["RetryFilter"] = {"RetryOnStatusCodes": None, "RetryOnConnectFailure": None, **stored["RetryFilter"]}
     return stored
