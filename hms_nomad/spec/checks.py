@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from hms_nomad.spec import (
+    rules_build,
     rules_contradictions,
+    rules_escape,
     rules_files,
     rules_kind,
     rules_outside,
     rules_placement,
     rules_running,
     rules_scaling,
+    rules_secrets,
     rules_security,
     rules_traffic,
     rules_values,
@@ -31,6 +35,7 @@ __all__ = ["MODULES", "check_spec", "checks", "rules"]
 MODULES = (
     rules_contradictions,
     rules_values,
+    rules_escape,
     rules_placement,
     rules_files,
     rules_kind,
@@ -39,6 +44,8 @@ MODULES = (
     rules_running,
     rules_traffic,
     rules_security,
+    rules_secrets,
+    rules_build,
 )
 """The modules whose import registers the checks."""
 
@@ -47,13 +54,18 @@ _MOST_OF_ONE_RULE = 20
 
 def check_spec(spec: Spec, broken: set[Path]) -> Iterator[Finding]:
     """Findings of all checks, but of those that read a path in ``broken``."""
-    for check in (one for one in checks() if concerns(one, spec)):
-        if any(_touch(read, path) for read in check.reads for path in broken):
+    for check in _checks_of(spec.kind):
+        if broken and any(_touch(read, path) for read in check.reads for path in broken):
             continue
         for number, hit in enumerate(check.run(spec)):
             if number == _MOST_OF_ONE_RULE:
                 break
             yield Finding(check.rule, hit.path, hit.message, hit.fix or check.rule.fix, hit.at_key)
+
+
+@cache
+def _checks_of(kind: str) -> tuple[Check, ...]:
+    return tuple(one for one in checks() if concerns(one, kind))
 
 
 def checks() -> tuple[Check, ...]:

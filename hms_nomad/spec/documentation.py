@@ -31,6 +31,7 @@ _GROUPS = (
     ("HMS26", "What moves the count of instances"),
     ("HMS27", "Kinds of specs"),
     ("HMS28", "Dependencies over TCP, and services outside the mesh"),
+    ("HMS29", "Images and archives that are built"),
     ("HMS30", "Health and scaling"),
     ("HMS31", "Images, commands and responsibility"),
     ("HMS32", "Routes and the mesh"),
@@ -208,10 +209,21 @@ A job runs to its end, at the times of its `schedule`, or once at its deploy, wh
 `uses` services, and calls them as every service does. Nobody calls it, so it has no port, routes or health. The
 sidecar starts a moment before the program: a first call that is refused should be tried again.
 
+`hms-nomad history`, `drift` and `rollback` know jobs as they know services. A run that failed is in the history as
+failed, and is no drift: the job stands as it was deployed.
+
+## Volumes
+
+`host` volumes are declared by the nodes or made by `nomad volume create`, and have been written to and read again on
+real servers. `bind` needs a platform that allows it. For `csi` the job that is made is one that Nomad accepts and
+stores unchanged, which is tested against a real server; no CSI plugin has been run beneath it.
+
 ## The escape hatch
 
 `nomad` is laid over the compiled job last and shown in the plan. Its keys are `job`, `group` and `task`, their fields
-are named as in the API of Nomad; what identifies the job and its number of instances stays with the spec.
+are named as in the API of Nomad; what identifies the job and its number of instances stays with the spec. A field
+that Nomad does not know, or a value that it does not take there, is refused where it stands: Nomad itself would drop
+such a field without a word. `render --format hcl` writes all of them.
 
 ```yaml
 nomad:

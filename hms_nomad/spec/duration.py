@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 _NANOSECONDS = {"ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
 _PATTERN = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)$")
 
 
+@lru_cache(maxsize=1024)
 def nanoseconds(text: str) -> int:
     """Nanoseconds of a duration like "1.5s". Raises ValueError for anything else."""
     match = _PATTERN.match(text)

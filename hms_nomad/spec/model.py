@@ -10,8 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from hms_nomad.spec.model_build import Build
+from hms_nomad.spec.model_gateway import Rate, RouteHeaders, WayIn
 from hms_nomad.spec.model_job import Attempts, Kind, OutsideTls, Schedule
 from hms_nomad.spec.model_scaling import Percent, Scaling
+from hms_nomad.spec.model_secret import Secret, SecretName
 from hms_nomad.spec.model_task import Artifact, File, Resources, SideTask, Template, Volume
 from hms_nomad.spec.section import Duration, FilePath, HostName, Section, ServiceName, User
 
@@ -27,6 +30,9 @@ Operator = Literal[
     "=", "!=", ">", ">=", "<", "<=", "regexp", "version", "semver", "set_contains", "set_contains_any", "is_set",
     "is_not_set", "distinct_property",
 ]  # fmt: skip
+AFTER_THE_FACT = frozenset({"5xx", "gateway-error", "reset", "retriable-4xx", "deadline-exceeded", "internal"})
+"""Retry conditions that can be met after an instance has carried a request out."""
+
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"]
 Protocol = Literal["http", "http2", "grpc", "tcp"]
 
@@ -44,6 +50,19 @@ class Route(Section):
     public: bool = Field(False, description="True: also reachable from outside through the gateway.")
     timeout: Duration | None = Field(
         None, description="Longest time for one try of a request; `mesh.timeout` when absent."
+    )
+    rewrite: str | None = Field(
+        None,
+        description="Path, or beginning of it, that the service gets instead of `path`.",
+        pattern=r"^/",
+        max_length=400,
+        examples=["/"],
+    )
+    headers: RouteHeaders = Field(RouteHeaders(), description="Headers that are set or taken away.")
+    limit: Rate | None = Field(
+        None,
+        description="Requests that one instance takes, such as 10/s, 100/m or 1000/h; more get 429.",
+        examples=["10/s"],
     )
 
 
@@ -80,6 +99,12 @@ class MeshPolicy(Section):
     retry_on: tuple[str, ...] = Field(
         ("connect-failure", "refused-stream", "reset", "gateway-error"),
         description="Failures that are tried again.",
+    )
+    retry_methods: tuple[Method, ...] = Field(
+        ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"),
+        description="Methods whose requests may be carried out twice. Others are tried again only where no instance "
+        "has got the request: connect-failure, refused-stream.",
+        examples=[["GET", "POST"]],
     )
     connect_timeout: Duration = Field("3s", description="Longest time to open a connection to an instance.")
 
@@ -137,6 +162,13 @@ class Rollout(Section):
     every: Duration = Field("30s", description="Shortest time at one step.")
     success: Percent = Field(99, description="Lowest share of successful requests, in percent.")
     p99: Duration | None = Field(None, description="Highest p99 latency of the new release.")
+    slower: float | None = Field(
+        None,
+        gt=1,
+        le=100,
+        description="How many times the old release's p50 and p99 latency, in the same window, the new one's may be.",
+        examples=[2],
+    )
     min_requests: int = Field(20, ge=0, description="Requests to the new release below which a step is not judged.")
     on_no_traffic: Literal["probe", "wait", "promote", "fail"] = Field(
         "promote", description="What happens at the end of a step with too few requests."
@@ -157,6 +189,9 @@ class Spec(Section):
     name: ServiceName = Field(description="Name of the service: a DNS label.", examples=["receipt-svc"])
     version: str = Field(description="Version as people say it.", examples=["1.0.0"], min_length=1, max_length=128)
     image: str | None = Field(None, description="Container image.", examples=["ghcr.io/gov/receipt:1.0"])
+    build: Build | None = Field(
+        None, description="How the image or the archive is made; it is there already when absent."
+    )
     kind: Kind = Field(
         "service",
         description="service: answers requests as long as it lives; job: runs to its end; external: runs elsewhere.",
@@ -184,6 +219,11 @@ class Spec(Section):
     health: Health | None = Field(None, description="The check that decides whether an instance gets traffic.")
     probes: dict[ServiceName, Probe] = Field({}, description="Named questions to a new release.")
     env: dict[str, str] = Field({}, description="Environment variables.")
+    secrets: dict[SecretName, Secret] = Field(
+        {},
+        description="Secrets by name, read from Vault or Nomad's variables when the service starts.",
+        examples=[{"DB_PASSWORD": "vault:secret/receipt#password"}],
+    )
     files: dict[FilePath, File] = Field({}, description="Files by their path below local/, sent as they are.")
     templates: dict[FilePath, Template] = Field({}, description="Files by their path below local/ that Nomad renders.")
     artifacts: tuple[Artifact, ...] = Field((), description="What the node fetches before the service starts.")
@@ -200,6 +240,7 @@ class Spec(Section):
     )
     allow: tuple[ServiceName, ...] = Field((), description="Services that may call this one without declaring it.")
     mesh: MeshPolicy = Field(MeshPolicy(), description="How callers' sidecars treat requests to this service.")
+    gateway: WayIn = Field(WayIn(), description="Its way through the gateway: hosts, and tokens that are asked for.")
     rollout: Rollout = Field(Rollout(), description="How traffic moves to a new release.")
     owner: str | None = Field(
         None, description="Team that answers for the service; shown in the Nomad UI.", max_length=200

@@ -15,13 +15,29 @@ Kind = Literal["service", "job", "external"]
 NEEDED: dict[str, tuple[str, ...]] = {"service": ("port",), "job": (), "external": ("host", "port")}
 """Fields that a kind needs beside those that every spec needs."""
 
-_ONLY_SERVICES = ("port", "protocol", "routes", "scaling", "health", "probes", "actions", "allow", "mesh", "rollout")
+_ONLY_SERVICES = (
+    *("port", "protocol", "routes", "scaling", "health", "probes", "actions", "allow", "mesh", "gateway", "rollout"),
+)
 _ONLY_JOBS = ("schedule", "attempts")
 _ONLY_OUTSIDE = ("host", "tls")
 # What only something that Nomad runs can have.
 _RUNS = (
-    *("image", "command", "args", "driver", "user", "env", "files", "templates", "artifacts", "volumes", "tasks"),
-    *("resources", "placement", "nomad", "uses", "tcp", "scaling", "health", "probes", "actions", "rollout"),
+    *(
+        "image",
+        "build",
+        "command",
+        "args",
+        "driver",
+        "user",
+        "env",
+        "secrets",
+        "files",
+        "templates",
+        "artifacts",
+        "volumes",
+        "tasks",
+    ),
+    *("resources", "placement", "nomad", "uses", "tcp", "scaling", "health", "probes", "actions", "rollout", "gateway"),
 )
 UNKNOWN_TO: dict[str, frozenset[str]] = {
     "service": frozenset((*_ONLY_JOBS, *_ONLY_OUTSIDE)),

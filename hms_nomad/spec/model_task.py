@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from hms_nomad.spec.model_secret import SIGNAL as SIGNAL  # noqa: PLC0414 - offered here too
+from hms_nomad.spec.model_secret import Secret, SecretName
 from hms_nomad.spec.section import AbsolutePath, Duration, FilePath, Mode, Section, ServiceName, User
 
 URL = r"^https?://[^\s/]+"
 CHECKSUM = r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$"
-SIGNAL = r"^SIG[A-Z0-9]{2,10}$"
 VOLUME = r"^[A-Za-z0-9_./-]{1,128}$"
 ZONE = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
 
@@ -120,6 +121,7 @@ class SideTask(Section):
     )
     user: User | None = Field(None, description="User (and group) that it runs as.", examples=["10001"])
     env: dict[str, str] = Field({}, description="Environment variables.")
+    secrets: dict[SecretName, Secret] = Field({}, description="Secrets by name, for this helper alone.")
     resources: Resources = Field(Resources(), description="What it reserves beside the service.")
     files: dict[FilePath, File] = Field({}, description="Files by their path below local/.")
     templates: dict[FilePath, Template] = Field({}, description="Rendered files by their path below local/.")

@@ -8,6 +8,7 @@ from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.document import Path, spoken
 from hms_nomad.spec.duration import nanoseconds
 from hms_nomad.spec.model import Method, Route, Spec
+from hms_nomad.spec.model_task import Resources
 from hms_nomad.spec.registry import Hit, check
 
 _ALL_METHODS: frozenset[Method] = frozenset(
@@ -158,7 +159,7 @@ def uses_itself(spec: Spec) -> Iterator[Hit]:
     "HMS208",
     Level.ERROR,
     "A list names the same thing twice",
-    reads=("uses", "allow", "routes", "mesh.retry_on"),
+    reads=("uses", "allow", "routes", "mesh.retry_on", "mesh.retry_methods"),
     fix="remove the second one",
     example="uses: [tax-svc, tax-svc]",
 )
@@ -168,6 +169,7 @@ def listed_twice(spec: Spec) -> Iterator[Hit]:
         (("uses",), spec.uses),
         (("allow",), spec.allow),
         (("mesh", "retry_on"), spec.mesh.retry_on),
+        (("mesh", "retry_methods"), spec.mesh.retry_methods),
     ]
     lists += [(("routes", index, "methods"), route.methods) for index, route in enumerate(spec.routes)]
     for path, entries in lists:
@@ -245,18 +247,18 @@ def http_over_tcp(spec: Spec) -> Iterator[Hit]:
     "HMS211",
     Level.ERROR,
     "An instance may grow to less than it reserves",
-    reads=("resources",),
-    fix="raise resources.memory_max or remove it",
+    reads=("resources", "tasks"),
+    fix="raise memory_max or remove it",
     example="resources: {memory: 256, memory_max: 128}",
 )
 def memory_max_below_memory(spec: Spec) -> Iterator[Hit]:
     """``memory_max`` is the upper bound of growth, so it cannot be below what is reserved from the start."""
-    most = spec.resources.memory_max
-    if most is not None and most < spec.resources.memory:
-        yield Hit(
-            ("resources", "memory_max"),
-            f"resources.memory_max {most} is below resources.memory {spec.resources.memory}",
-        )
+    limits: list[tuple[Path, Resources]] = [(("resources",), spec.resources)]
+    limits += [(("tasks", name, "resources"), task.resources) for name, task in spec.tasks.items()]
+    for place, of_task in limits:
+        most, least, words = of_task.memory_max, of_task.memory, spoken(place)
+        if most is not None and most < least:
+            yield Hit((*place, "memory_max"), f"{words}.memory_max {most} is below {words}.memory {least}")
 
 
 @check(

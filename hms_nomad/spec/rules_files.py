@@ -241,7 +241,7 @@ def task_that_cannot_run(spec: Spec) -> Iterator[Hit]:
     Level.WARNING,
     "A secret stands in a file of the spec",
     reads=("files", "templates", "tasks"),
-    fix="keep it in Vault, and take it out of the file's history",
+    fix="keep it in Vault, name it under secrets, and take it out of the file's history",
     example='files:\n  key.pem: {content: "-----BEGIN PRIVATE KEY-----"}',
 )
 def secret_in_file(spec: Spec) -> Iterator[Hit]:

@@ -24,9 +24,9 @@ _FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
 _PART = re.compile(r"(?:\*|(?P<low>[0-9a-z]+)(?:-(?P<high>[0-9a-z]+))?)(?:/(?P<step>[0-9]{1,3}))?\Z")
 
 
-def concerns(check: Check, spec: Spec) -> bool:
-    """False for a check that looks only at fields that the spec's kind does not have."""
-    unknown = UNKNOWN_TO[spec.kind]
+def concerns(check: Check, kind: str) -> bool:
+    """False for a check that looks only at fields that a spec of this kind does not have."""
+    unknown = UNKNOWN_TO[kind]
     return check.rule.code == "HMS270" or not all(path[0] in unknown for path in check.reads)
 
 

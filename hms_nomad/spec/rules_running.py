@@ -153,13 +153,13 @@ def memory_oversubscribed(spec: Spec) -> Iterator[Hit]:
     "HMS310",
     Level.INFO,
     "The image is named by a tag, not by its digest",
-    reads=("image",),
+    reads=("image", "build"),
     fix="write name@sha256:... so that every instance runs the same bytes",
     example="image: ghcr.io/gov/receipt:1.0",
 )
 def tag_without_digest(spec: Spec) -> Iterator[Hit]:
     """A tag can be moved: an instance that starts tomorrow may run something else, and so may a rollback."""
-    if spec.image is not None and "@" not in spec.image and _tag(spec.image) not in {"", "latest"}:
+    if spec.build is None and spec.image and "@" not in spec.image and _tag(spec.image) not in {"", "latest"}:
         yield Hit(("image",), f"image {quoted(spec.image)} has no digest")
 
 
@@ -167,13 +167,13 @@ def tag_without_digest(spec: Spec) -> Iterator[Hit]:
     "HMS311",
     Level.WARNING,
     "The image is whatever is newest",
-    reads=("image",),
+    reads=("image", "build"),
     fix="name a version or a digest",
     example="image: ghcr.io/gov/receipt:latest",
 )
 def latest_image(spec: Spec) -> Iterator[Hit]:
     """``latest``, written or implied, differs from node to node and from day to day; nothing tells which one runs."""
-    if spec.image is not None and "@" not in spec.image and _tag(spec.image) in {"", "latest"}:
+    if spec.build is None and spec.image and "@" not in spec.image and _tag(spec.image) in {"", "latest"}:
         how = "says latest" if _tag(spec.image) else "has no tag, which means latest"
         yield Hit(("image",), f"image {quoted(spec.image)} {how}")
 
@@ -182,13 +182,13 @@ def latest_image(spec: Spec) -> Iterator[Hit]:
     "HMS312",
     Level.INFO,
     "The image comes from a registry that is not named",
-    reads=("image",),
+    reads=("image", "build"),
     fix="name the registry: registry/name:tag",
     example="image: receipt:1.0",
 )
 def unnamed_registry(spec: Spec) -> Iterator[Hit]:
     """Without a host the engine of each node decides where it pulls from, mostly Docker Hub with its rate limits."""
-    if spec.image is not None:
+    if spec.image is not None and spec.build is None:
         host, slash, _ = spec.image.partition("/")
         if not slash or not (set(".:") & set(host) or host == "localhost"):
             yield Hit(("image",), f"image {quoted(spec.image)} names no registry")

@@ -40,7 +40,7 @@ _SOCKETS = ("docker.sock", "containerd.sock", "podman.sock")
     Level.WARNING,
     "A secret stands in the environment of the spec",
     reads=("env", "tasks"),
-    fix="keep it in Vault, and take it out of the file's history",
+    fix="keep it in Vault, name it under secrets, and take it out of the file's history",
     example='env: {DB_PASSWORD: "hunter2"}',
 )
 def secret_in_env(spec: Spec) -> Iterator[Hit]:

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.document import quoted
 from hms_nomad.spec.duration import nanoseconds, seconds
-from hms_nomad.spec.model import Route, Spec
+from hms_nomad.spec.model import AFTER_THE_FACT, Route, Spec
+from hms_nomad.spec.model_gateway import WayIn
 from hms_nomad.spec.registry import Hit, check
 
 _CHANGING = ("POST", "PATCH")
-_AFTER_THE_FACT = frozenset({"5xx", "gateway-error", "reset", "retriable-4xx", "deadline-exceeded", "internal"})
-"""Retry conditions that can be met after an instance has carried a request out."""
 
 
 @check(
@@ -122,20 +121,20 @@ def drain_too_short(spec: Spec) -> Iterator[Hit]:
     Level.WARNING,
     "A request may be carried out twice",
     reads=("routes", "mesh", "protocol"),
-    fix="retry only on connect-failure and refused-stream, or make the requests repeatable",
-    example="routes:\n  - path: /receipt\n    methods: [POST]\nmesh: {retry_on: [5xx, connect-failure]}",
+    fix="leave it out of mesh.retry_methods, or make such requests repeatable",
+    example="routes:\n  - path: /receipt\n    methods: [POST]\nmesh: {retry_methods: [GET, POST]}",
 )
 def retried_twice(spec: Spec) -> Iterator[Hit]:
     """A POST that failed after an instance had done its work is sent to another one, which does it again."""
     mesh = spec.mesh
-    changing = not spec.routes or any(set(_CHANGING) & set(route.methods or _CHANGING) for route in spec.routes)
-    if spec.protocol == "tcp" or not mesh.retries or "retry_on" not in mesh.model_fields_set or not changing:
+    answered = {method for route in spec.routes for method in route.methods or _CHANGING} or set(_CHANGING)
+    late = [condition for condition in mesh.retry_on if condition in AFTER_THE_FACT]
+    if spec.protocol == "tcp" or not mesh.retries or not late:
         return
-    for index, condition in enumerate(mesh.retry_on):
-        if condition in _AFTER_THE_FACT:
-            yield Hit(
-                ("mesh", "retry_on", index), f"mesh.retry_on repeats requests that change something on {condition}"
-            )
+    for index, method in enumerate(mesh.retry_methods):
+        if method in _CHANGING and method in answered:
+            what = f"mesh.retry_methods lets each {method} be carried out twice, after {' or '.join(late)}"
+            yield Hit(("mesh", "retry_methods", index), what)
 
 
 @check(
@@ -153,6 +152,36 @@ def retries_off(spec: Spec) -> Iterator[Hit]:
         yield Hit(("mesh", "retry_on"), "mesh.retry_on has no effect, since mesh.retries is 0", at_key=True)
     if mesh.retries and not mesh.retry_on:
         yield Hit(("mesh", "retry_on"), "mesh.retry_on is empty, so nothing is retried", "write retries: 0 to say so")
+
+
+@check(
+    "HMS328",
+    Level.ERROR,
+    "A regular expression that is rewritten or limited",
+    reads=("routes",),
+    fix="write match: prefix or exact",
+    example="routes:\n  - path: /r/[0-9]+\n    match: regex\n    limit: 10/s",
+)
+def changed_pattern(spec: Spec) -> Iterator[Hit]:
+    """Consul rewrites the beginning of a path, and the script that counts compares letters: neither reads patterns."""
+    for index, route in enumerate(spec.routes):
+        for field, value in (("rewrite", route.rewrite), ("limit", route.limit)):
+            if route.match == "regex" and value is not None:
+                yield Hit(("routes", index, field), f"routes[{index}] has {field}, but its path is a pattern")
+
+
+@check(
+    "HMS329",
+    Level.WARNING,
+    "Settings of the gateway without a way through it",
+    reads=("gateway", "routes"),
+    fix="write public: true at a route, or remove gateway",
+    example="gateway: {hosts: [api.agency.gov]}\nroutes:\n  - path: /receipt",
+)
+def unused_way_in(spec: Spec) -> Iterator[Hit]:
+    """Hosts and tokens concern public routes only: other services of the mesh are asked for neither."""
+    if spec.gateway != WayIn() and not any(route.public for route in spec.routes):
+        yield Hit(("gateway",), "no route is public", at_key=True)
 
 
 @check(

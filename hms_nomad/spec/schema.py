@@ -70,7 +70,7 @@ def _open(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     kind = schema.get("type")
-    if kind in {"integer", "number", "boolean"} or (kind == "string" and any(key in schema for key in _STRICT)):
+    if kind in ("integer", "number", "boolean") or (kind == "string" and any(key in schema for key in _STRICT)):
         about = {key: schema[key] for key in ("description", "default", "examples") if key in schema}
         strict = {key: value for key, value in schema.items() if key not in about}
         return {**about, "anyOf": [strict, {"$ref": "#/$defs/Reference"}]}
@@ -89,7 +89,9 @@ def _partial(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
     if _section(schema):
         section = root["$defs"][schema["$ref"].rpartition("/")[2]]
         fields = {name: _partial(field, root) for name, field in section["properties"].items()}
-        return {"type": ["object", "null"], "additionalProperties": False, "properties": fields}
+        # A section may have a short form beside the long one.
+        forms = [section["type"]] if isinstance(section["type"], str) else section["type"]
+        return {"type": [*forms, "null"], "additionalProperties": False, "properties": fields}
     if "patternProperties" in schema:
         patterns = {pattern: _partial(entry, root) for pattern, entry in schema["patternProperties"].items()}
         return {**schema, "type": ["object", "null"], "patternProperties": patterns}

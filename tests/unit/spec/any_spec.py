@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hms_nomad.spec.model import Health, Spec
 from hms_nomad.spec.model_job import UNKNOWN_TO, ZONE, Schedule
 from hms_nomad.spec.model_scaling import TIME_OF_DAY
+from hms_nomad.spec.model_secret import Secret
 from hms_nomad.spec.model_task import CHECKSUM, SIGNAL, URL, VOLUME, File, SideTask, Template, Volume
 from hms_nomad.spec.section import ABSOLUTE_PATH, FILE_PATH, MODE
 from hms_nomad.spec.shape import Shape, shape_of
@@ -61,6 +62,7 @@ IMAGES = st.sampled_from(["a", "a:1", "ghcr.io/gov/receipt:1.0", "a@sha256:" + "
 KEYS = {
     "env": st.sampled_from(["A", "LOG_LEVEL", "_x"]),
     "files": FORMS[FILE_PATH],
+    "secrets": st.sampled_from(["S", "DB_PASSWORD", "_y"]),
     "templates": st.sampled_from(["t.conf", "conf/t.conf"]),
 }
 
@@ -77,6 +79,21 @@ def content_alone(file: dict[str, Any]) -> dict[str, Any]:
     if rest.get("base64"):
         rest["content"] = "aGVsbG8="
     return rest
+
+
+REFERENCES = ("vault:secret/a#b", "vault:secret/a/b-c", "vault:db/creds/a#username", "nomad:var/a/b#c", "nomad:var/a")
+
+
+def kept_somewhere(secret: dict[str, Any]) -> dict[str, Any]:
+    """A secret whose fields belong together."""
+    rest = {key: value for key, value in secret.items() if key not in {"signal", "names", "ttl"}}
+    if rest.get("file") is None:
+        rest = {key: value for key, value in rest.items() if key not in {"mode", "change"}}
+    elif rest.get("change") == "signal":
+        rest["signal"] = "SIGHUP"
+    if rest.get("file") is not None and len(secret) % 3 == 0:
+        return {**rest, "ref": "pki", "names": ["a.gov", "b.mesh"], "ttl": "24h"}
+    return {**rest, "ref": REFERENCES[len(secret["ref"]) % len(REFERENCES)]}
 
 
 def fitting(volume: dict[str, Any]) -> dict[str, Any]:
@@ -122,6 +139,7 @@ MENDED: dict[Any, Any] = {
     Health: asked,
     File: content_alone,
     Template: content_alone,
+    Secret: kept_somewhere,
     Volume: fitting,
     SideTask: one_program,
 }

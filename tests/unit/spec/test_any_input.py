@@ -18,7 +18,7 @@ from tests.unit.spec.lines import CHAPTER
 from tests.unit.spec.test_environments import TEXT
 from tests.unit.spec.test_rules import CAREFUL
 
-CHEAP = settings(max_examples=150, deadline=None)
+CHEAP = settings(max_examples=150)
 
 SNIPPETS = st.sampled_from(
     [

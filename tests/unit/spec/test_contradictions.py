@@ -106,7 +106,14 @@ IMAGE = "image: x:1\n"
             "resources: {memory: 256, memory_max: 128}",
             (
                 ":5:38: error [HMS211] resources.memory_max 128 is below resources.memory 256; "
-                "raise resources.memory_max or remove it"
+                "raise memory_max or remove it"
+            ),
+        ),
+        (
+            "tasks: {ship: {hook: sidecar, image: a/b:1, resources: {memory_max: 64}}}",
+            (
+                ":5:69: error [HMS211] tasks.ship.resources.memory_max 64 is below tasks.ship.resources.memory 128; "
+                "raise memory_max or remove it"
             ),
         ),
         (
@@ -150,6 +157,13 @@ IMAGE = "image: x:1\n"
             "routes: [{path: '/../etc'}]",
             (
                 ':5:17: error [HMS227] routes[0].path "/../etc" can never match; '
+                "write the path alone, without spaces, ? and #, in its shortest form"
+            ),
+        ),
+        (
+            "health: {path: '/%{if}'}",
+            (
+                ':5:16: error [HMS227] health.path "/%{if}" can never match; '
                 "write the path alone, without spaces, ? and #, in its shortest form"
             ),
         ),

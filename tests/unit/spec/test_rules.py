@@ -106,9 +106,12 @@ def test_a_secret_is_pointed_at_but_not_repeated():
     assert [line.split(": ", 1)[1] for line in seen(text)] == [
         (
             "warning [HMS340] env.DB_PASSWORD looks like a secret; "
-            "keep it in Vault, and take it out of the file's history"
+            "keep it in Vault, name it under secrets, and take it out of the file's history"
         ),
-        "warning [HMS340] env.DSN looks like a secret; keep it in Vault, and take it out of the file's history",
+        (
+            "warning [HMS340] env.DSN looks like a secret; "
+            "keep it in Vault, name it under secrets, and take it out of the file's history"
+        ),
     ]
 
 
@@ -129,6 +132,25 @@ def test_a_secret_is_pointed_at_but_not_repeated():
 def test_a_route_is_shadowed_only_when_every_request_for_it_goes_elsewhere(routes, shadowed):
     found = seen(f"name: a\nversion: '1'\nimage: a/b:1\nport: 80\nroutes: {routes}\n")
     assert any("HMS320" in line for line in found) == shadowed
+
+
+@pytest.mark.parametrize(
+    ("written", "column", "told"),
+    [
+        ("{job: {Prority: 5}}", 15, 'nomad.job has no field "Prority"; write Priority: '),
+        ("{job: {Priority: high}}", 25, "nomad.job.Priority must be a whole number; write a whole"),
+        ("{job: {AllAtOnce: 1}}", 26, "nomad.job.AllAtOnce must be true or false; write true or"),
+        ("{group: {Networks: [{Moed: host}]}}", 29, 'nomad.group.Networks[0] has no field "Moed"; write Mode'),
+        ("{group: {Networks: [host]}}", 28, "nomad.group.Networks[0] must be a mapping; write Field"),
+        ("{group: {EphemeralDisk: {size: 5}}}", 33, 'nomad.group.EphemeralDisk has no field "size"; write SizeMB'),
+        ("{task: {kill_timeout: 5}}", 16, 'nomad.task has no field "kill_timeout"; write KillTimeout'),
+        ("{task: {Services: [{Meta: {a b: c}}]}}", 35, '"a b" cannot stand in nomad.task.Services[0].Meta'),
+    ],
+)
+def test_what_nomad_would_drop_from_the_escape_hatch_is_refused_where_it_stands(written, column, told):
+    text = f"name: a\nversion: '1'\nimage: a/b:1\nport: 1\nnomad: {written}\n"
+    (line,) = [one for one in seen(text) if "HMS231" in one]
+    assert line.startswith(f"receipt.hms.yml:5:{column}: error [HMS231] {told}"), line
 
 
 def test_the_fields_of_the_escape_hatch_have_the_names_of_the_api():
