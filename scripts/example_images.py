@@ -2,18 +2,21 @@
 
     python scripts/example_images.py [receipt payment ...]
 
-Each example's ``app.py`` becomes the image that its ``*.hms.yml`` names. The image holds the interpreter that runs this
-script, its standard library, the shared libraries they link to, and the program; nothing else.
+Each example's ``app.py``, with what it imports beside it, becomes the image that its ``*.hms.yml`` names. The image
+holds the interpreter that runs this script, its standard library, the shared libraries they link to, and the program;
+nothing else.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
 import sysconfig
 import tarfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -29,7 +32,7 @@ def main(names: list[str]) -> int:
         replaced = _image_id(tag)
         result = subprocess.run(
             ["docker", "import", "--change", "ENV PYTHONHOME=/", "--change", _ENTRYPOINT, "-", tag],
-            input=root_filesystem(EXAMPLES / name / "app.py"),
+            input=root_filesystem(*programs_of(name)),
             capture_output=True,
             check=False,
         )
@@ -51,8 +54,18 @@ def image_of(spec: Path) -> str:
     return found.group(1)
 
 
-def root_filesystem(program: Path) -> bytes:
-    """A tar archive with the program as /app.py and everything it needs to run."""
+def programs_of(name: str) -> list[Path]:
+    """The files of an example in Python, ``app.py`` first."""
+    return sorted((EXAMPLES / name).glob("*.py"), key=lambda path: (path.name != "app.py", path.name))
+
+
+def root_filesystem(program: Path, *beside: Path) -> bytes:
+    """A tar archive with the program as /app.py, what it imports ``beside`` it, and everything it needs to run."""
+    return filesystem({program: "app.py", **{file: file.name for file in beside}})
+
+
+def filesystem(files: Mapping[Path, str], loaded: Iterable[Path] = ()) -> bytes:
+    """A tar archive with Python, with ``files`` at their paths in it, and with the libraries that ``loaded`` need."""
     interpreter = Path(sys.executable).resolve()
     library = Path(sysconfig.get_path("stdlib"))
     extensions = sorted((library / "lib-dynload").glob("*.so"))
@@ -61,9 +74,10 @@ def root_filesystem(program: Path) -> bytes:
         tar.add(interpreter, "bin/python3")
         # The interpreter looks for its library beside itself.
         tar.add(library, f"lib/{library.name}", filter=_needed)
-        for needed in sorted({path for binary in (interpreter, *extensions) for path in _linked(binary)}):
+        for needed in sorted({path for binary in (interpreter, *extensions, *loaded) for path in linked(binary)}):
             tar.add(needed.resolve(), str(needed).lstrip("/"))
-        tar.add(program, "app.py")
+        for file, name in files.items():
+            tar.add(file, name, filter=_needed)
         for folder in ("tmp", "etc", "proc", "dev", "sys"):
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
@@ -82,10 +96,10 @@ def _needed(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if any(part in _LEFT_OUT for part in Path(entry.name).parts) else entry
 
 
-def _linked(binary: Path) -> set[Path]:
+def linked(binary: Path) -> set[Path]:
     """The shared libraries that a binary loads, the loader itself included."""
     output = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=False).stdout
-    return {Path(found) for found in re.findall(r"(/\S+) \(0x", output)}
+    return {Path(os.path.normpath(found)) for found in re.findall(r"(/\S+) \(0x", output)}
 
 
 if __name__ == "__main__":

@@ -9,21 +9,17 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from hms_nomad.clients.engine_socket import EngineConnection, engine_sockets
 from hms_nomad.dev.errors import StackError
 
 ALLOCATION_LABEL = "com.hashicorp.nomad.alloc_id"
 """Label that Nomad's docker driver writes on every container, the pause container too."""
-
-_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
-_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,7 @@ class Engine:
 
 def find_engine() -> Engine | None:
     """The engine behind DOCKER_HOST or the usual socket, or None when none answers."""
-    for path in _candidates():
+    for path in engine_sockets():
         with contextlib.suppress(OSError, StackError, http.client.HTTPException):
             body = _call(path, "GET", "/version")
             return Engine(path, str(body.get("Version") or "of unknown version"))
@@ -86,29 +82,10 @@ def remove_container(engine: Engine, container: Container) -> None:
     _call(engine.socket, "DELETE", f"/containers/{container.id}?force=true&v=true", absent=True)
 
 
-def _candidates() -> Iterator[Path]:
-    host = os.environ.get("DOCKER_HOST", "")
-    if host.startswith("unix://"):
-        yield Path(host.removeprefix("unix://"))
-    elif not host:
-        yield from (Path(name) for name in _SOCKETS)
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 def _call(path: Path, method: str, url: str, body: bytes | None = None, *, absent: bool = False) -> Any:
     """One call; its JSON, {} for an empty answer, None for 404 where ``absent`` is an ordinary answer."""
     headers: Mapping[str, str] = {"Content-Type": "application/x-tar"} if body is not None else {}
-    with contextlib.closing(_Connection(path)) as connection:
+    with contextlib.closing(EngineConnection(path)) as connection:
         connection.request(method, url, body=body, headers=dict(headers))
         response = connection.getresponse()
         text = response.read().decode("utf-8", "replace")

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from hms_nomad.clients import engine_socket
 from hms_nomad.dev import engine as module
 from hms_nomad.dev.engine import (
     ALLOCATION_LABEL,
@@ -122,7 +123,7 @@ def test_an_engine_that_does_not_answer_on_this_machine_is_none(monkeypatch: pyt
 
 def test_without_a_setting_the_usual_sockets_are_tried(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
     monkeypatch.delenv("DOCKER_HOST")
-    monkeypatch.setattr(module, "_SOCKETS", ("/no/such/socket", str(engine.socket)))
+    monkeypatch.setattr(engine_socket, "_SOCKETS", ("/no/such/socket", str(engine.socket)))
 
     assert find_engine() == engine
 

@@ -1,0 +1,1 @@
+"""Sources beside a spec -> images and archives: reproducible, labelled, pushed whole or not at all."""
