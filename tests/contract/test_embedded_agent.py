@@ -1,0 +1,185 @@
+"""Where the embedded agent is simpler than Nomad, each proved on the agent; docs/embedded-agent.md lists these."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import urllib.error
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hms_nomad.clients.nomad import NomadClient
+from tests.contract.embedded_agent import embedded_agent
+from tests.contract.jobs import Jobs
+from tests.contract.nomad_server import Nomad
+from tests.waiting import eventually
+
+_PAGE = Path(__file__).parents[2] / "docs" / "embedded-agent.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What is simpler: in what, how Nomad does it, how the agent does it, and the test that shows it."""
+
+    what: str
+    nomad: str
+    agent: str
+    test: Callable[..., None]
+
+    def row(self) -> str:
+        """Its line of the page."""
+        return f"| {self.what} | {self.nomad} | {self.agent} |"
+
+
+@pytest.fixture(scope="module")
+def nomad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
+    """The agent of these tests, in the place of a Nomad."""
+    with embedded_agent(tmp_path_factory.mktemp("simpler")) as server:
+        yield server
+
+
+def test_every_answer_says_that_this_is_no_nomad(client: NomadClient) -> None:
+    client.leader()
+
+    assert client.embedded
+    assert client.ready_nodes()[0].attributes["nomad.embedded"] == "true"
+
+
+def test_there_is_one_node_and_one_region(client: NomadClient) -> None:
+    assert len(client.list_nodes()) == 1
+
+
+def test_ports_are_the_same_inside_and_outside(client: NomadClient, jobs: Jobs) -> None:
+    networks = [{"Mode": "bridge", "DynamicPorts": [{"Label": "http", "To": 8080}]}]
+    allocation = jobs.run("bridged", 'echo "$NOMAD_PORT_http"; exec sleep 600', Networks=networks)
+    port = client.read_allocation(allocation.id).ports["http"]
+
+    assert (port.host_ip, port.to) == ("127.0.0.1", port.value)
+    eventually(lambda: list(client.logs(allocation.id, "work")), lambda lines: lines == [str(port.value)])
+
+
+def test_exec_has_no_root_of_its_own(client: NomadClient, jobs: Jobs) -> None:
+    body = jobs.struct("unchrooted", "pwd; exec sleep 600")
+    body["TaskGroups"][0]["Tasks"][0]["Driver"] = "exec"
+    client.register_job(body, modify_index=0)
+    allocation = jobs.started("unchrooted")
+
+    (line,) = eventually(lambda: list(client.logs(allocation.id, "work")))
+    assert line.endswith(f"/{allocation.id}/work")
+
+
+def test_a_task_is_not_held_to_its_resources(client: NomadClient, jobs: Jobs) -> None:
+    allocation = jobs.run("hungry", "x=$(head -c 60000000 /dev/zero | tr '\\0' x); echo ${#x}; exec sleep 600")
+
+    eventually(lambda: list(client.logs(allocation.id, "work")), lambda lines: lines == ["60000000"])
+
+
+def test_access_lists_are_off(client: NomadClient) -> None:
+    assert client.own_token() is None
+
+
+def test_a_template_of_vault_is_refused_with_its_name(client: NomadClient, jobs: Jobs) -> None:
+    body = jobs.struct("secretive", "exec sleep 600")
+    template = {"EmbeddedTmpl": '{{ with secret "kv/a" }}{{ .Data }}{{ end }}', "DestPath": "local/x"}
+    body["TaskGroups"][0]["Tasks"][0]["Templates"] = [template]
+    client.register_job(body, modify_index=0)
+
+    failed = eventually(lambda: client.job_allocations("secretive").value[:1], lambda found: found and found[0].done)
+
+    assert any("is not known to the embedded agent" in event.message for event in failed[0].tasks["work"].events)
+
+
+def test_a_schedule_starts_nothing(client: NomadClient, jobs: Jobs) -> None:
+    body = {**jobs.struct("scheduled"), "Type": "batch", "Update": None, "Periodic": {"Spec": "* * * * * *"}}
+
+    assert client.register_job(body, modify_index=0).eval_id == ""
+    assert client.job_allocations("scheduled").value == ()
+
+
+def test_a_job_in_hcl_is_not_parsed(nomad: Nomad) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        nomad.http("POST", "/v1/jobs/parse", {"JobHCL": 'job "x" {}'})
+
+    assert refusal.value.code in (404, 405)
+    refusal.value.close()
+
+
+DIFFERENCES = (
+    Difference(
+        "its answers",
+        "an agent of Nomad",
+        "a header and an attribute of the node say that it is none",
+        test_every_answer_says_that_this_is_no_nomad,
+    ),
+    Difference("the cluster", "servers and nodes", "one node, in one region", test_there_is_one_node_and_one_region),
+    Difference(
+        "networks",
+        "one for each instance in bridge mode, with ports of its own",
+        "none: ports are the machine's, on loopback, and the same inside and outside",
+        test_ports_are_the_same_inside_and_outside,
+    ),
+    Difference(
+        "the driver `exec`",
+        "a chroot and the user nobody",
+        "a process like those of `raw_exec`, of the user who runs the agent",
+        test_exec_has_no_root_of_its_own,
+    ),
+    Difference(
+        "resources",
+        "held to by control groups",
+        "counted when a place is sought; processes are not held to them",
+        test_a_task_is_not_held_to_its_resources,
+    ),
+    Difference("access lists, TLS", "where they are configured", "none", test_access_lists_are_off),
+    Difference(
+        "templates",
+        "the language of consul-template",
+        "`env`, `key`, `range service`, strings and `base64Decode`; anything else fails the task with its name",
+        test_a_template_of_vault_is_refused_with_its_name,
+    ),
+    Difference(
+        "jobs with a schedule", "run when it is time", "kept, and never started", test_a_schedule_starts_nothing
+    ),
+    Difference("HCL", "parsed", "not parsed", test_a_job_in_hcl_is_not_parsed),
+)
+
+
+def test_the_page_lists_exactly_these() -> None:
+    rows = [line for line in _PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+
+    assert rows[1:] == [difference.row() for difference in DIFFERENCES]
+
+
+@pytest.mark.contract("NomadClient.list_nodes")
+def test_a_killed_agent_loses_neither_a_task_nor_a_write(tmp_path: Path) -> None:
+    with embedded_agent(tmp_path) as first, contextlib.closing(first.client()) as before:
+        allocation = Jobs(before).run("survivor", "echo $$; exec sleep 600")
+        (pid,) = eventually(lambda: list(before.logs(allocation.id, "work")))
+        first.server.process.send_signal(signal.SIGKILL)
+        first.server.process.wait()
+        os.kill(int(pid), 0)
+        with embedded_agent(tmp_path) as second, contextlib.closing(second.client()) as after:
+            found = after.read_allocation(allocation.id)
+            stored: Any = after.read_job("survivor")
+            assert stored is not None
+            assert (found.client_status, found.tasks["work"].restarts) == ("running", 0)
+            assert list(after.logs(allocation.id, "work")) == [pid]
+            assert len(after.list_nodes()) == 1
+            after.stop_job("survivor", purge=True)
+            eventually(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_an_agent_that_is_told_to_leave_takes_its_tasks_along_and_replaces_none(tmp_path: Path) -> None:
+    with embedded_agent(tmp_path) as agent, contextlib.closing(agent.client()) as client:
+        allocation = Jobs(client).run("leaving", "echo $$; exec sleep 600")
+        (pid,) = eventually(lambda: list(client.logs(allocation.id, "work")))
+
+        agent.server.process.send_signal(signal.SIGUSR1)
+
+        assert agent.server.process.wait(60) == 0
+        assert not Path(f"/proc/{pid}").exists()

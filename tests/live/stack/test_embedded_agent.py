@@ -1,0 +1,110 @@
+"""The main job and every way of rolling out on the embedded agent: real Consul, real Envoy, no Nomad and no root."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hms_nomad.platform.context import load_platform, save_context
+from hms_nomad.workflows.session import open_session
+from tests.live.conftest import Cli, LiveStack, own_contexts, run_cli, running_stack
+
+pytestmark = pytest.mark.timeout(600)
+_EXAMPLES = Path(__file__).parents[3] / "examples"
+_PROGRAM = """
+import http.server, os
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = os.environ["VERSION"].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+if os.environ["VERSION"] == "broken":
+    raise SystemExit("it cannot go on")
+http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), Answer).serve_forever()
+"""
+Deploy = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[LiveStack]:
+    """A stack whose Nomad is our own agent."""
+    with running_stack("embedded", nomad="embedded", docker=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def run(embedded: LiveStack) -> Cli:
+    """Runs the program against it."""
+    return functools.partial(run_cli, embedded)
+
+
+@pytest.fixture
+def deploy(run: Cli, tmp_path: Path) -> Deploy:
+    """Deploys a version of the service "answer", which says its version to whoever calls."""
+
+    def deployed(version: str, *words: str) -> int:
+        spec = {
+            "name": "answer",
+            "version": "1.0.0",
+            "command": ["python3", "-c", _PROGRAM],
+            "env": {"VERSION": version},
+            "port": 3000,
+            "routes": [{"path": "/"}],
+            "health": {"path": "/", "interval": "2s"},
+            "scaling": {"min": 2, "max": 4},
+            "allow": ["tester"],
+            "rollout": {"every": "1s", "drain": "1s", "keep": "0s", "min_healthy": "1s", "deadline": "30s"},
+        }
+        file = tmp_path / "answer.hms.yml"
+        file.write_text(json.dumps(spec), encoding="utf-8")
+        return run("deploy", file, *words, seconds=200).exit_code
+
+    return deployed
+
+
+def _said(run: Cli) -> str:
+    return run("call", "GET", "http://answer.mesh/", "--as", "tester").stdout.strip()
+
+
+def test_payment_calls_receipt_through_the_mesh(embedded: LiveStack, run: Cli):
+    assert embedded.status.nomad == "embedded"
+    deployed = run("deploy", _EXAMPLES / "receipt" / "receipt-process.hms.yml")
+    assert deployed.exit_code == 0, deployed.stderr
+    assert "this is the embedded agent" in deployed.stderr
+    assert run("deploy", _EXAMPLES / "payment" / "payment-process.hms.yml").exit_code == 0
+    called = run("call", "POST", "http://payment-svc.mesh/charge", "--as", "tax-portal", "--data", '{"email": "a@b"}')
+    assert called.exit_code == 0, called.stderr
+    assert json.loads(called.stdout)["receipt"]["caller"].endswith("/svc/payment-svc")
+    for name in ("payment-svc", "receipt-svc"):
+        assert run("stop", name, "--purge", "--yes").exit_code == 0
+
+
+def test_a_canary_a_blue_green_deploy_and_a_release_that_is_taken_back(run: Cli, deploy: Deploy):
+    assert deploy("one") == 0
+    assert _said(run) == "one"
+    assert deploy("two", "--strategy", "canary") == 0
+    assert _said(run) == "two"
+    assert deploy("three", "--bg") == 0
+    assert _said(run) == "three"
+    assert deploy("broken") != 0
+    assert _said(run) == "three"
+
+
+def test_a_production_context_refuses_the_agent(embedded: LiveStack, run: Cli):
+    with own_contexts(embedded.config_dir):
+        platform = load_platform(embedded.settings.name)
+        save_context(platform.model_copy(update={"name": "earnest", "development": False}))
+    file = _EXAMPLES / "receipt" / "receipt-process.hms.yml"
+    refused = run("deploy", file, "--context", "earnest")
+    assert refused.exit_code != 0
+    assert "embedded agent" in refused.stderr
+    with own_contexts(embedded.config_dir), open_session(platform) as session:
+        assert session.nomad.read_job("receipt-svc") is None
