@@ -8,6 +8,7 @@ namespace "{namespace}" {
     "register-job",
     "deregister-job",
     "scale-job",
+    "dispatch-job",
     "revert-job",
     "tag-job-version",
     "promote-deployment",

@@ -9,6 +9,7 @@ namespace "{namespace}" {
     "deregister-job",
     "purge-job",
     "scale-job",
+    "dispatch-job",
     "revert-job",
     "tag-job-version",
     "promote-deployment",

@@ -7,10 +7,27 @@ path "auth/token/renew-self" {
   capabilities = ["update"]
 }
 
-path "auth/jwt-nomad/role/hms-*" {
+path "auth/jwt-nomad/role/hms-svc-*" {
   capabilities = ["create", "read", "update", "delete"]
 }
 
-path "sys/policies/acl/hms-*" {
+path "sys/policies/acl/hms-svc-*" {
   capabilities = ["create", "read", "update", "delete"]
+}
+
+path "pki/roles/hms-svc-*" {
+  capabilities = ["create", "read", "update", "delete"]
+}
+
+# What earlier releases might read is found by name, and taken away.
+path "auth/jwt-nomad/role" {
+  capabilities = ["list"]
+}
+
+path "sys/policies/acl" {
+  capabilities = ["list"]
+}
+
+path "pki/roles" {
+  capabilities = ["list"]
 }

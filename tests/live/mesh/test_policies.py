@@ -130,6 +130,32 @@ def test_the_autoscaler_reads_policies_and_sets_counts(strict_nomad: Nomad) -> N
     denied(lambda: client.register_job(job("own"), 0), lambda: client.stop_job("scaled"))
 
 
+def test_the_driver_of_rollouts_finishes_deployments_and_starts_none(strict_nomad: Nomad) -> None:
+    deployer = nomad_as(strict_nomad, "deployer")
+    deployer.register_job(job("rolled"), 0)
+    client = nomad_as(strict_nomad, "rollouts")
+    stored = client.read_job("rolled")
+    assert stored is not None
+    assert client.job_versions("rolled")
+    client.job_allocations("rolled")
+    client.list_jobs()
+    client.tag_version("rolled", stored.version, "release")
+    client.untag_version("rolled", "release")
+    for deployment in client.job_deployments("rolled"):
+        client.fail_deployment(deployment.id)
+    client.register_job(job("rolled", "exit 0"), stored.modify_index)
+    parameterized = {**job("driver"), "Type": "batch", "ParameterizedJob": {"Payload": "forbidden"}}
+    for field in ("Update",):
+        parameterized.pop(field)
+    deployer.register_job(parameterized, 0)
+    denied(
+        lambda: client.stop_job("rolled"),
+        lambda: client.scale_job("rolled", "main", 2, ""),
+        lambda: client.dispatch_job("driver", {}),
+    )
+    assert deployer.dispatch_job("driver", {}).job_id.startswith("driver/dispatch-")
+
+
 def test_a_consul_deployer_writes_the_rules_of_its_own_services(strict_consul: Consul) -> None:
     client = consul_as(strict_consul, "deployer")
     desired = compile_spec(spec(), Platform())
@@ -143,6 +169,24 @@ def test_a_consul_deployer_writes_the_rules_of_its_own_services(strict_consul: C
     session = client.create_session("deploy", 10, 0)
     assert client.kv_put("hms-nomad/locks/receipt-svc", b"", acquire=session)
     client.destroy_session(session)
+    for stored in [intentions, *reversed(written)]:
+        client.delete_entry(stored.kind, stored.name, stored.modify_index)
+
+
+def test_the_driver_of_rollouts_writes_the_rules_of_its_services_and_is_none_of_them(strict_consul: Consul) -> None:
+    client = consul_as(strict_consul, "rollouts")
+    desired = compile_spec(spec(), Platform())
+    written = [client.write_entry(one.body, 0) for one in desired.entries]
+    intentions = client.write_entry(merged_intentions(desired, {}, {})["receipt-svc"] or {}, 0)
+    assert client.list_entries("service-resolver")
+    assert client.instances("receipt-svc").value == ()
+    assert client.kv_put("hms-nomad/rollouts/default/receipt-svc", b"{}", modify_index=0)
+    client.destroy_session(client.create_session("drive", 10, 0))
+    denied(
+        lambda: client.write_entry({**written[0].body, "Name": "other-svc"}, 0),
+        lambda: client.leaf_certificate("hms-operator-nobody"),
+        lambda: client.kv_put("else/where", b"", modify_index=0),
+    )
     for stored in [intentions, *reversed(written)]:
         client.delete_entry(stored.kind, stored.name, stored.modify_index)
 
@@ -218,6 +262,23 @@ def test_a_consul_viewer_reads_and_writes_nothing(strict_consul: Consul) -> None
     )
 
 
+def test_the_registrys_endpoint_reads_what_it_answers_and_nothing_of_the_journals(strict_consul: Consul) -> None:
+    strict_consul.client().kv_put("hms-nomad/rollouts/seen", b"x")
+    consul_as(strict_consul, "deployer").write_entry(entry("service-defaults", name="receipt-listed"), 0)
+    client = consul_as(strict_consul, "registry")
+    assert client.services().value
+    assert client.watch_checks().value
+    assert "receipt-listed" in {one.name for one in client.watch_entries("service-defaults").value}
+    assert client.watch_entries("http-route").value == ()
+    denied(
+        lambda: client.write_entry(entry("service-defaults", name="receipt-new"), 0),
+        lambda: client.leaf_certificate("receipt-listed"),
+        lambda: client.create_session("registry", 10, 0),
+        lambda: client.kv_put("hms-nomad/rollouts/seen", b"y"),
+    )
+    assert client.kv_list("hms-nomad/") == ()
+
+
 def test_an_operator_keeps_gateways_and_the_meshs_authority(strict_consul: Consul) -> None:
     client = consul_as(strict_consul, "operator")
     assert client.ca_configuration().provider == "consul"
@@ -249,16 +310,16 @@ def test_a_vault_deployer_keeps_roles_and_policies_but_reads_no_secret(own_vault
         return own_vault.client(made["auth"]["client_token"])
 
     deployer, viewer = client_of("deployer"), client_of("viewer")
-    deployer.write_policy("hms-receipt-svc", 'path "secret/data/receipt" { capabilities = ["read"] }')
+    deployer.write_policy("hms-svc-default.receipt-svc.1", 'path "secret/data/receipt" { capabilities = ["read"] }')
     deployer.write(
-        "auth/jwt-nomad/role/hms-receipt-svc",
+        "auth/jwt-nomad/role/hms-svc-default.receipt-svc.1",
         {
             "role_type": "jwt",
             "bound_audiences": ["vault.io"],
             "user_claim": "/nomad_job_id",
             "user_claim_json_pointer": True,
             "bound_claims": {"nomad_job_id": "receipt-svc"},
-            "token_policies": ["hms-receipt-svc"],
+            "token_policies": ["hms-svc-default.receipt-svc.1"],
         },
     )
     assert deployer.read("auth/token/lookup-self")
@@ -268,9 +329,9 @@ def test_a_vault_deployer_keeps_roles_and_policies_but_reads_no_secret(own_vault
         lambda: deployer.write_policy("root-like", 'path "*" { capabilities = ["sudo"] }'),
         lambda: deployer.enable_secrets("other", "kv"),
         lambda: viewer.kv_read("secret", "receipt"),
-        lambda: viewer.write_policy("hms-receipt-svc", ""),
+        lambda: viewer.write_policy("hms-svc-default.receipt-svc.1", ""),
     )
-    deployer.delete_policy("hms-receipt-svc")
+    deployer.delete_policy("hms-svc-default.receipt-svc.1")
 
 
 def test_without_a_token_nothing_is_readable(strict_nomad: Nomad, strict_consul: Consul) -> None:
