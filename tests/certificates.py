@@ -41,6 +41,9 @@ class Authority:
             "2",
             "-subj",
             "/CN=an authority",
+            # What Python checks strictly from version 3.13 on.
+            "-addext",
+            "keyUsage=critical,keyCertSign,cRLSign",
         )
 
     def issue(
@@ -56,9 +59,11 @@ class Authority:
             *("req", *_KEY, *lock, "-keyout", key, "-out", request, "-subj", f"/CN={name}"),
             *("-addext", f"subjectAltName={names}"),
         )
+        strict = self._directory / "strict.cnf"
+        strict.write_text("authorityKeyIdentifier = keyid\n", encoding="ascii")
         _openssl(
             *("x509", "-req", "-in", request, "-CA", self.file, "-CAkey", self._key, "-CAcreateserial"),
-            *("-out", certificate, "-days", str(days), "-copy_extensions", "copy"),
+            *("-out", certificate, "-days", str(days), "-copy_extensions", "copy", "-extfile", str(strict)),
         )
         return Pair(certificate, key)
 

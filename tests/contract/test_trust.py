@@ -5,15 +5,16 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hms_nomad.clients.certificates import shown_by
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.errors import UnavailableError, UnknownOutcomeError
+from hms_nomad.clients.errors import DeniedError, UnavailableError, UnknownOutcomeError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.vault import VaultClient
 from tests.certificates import Authority, Pair
@@ -122,3 +123,29 @@ def test_a_server_that_speaks_https_only_says_so(kind: Kind, address: str) -> No
 def test_a_server_that_speaks_http_only_says_so(consul: Any) -> None:
     with pytest.raises(UnavailableError, match="is http meant"):
         ConsulClient(Connection(consul.address.replace("http:", "https:"))).leader()
+
+
+def test_a_certificate_for_another_name_is_refused(kind: Kind, address: str, authority: Authority) -> None:
+    pair = authority.issue("caller-by-name")
+    good = Connection(address, ca_file=authority.file, client_cert=pair.certificate, client_key=pair.key)
+    assert shown_by(kind.name, good).names == ("localhost", "127.0.0.1")
+    wrong = replace(good, tls_server_name="elsewhere.gov", retry_seconds=0.0)
+    for call in (kind.read, kind.write):
+        with pytest.raises(UnavailableError, match="not trusted"):
+            call(wrong)
+    with pytest.raises(DeniedError):
+        shown_by(kind.name, wrong)
+
+
+def test_a_certificate_that_is_out_of_date_is_refused(kind: Kind, authority: Authority, tmp_path: Path) -> None:
+    pair = authority.issue(f"late-caller-{kind.name}")
+    with kind.run(tmp_path, authority.file, authority.issue(f"late-{kind.name}", days=-1)) as late:
+        where = Connection(
+            late, token=CANARY, ca_file=authority.file, client_cert=pair.certificate, client_key=pair.key
+        )
+        for call in (kind.read, kind.write):
+            with pytest.raises(UnavailableError, match=r"not trusted.*expired") as refused:
+                call(replace(where, retry_seconds=0.0))
+            assert CANARY not in str(refused.value)
+        with pytest.raises(DeniedError, match="expired"):
+            shown_by(kind.name, where)
