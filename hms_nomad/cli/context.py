@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -38,9 +39,23 @@ def use(run: Run, name: NameArgument) -> None:
     run.printer.show("context", {"current": name}, lambda: [f"Commands talk to {name} now"])
 
 
-@command(app, "show", "hms-nomad context show", "hms-nomad context show dev --output json", cluster=False)
-def show(run: Run, name: OptionalNameArgument = None) -> None:
-    """Show where commands go, and where each address and token comes from. Tokens are not shown."""
+@command(
+    app,
+    "show",
+    "hms-nomad context show",
+    "hms-nomad context show dev --output json",
+    "hms-nomad context show --origin",
+    cluster=False,
+)
+def show(
+    run: Run,
+    name: OptionalNameArgument = None,
+    origin: Annotated[bool, typer.Option("--origin", help="Every field, and where its value comes from.")] = False,
+) -> None:
+    """Show where commands go, and where each address and token comes from. Tokens are not shown.
+
+    A variable of the environment wins over the context's file, and that over the default.
+    """
     view = view_context(name)
     body = {
         "name": view.name,
@@ -49,8 +64,8 @@ def show(run: Run, name: OptionalNameArgument = None) -> None:
         "region": view.region,
         "servers": view.servers,
         "platform": view.platform.model_dump(mode="json"),
-    }
-    run.printer.show("context", {"context": body}, lambda: _lines(run.printer, view))
+    } | ({"origins": view.origins} if origin else {})
+    run.printer.show("context", {"context": body}, lambda: _lines(run.printer, view, origin=origin))
 
 
 def _names(found: Contexts) -> Iterator[str]:
@@ -60,10 +75,14 @@ def _names(found: Contexts) -> Iterator[str]:
         yield f"* {name}" if name == found.current else f"  {name}"
 
 
-def _lines(printer: Printer, view: ContextView) -> Iterator[str]:
+def _lines(printer: Printer, view: ContextView, *, origin: bool) -> Iterator[str]:
     yield f"Context    {view.name or '-'} ({view.chosen_by})"
     yield f"Namespace  {view.namespace}"
     yield f"Region     {view.region}"
     yield ""
     rows = [(one.server, one.address, one.address_from, one.token_from) for one in view.servers]
     yield from table(printer, ("SERVER", "ADDRESS", "ADDRESS FROM", "TOKEN FROM"), rows)
+    if origin:
+        yield ""
+        fields = [(one.field, json.dumps(one.value, ensure_ascii=False), one.source) for one in view.origins]
+        yield from table(printer, ("FIELD", "VALUE", "FROM"), fields)

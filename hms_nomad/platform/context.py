@@ -2,22 +2,22 @@
 
 A context is a YAML file with the fields of ``hms_nomad.platform.model.Platform``. The servers' own environment
 variables (NOMAD_ADDR, CONSUL_HTTP_ADDR, VAULT_ADDR and their kin) win over it, as operators expect of every tool.
+What neither says has its default; ``origins`` tells which it was.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import yaml
 from pydantic import ValidationError
 
 from hms_nomad.platform.model import Platform
+from hms_nomad.platform.private import write_private
 
 CONTEXT_VARIABLE = "HMS_NOMAD_CONTEXT"
 """Environment variable that names the context; the flag ``--context`` wins over it."""
@@ -59,6 +59,17 @@ class ContextError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """A field of a platform by its path with dots, its value, and where that comes from: a variable, a file, or
+    "default".
+    """
+
+    field: str
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Contexts:
     """The named contexts of this user, and which one commands take when nothing else is said."""
 
@@ -68,7 +79,11 @@ class Contexts:
 
 def contexts_directory() -> Path:
     """Directory of the contexts: ``HMS_NOMAD_CONFIG_DIR``, else the user's configuration directory."""
-    return Path(os.environ.get(DIRECTORY_VARIABLE) or platformdirs.user_config_dir("hms-nomad"))
+    if named := os.environ.get(DIRECTORY_VARIABLE):
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("hms-nomad"))
 
 
 def list_contexts() -> Contexts:
@@ -88,18 +103,56 @@ def load_platform(name: str | None = None) -> Platform:
     return _validated(_with_environment(fields), chosen)
 
 
+def origins(name: str | None = None) -> tuple[Origin, ...]:
+    """Every field that ``load_platform`` answers, in the order of the model, and where it comes from."""
+    chosen = name or os.environ.get(CONTEXT_VARIABLE) or _current()
+    fields = _read(chosen) if chosen else {}
+    file = str(_file(chosen)) if chosen else ""
+    variables = {
+        f"{server}.{field}": variable
+        for server, known in _SERVERS.items()
+        for field, variable in known.items()
+        if os.environ.get(variable)
+    }
+    variables |= {field: variable for field, variable in _PLAIN.items() if os.environ.get(variable)}
+    body = _validated(_with_environment(fields), chosen).model_dump(mode="json")
+    return tuple(
+        Origin(path, value, variables.get(path) or (file if _says(fields, path.split(".")) else "default"))
+        for path, value in _leaves(body)
+    )
+
+
+def _leaves(body: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in body.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _says(fields: Any, path: Sequence[str]) -> bool:
+    """Whether a file names a field, or says null for a section around it."""
+    for part in path:
+        if not isinstance(fields, dict):
+            return fields is None
+        if part not in fields:
+            return False
+        fields = fields[part]
+    return True
+
+
 def save_context(platform: Platform) -> Path:
     """Write a platform as the context of its name (mode 0600) and answer the file."""
     file = _file(platform.name)
     body = platform.model_dump(mode="json", exclude_defaults=True) | {"name": platform.name}
-    _write(file, yaml.safe_dump(body, sort_keys=True, allow_unicode=True))
+    keep_private(file, yaml.safe_dump(body, sort_keys=True, allow_unicode=True))
     return file
 
 
 def use_context(name: str) -> None:
     """Make a context the current one. Raises ContextError when there is none of that name."""
     _read(name)
-    _write(contexts_directory() / _CURRENT, f"{name}\n")
+    keep_private(contexts_directory() / _CURRENT, f"{name}\n")
 
 
 def remove_context(name: str) -> None:
@@ -107,6 +160,12 @@ def remove_context(name: str) -> None:
     _file(name).unlink(missing_ok=True)
     if _current() == name:
         (contexts_directory() / _CURRENT).unlink(missing_ok=True)
+
+
+def keep_private(file: Path, text: str) -> None:
+    """Write a private file (0600) below the contexts' directory, with the folders (0700) that lack."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_private(file, text)
 
 
 def _folder() -> Path:
@@ -176,16 +235,3 @@ def _validated(fields: dict[str, Any], name: str | None) -> Platform:
         place = ".".join(str(part) for part in first["loc"])
         source = _file(name) if name else "environment"
         raise ContextError(f"{source}: {place}: {first['msg']}") from None
-
-
-def _write(file: Path, text: str) -> None:
-    """Write beside and rename, so that nobody ever reads half a file."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

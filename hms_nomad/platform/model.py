@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 _LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+_DNS_NAME = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+_RATE = r"^[1-9][0-9]{0,6}/[smh]$"
 _Namespace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,128}$|^\*$")]
 
 
@@ -29,6 +31,15 @@ class ServerAddress(_Section):
     client_key: str | None = Field(None, description="PEM file of the client certificate's key.")
     tls_server_name: str | None = Field(None, description="Name expected in the server's certificate.")
     token_file: str | None = Field(None, description="File (mode 0600) whose only line is the token.")
+    token_helper: tuple[str, ...] = Field(
+        (), description="Program and arguments that print the token; run without a shell, instead of a token_file."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ServerAddress:
+        if self.token_helper and self.token_file:
+            raise ValueError("a token comes from token_helper or from token_file, not from both")
+        return self
 
 
 class Sidecar(_Section):
@@ -39,6 +50,11 @@ class Sidecar(_Section):
     command: str = Field("/usr/local/bin/envoy", description="Envoy binary for the exec and raw_exec drivers.")
     cpu: int = Field(100, description="MHz reserved for a sidecar.")
     memory: int = Field(128, description="MiB reserved for a sidecar.")
+    transparent_proxy: bool = Field(
+        False,
+        description="True: whatever an instance sends or gets goes through its sidecar, also past its name. All nodes "
+        "need Consul's CNI plugin, and sidecars another account than root.",
+    )
 
 
 class Proxy(_Section):
@@ -59,6 +75,44 @@ class Proxy(_Section):
     memory: int = Field(128, ge=10, description="MiB reserved for an instance.")
 
 
+class GatewayTls(_Section):
+    """TLS at the gateway, with certificates that Vault issues and that are renewed while it runs."""
+
+    names: tuple[Annotated[str, StringConstraints(pattern=_DNS_NAME, max_length=253)], ...] = Field(
+        min_length=1, description="Names of hosts in the certificate; the first is its common name."
+    )
+    issuer: str = Field(
+        "pki/issue/hms-gateway",
+        pattern=r"^[A-Za-z0-9_/-]+$",
+        description="Path of Vault's PKI that issues it: MOUNT/issue/ROLE.",
+    )
+    ttl: str = Field("72h", pattern=r"^[0-9]+[smh]$", description="How long a certificate holds.")
+    vault_role: str = Field(
+        "hms-gateway",
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="Role by which the job logs in to Vault with its workload identity.",
+    )
+    ca_file: str | None = Field(
+        None, description="PEM file of the authority that probes from here trust; that of this machine when absent."
+    )
+
+
+class JwtProvider(_Section):
+    """Who issues tokens that services may ask for, and the keys by which sidecars check them."""
+
+    name: str = Field(pattern=_LABEL, description="Name by which specs speak of it.")
+    issuer: str = Field(min_length=1, description="What its tokens say as iss.")
+    audiences: tuple[str, ...] = Field((), description="What its tokens may say as aud; anything when empty.")
+    jwks_url: str | None = Field(None, pattern=r"^https?://", description="URL of its keys, asked by the sidecars.")
+    jwks: str | None = Field(None, pattern=r"^\s*\{", description="Its keys themselves, as JSON (JWKS).")
+
+    @model_validator(mode="after")
+    def _keyed(self) -> JwtProvider:
+        if (self.jwks_url is None) == (self.jwks is None):
+            raise ValueError("its keys come from jwks_url or stand in jwks: name one of the two")
+        return self
+
+
 class Gateway(Proxy):
     """The API gateway through which the outside reaches routes with ``public: true``
     (``hms-nomad platform install gateway``).
@@ -67,12 +121,33 @@ class Gateway(Proxy):
     name: str = Field(
         "hms-gateway", pattern=_LABEL, description="Name of its job, of its service and of its config entry."
     )
-    port: int = Field(8080, ge=1, le=65535, description="Port on which each instance listens for plain HTTP.")
+    port: int = Field(8080, ge=1, le=65535, description="Port on which each instance listens.")
+    instances: int = Field(1, ge=1, le=1000, description="How many instances run, per_node of them on a node.")
+    per_node: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="How many instances one node may run; they share its port, and the kernel gives each connection to "
+        "one of them.",
+    )
     url: str | None = Field(
         None,
         pattern=r"^https?://[^/]+$",
         description="URL under which the outside reaches it, where a load balancer or a name stands in front.",
     )
+    tls: GatewayTls | None = Field(None, description="TLS at the gateway itself; plain HTTP when absent.")
+    access_log: bool = Field(True, description="A line of JSON on its stdout for each request.")
+    jwt: tuple[JwtProvider, ...] = Field((), description="Whose tokens services may ask for.")
+    limit: str | None = Field(
+        None,
+        pattern=_RATE,
+        description="Requests that one instance takes, such as 500/s or 1000/m; more get 429. No limit when absent.",
+    )
+
+    @property
+    def scheme(self) -> str:
+        """What its listener speaks: http or https."""
+        return "https" if self.tls else "http"
 
 
 class Egress(Proxy):
@@ -84,14 +159,22 @@ class Egress(Proxy):
     port: int = Field(8443, ge=1, le=65535, description="Port on which each instance listens for callers' sidecars.")
 
 
-class Program(_Section):
-    """What the jobs of the platform that are no proxies have in common.
+class Tracing(_Section):
+    """Where proxies send what they know of each request, as spans of OpenTelemetry."""
 
-    With ``image`` it runs in a container, else ``command`` runs as a process of the node.
-    """
+    otlp: str = Field(
+        pattern=r"^http://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[^ ?#]*$",
+        description="URL of the collector for OTLP by HTTP, as the nodes reach it: http://HOST:4318/v1/traces.",
+    )
+    sample: float = Field(
+        10.0, ge=0, le=100, description="Percent of traces that are recorded; a trace is recorded whole or not at all."
+    )
+
+
+class Runnable(_Section):
+    """How a program of the platform runs: with ``image`` in a container, else ``command`` as a process of the node."""
 
     name: str = Field(pattern=_LABEL, description="Name of its job and of its service.")
-    instances: int = Field(1, ge=1, le=100, description="How many instances run.")
     image: str | None = Field(None, description="Image for the docker driver; a process of the node when absent.")
     command: str = Field(pattern=r"^[^\s-]\S*$", description="Program, by path or by its name on the PATH.")
     driver: Literal["exec", "raw_exec"] | None = Field(
@@ -100,6 +183,12 @@ class Program(_Section):
     node_pool: str | None = Field(None, description="Node pool of its instances; the platform's own when absent.")
     cpu: int = Field(100, ge=1, description="MHz reserved for an instance.")
     memory: int = Field(128, ge=10, description="MiB reserved for an instance.")
+
+
+class Program(Runnable):
+    """A program of the platform that always runs."""
+
+    instances: int = Field(1, ge=1, le=100, description="How many instances run.")
 
 
 class Autoscaler(Program):
@@ -115,6 +204,9 @@ class Autoscaler(Program):
     )
     namespaces: tuple[_Namespace, ...] = Field(
         (), description="Nomad namespaces whose services it scales; the platform's own when empty."
+    )
+    consul_token: bool = Field(
+        False, description="True where Consul asks for tokens: Nomad then gets one for the job's identity."
     )
 
 
@@ -148,6 +240,40 @@ class Telemetry(Program):
     )
 
 
+class OwnProgram(_Section):
+    """This program as a job: how it reaches the servers from the nodes."""
+
+    command: str = Field(
+        "hms-nomad", pattern=r"^[^\s-]\S*$", description="Program, by path or by its name on the PATH."
+    )
+    consul: ServerAddress | None = Field(
+        None, description="Consul as the nodes reach it, with paths of the nodes; the platform's own when absent."
+    )
+    consul_token: bool = Field(
+        False, description="True where Consul asks for tokens: Nomad then gets one for the job's identity."
+    )
+
+
+class RegistryEndpoint(OwnProgram, Program):
+    """The registry over HTTP, read-only, for programs in any language (``hms-nomad platform install registry``)."""
+
+    name: str = Field("hms-registry", pattern=_LABEL, description="Name of its job and of its service.")
+    port: int = Field(8550, ge=1024, le=65535, description="Port on which each instance answers, one a node.")
+    memory: int = Field(256, ge=64, description="MiB reserved for an instance.")
+
+
+class Rollouts(OwnProgram, Runnable):
+    """This program as a job, of which each instance drives one rollout to its end
+    (``hms-nomad platform install rollouts``).
+    """
+
+    name: str = Field("hms-rollouts", pattern=_LABEL, description="Name of its job.")
+    memory: int = Field(256, ge=64, description="MiB reserved for an instance.")
+    nomad: ServerAddress | None = Field(
+        None, description="Nomad as the nodes reach it, with paths of the nodes; the platform's own when absent."
+    )
+
+
 class Audit(_Section):
     """Where each change is recorded, one sealed line behind the other (``hms-nomad audit``)."""
 
@@ -161,6 +287,66 @@ class Audit(_Section):
         if (self.sink == "file") != (self.file is not None):
             raise ValueError("the sink file needs a path in file, and only it takes one")
         return self
+
+
+class RegistryAccess(_Section):
+    """How one registry of images is reached, where that is not by https with a public certificate."""
+
+    address: str | None = Field(
+        None, pattern=r"^https?://[^/ @]+$", description="URL of its API, where that is not https://HOST."
+    )
+    ca_file: str | None = Field(None, description="PEM file of the authority that signed its certificate.")
+    timeout: int = Field(60, ge=1, le=3600, description="Longest wait for its next bytes, in seconds.")
+    vault: str | None = Field(
+        None,
+        pattern=r"^[^\s/][^\s]*$",
+        description="Path in Vault of a secret with username and password (KV 2: MOUNT/data/NAME); the Docker "
+        "configuration of whoever runs the command when absent.",
+    )
+
+
+class Images(_Section):
+    """Where images come from, and what the Dockerfiles that are made begin with."""
+
+    registry: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?$",
+        description="Registry, with a path below it as it may be, for built images whose name says none.",
+    )
+    registries: dict[str, RegistryAccess] = Field({}, description="Registries by their host as names of images say it.")
+    pin: bool = Field(True, description="False: a tag goes into the job as it is, and may move.")
+    bases: dict[str, str] = Field(
+        {}, description="Base images by language: python, node, go, java, and java-run for the second stage of java."
+    )
+
+
+class ArtifactStore(_Section):
+    """Where archives of services that are no containers are published; nodes fetch them from there by checksum."""
+
+    url: str = Field(pattern=r"^https?://[^/ @]+(/[^ ]*)?$", description="URL below which archives lie, taken by PUT.")
+    fetch: str | None = Field(
+        None, pattern=r"^https?://[^/ @]+(/[^ ]*)?$", description="The same place as nodes see it; url when absent."
+    )
+    ca_file: str | None = Field(None, description="PEM file of the authority that signed its certificate.")
+    s3_region: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]+$",
+        description="Region of an S3 bucket: requests are then signed with the keys in AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY.",
+    )
+
+
+_MountPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=200)]
+
+
+class Secrets(_Section):
+    """Where the secrets of services are kept in Vault, and how jobs log in there."""
+
+    kv: tuple[_MountPath, ...] = Field(
+        ("secret",), description="Mounts of the kind KV 2; other paths are read as they are."
+    )
+    pki: _MountPath = Field("pki", description="Mount that issues certificates for services.")
+    login: _MountPath = Field("jwt-nomad", description="Mount of the way in for identities of jobs.")
 
 
 class Platform(_Section):
@@ -179,6 +365,12 @@ class Platform(_Section):
     egress: Egress | None = Egress()
     autoscaler: Autoscaler | None = Autoscaler()
     telemetry: Telemetry | None = Telemetry()
+    rollouts: Rollouts | None = Rollouts()
+    registry: RegistryEndpoint | None = RegistryEndpoint()
+    tracing: Tracing | None = None
+    images: Images = Images()
+    artifacts: ArtifactStore | None = None
+    secrets: Secrets = Secrets()
     command_driver: str = Field("exec", description="Driver of services that name a command instead of an image.")
     bind_volumes: bool = Field(
         False,
@@ -186,6 +378,9 @@ class Platform(_Section):
         "too.",
     )
     mesh_domain: str = "mesh"
+    uses_grant: bool = Field(
+        True, description="False: a declared use gives no right to call; the owner of the other side has to allow it."
+    )
     production: bool = False
     rules: tuple[str, ...] = Field(
         (),

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from hms_nomad.platform.context import CONTEXT_VARIABLE, list_contexts, load_platform
+from hms_nomad.platform.context import CONTEXT_VARIABLE, Origin, list_contexts, load_platform, origins
 from hms_nomad.platform.model import Platform
+from hms_nomad.workflows.tokens import token_source
 
-_VARIABLES = {
-    "nomad": ("NOMAD_ADDR", "NOMAD_TOKEN"),
-    "consul": ("CONSUL_HTTP_ADDR", "CONSUL_HTTP_TOKEN"),
-    "vault": ("VAULT_ADDR", "VAULT_TOKEN"),
-}
+_VARIABLES = {"nomad": "NOMAD_ADDR", "consul": "CONSUL_HTTP_ADDR", "vault": "VAULT_ADDR"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +24,9 @@ class ServerView:
 
 @dataclass(frozen=True, slots=True)
 class ContextView:
-    """What commands use: ``chosen_by`` says why this context, ``name`` is "" when there is none."""
+    """What commands use: ``chosen_by`` says why this context, ``name`` is "" when there is none; ``origins`` are all of
+    its fields.
+    """
 
     name: str
     chosen_by: str
@@ -35,6 +34,7 @@ class ContextView:
     region: str
     servers: tuple[ServerView, ...]
     platform: Platform
+    origins: tuple[Origin, ...]
 
 
 def view_context(name: str | None) -> ContextView:
@@ -48,6 +48,7 @@ def view_context(name: str | None) -> ContextView:
         region=platform.region,
         servers=tuple(_server(server, platform, chosen) for server in _VARIABLES if getattr(platform, server)),
         platform=platform,
+        origins=origins(name),
     )
 
 
@@ -61,13 +62,12 @@ def _chosen(name: str | None) -> tuple[str, str]:
 
 
 def _server(server: str, platform: Platform, context: str) -> ServerView:
-    address_variable, token_variable = _VARIABLES[server]
+    address_variable = _VARIABLES[server]
     where = getattr(platform, server)
     stored = f"context {context}" if context else "default"
-    token = f"file {where.token_file}" if where.token_file else "none"
     return ServerView(
         server=server,
         address=where.address,
         address_from=address_variable if os.environ.get(address_variable) else stored,
-        token_from=token_variable if os.environ.get(token_variable) else token,
+        token_from=token_source(server, where, platform.name),
     )
