@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -36,6 +36,16 @@ class Secret:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class VaultToken:
+    """A token without its secret; ``ttl_seconds`` is 0 for one that does not end."""
+
+    accessor: str
+    policies: tuple[str, ...]
+    ttl_seconds: float
+    renewable: bool
+
+
 class VaultClient:
     """Typed calls on Vault over hvac. All raise the errors of ``hms_nomad.clients.errors``; threads may share one."""
 
@@ -60,6 +70,11 @@ class VaultClient:
         """The URL of the server's API."""
         return self._transport.connection.address
 
+    @property
+    def has_token(self) -> bool:
+        """Whether a token is sent at all."""
+        return bool(self._transport.connection.token)
+
     def close(self) -> None:
         """Close the idle connections; the client can be used again."""
         self._transport.session.close()
@@ -77,6 +92,30 @@ class VaultClient:
                 standby=bool(body["standby"]),
                 version=str(body["version"]),
             )
+
+    def clock(self) -> float:
+        """What the server's clock shows, in seconds since 1970, to the second (the Date of any answer).
+
+        API: https://developer.hashicorp.com/vault/api-docs/system/health
+        """
+        return self._transport.clock("/v1/sys/health")
+
+    def own_token(self) -> VaultToken:
+        """The token that this client sends. Raises DeniedError when Vault does not know it.
+
+        API: https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self
+        """
+        return self._transport.read("read its own token", lambda: _token(self._hvac.auth.token.lookup_self()))
+
+    def capabilities(self, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        """What the token of this client may do at each of ``paths``, such as "read" or "deny".
+
+        API: https://developer.hashicorp.com/vault/api-docs/system/capabilities-self
+        """
+        self._check("ask for its own rights", *paths)
+        return self._transport.read(
+            "ask for its own rights", lambda: _capabilities(self._hvac.sys.get_capabilities(list(paths)), paths)
+        )
 
     def read(self, path: str) -> Mapping[str, Any] | None:
         """The data at ``path`` (without /v1), or None.
@@ -103,6 +142,31 @@ class VaultClient:
         API: https://developer.hashicorp.com/vault/api-docs
         """
         self._send(f"delete {path}", (path,), lambda: self._hvac.delete(path))
+
+    def create_token(self, policies: Sequence[str], period_seconds: int) -> str:
+        """A token of its own (no parent) with these policies, to be renewed within ``period_seconds`` for ever.
+
+        API: https://developer.hashicorp.com/vault/api-docs/auth/token#create-token
+        """
+        body = self._transport.write(
+            "create a token",
+            lambda: self._hvac.auth.token.create_orphan(policies=list(policies), period=f"{period_seconds}s"),
+        )
+        return str(body["auth"]["client_token"])
+
+    def list_keys(self, path: str) -> tuple[str, ...]:
+        """The names below ``path`` (without /v1), empty when there are none; those of folders end in a slash.
+
+        API: https://developer.hashicorp.com/vault/api-docs
+        """
+        operation = f"list {path}"
+        self._check(operation, path)
+        try:
+            return self._transport.read(
+                operation, lambda: tuple(str(name) for name in _data(self._hvac.list(path)).get("keys") or ())
+            )
+        except NotFoundError:
+            return ()
 
     def enable_secrets(self, path: str, type: str, config: Mapping[str, Any] | None = None) -> None:  # noqa: A002
         """Mount a secrets engine of ``type`` (such as pki, kv-v2) at ``path``. Raises ConflictError if one is there.
@@ -215,6 +279,21 @@ def _data(body: Any) -> Mapping[str, Any]:
     if body is not None and body.content.strip():
         raise ValueError("an answer in JSON was expected")
     return {}
+
+
+def _token(body: Any) -> VaultToken:
+    data = body["data"]
+    return VaultToken(
+        accessor=str(data.get("accessor") or ""),
+        policies=(*(data.get("policies") or ()), *(data.get("identity_policies") or ())),
+        ttl_seconds=float(data.get("ttl") or 0),
+        renewable=bool(data.get("renewable")),
+    )
+
+
+def _capabilities(body: Any, paths: Sequence[str]) -> dict[str, frozenset[str]]:
+    data = body.get("data") or body
+    return {path: frozenset(data[path]) for path in paths}
 
 
 def _secret(body: Any) -> Secret:

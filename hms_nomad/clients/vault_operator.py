@@ -1,4 +1,4 @@
-"""The calls on Vault (or OpenBao) that only whoever sets it up makes: first keys, unsealing, tokens."""
+"""The calls on Vault (or OpenBao) that only whoever sets it up makes: first keys and unsealing."""
 
 from __future__ import annotations
 
@@ -40,14 +40,3 @@ class VaultOperator(VaultClient):
     def _submit(self, key: str) -> bool:
         body = self._transport.write("unseal it", lambda: self._hvac.sys.submit_unseal_key(key=key))
         return not body["sealed"]
-
-    def create_token(self, policies: Sequence[str], period_seconds: int) -> str:
-        """A token of its own (no parent) with these policies, to be renewed within ``period_seconds`` for ever.
-
-        API: https://developer.hashicorp.com/vault/api-docs/auth/token#create-token
-        """
-        body = self._transport.write(
-            "create a token",
-            lambda: self._hvac.auth.token.create_orphan(policies=list(policies), period=f"{period_seconds}s"),
-        )
-        return str(body["auth"]["client_token"])

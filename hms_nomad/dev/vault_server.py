@@ -5,6 +5,7 @@ The keys lie in the state directory (0600): this Vault guards a development stac
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,51 +14,41 @@ from typing import Any
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.vault_operator import VaultKeys, VaultOperator
+from hms_nomad.compile.foundation import CONNECT_PATHS, CONNECT_POLICY, marked
 from hms_nomad.dev.binaries import Binary
 from hms_nomad.dev.consul_agent import LOOPBACK
 from hms_nomad.dev.errors import StackError
+from hms_nomad.dev.security import Security
 from hms_nomad.dev.server import Server, config_file
 from hms_nomad.dev.settings import Ports
-from hms_nomad.dev.state import write_private
+from hms_nomad.platform.jobspecs import read_policy
+from hms_nomad.platform.private import write_private
 
-ROOT_PATH = "connect-root/"
-"""Mount of the mesh's root certificate."""
-
-INTERMEDIATE_PATH = "connect-intermediate/"
-"""Mount of the certificate that signs the leaves of sidecars."""
-
-_POLICY_NAME = "hms-connect-ca"
-# What Consul's provider needs when it makes the mounts itself
-# (https://developer.hashicorp.com/consul/docs/secure-mesh/certificate/ca/vault).
-_POLICY = """
-path "sys/mounts/connect-root" { capabilities = ["create", "read", "update", "delete", "list"] }
-path "sys/mounts/connect-intermediate" { capabilities = ["create", "read", "update", "delete", "list"] }
-path "sys/mounts/connect-root/tune" { capabilities = ["update"] }
-path "sys/mounts/connect-intermediate/tune" { capabilities = ["update"] }
-path "connect-root/*" { capabilities = ["create", "read", "update", "delete", "list"] }
-path "connect-root/" { capabilities = ["read"] }
-path "connect-intermediate/*" { capabilities = ["create", "read", "update", "delete", "list"] }
-path "auth/token/renew-self" { capabilities = ["update"] }
-path "auth/token/lookup-self" { capabilities = ["read"] }
-"""
 _TOKEN_PERIOD_SECONDS = 365 * 24 * 3600
 
 
-def vault_server(binary: Binary, ports: Ports, directory: Path, environment: Mapping[str, str]) -> Server:
+def vault_server(
+    binary: Binary, ports: Ports, directory: Path, environment: Mapping[str, str], security: Security | None = None
+) -> Server:
     """The Vault of a stack."""
     return Server(
         name="vault",
         binary=binary,
-        address=f"http://{LOOPBACK}:{ports.vault_api}",
+        address=f"{'https' if security else 'http'}://{LOOPBACK}:{ports.vault_api}",
         directory=directory,
         arguments=("server", "-config", str(config_file(directory))),
-        config=vault_config(ports, directory / "data"),
+        config=vault_config(ports, directory / "data", security),
         environment=environment,
+        ca_file=security.ca_file if security else "",
     )
 
 
-def vault_config(ports: Ports, data_dir: Path) -> dict[str, Any]:
+def vault_config(ports: Ports, data_dir: Path, security: Security | None = None) -> dict[str, Any]:
     """The server's configuration (https://developer.hashicorp.com/vault/docs/configuration)."""
+    tls: dict[str, Any] = {"tls_disable": True}
+    if security:
+        pair = security.authority.pair("vault")
+        tls = {"tls_cert_file": str(pair.certificate), "tls_key_file": str(pair.key)}
     return {
         "storage": {"file": {"path": str(data_dir)}},
         "listener": [
@@ -65,11 +56,11 @@ def vault_config(ports: Ports, data_dir: Path) -> dict[str, Any]:
                 "tcp": {
                     "address": f"{LOOPBACK}:{ports.vault_api}",
                     "cluster_address": f"{LOOPBACK}:{ports.vault_cluster}",
-                    "tls_disable": True,
+                    **tls,
                 }
             }
         ],
-        "api_addr": f"http://{LOOPBACK}:{ports.vault_api}",
+        "api_addr": f"{'https' if security else 'http'}://{LOOPBACK}:{ports.vault_api}",
         "disable_mlock": True,
         "ui": True,
     }
@@ -80,18 +71,19 @@ def token_file(directory: Path) -> Path:
     return directory / "token"
 
 
-def lacks_answer(address: str) -> str:
+def lacks_answer(server: Server) -> str:
     """What keeps a Vault from answering at all, or nothing; a sealed one answers."""
-    VaultOperator(Connection(address=address, retry_seconds=0)).health()
+    VaultOperator(Connection(address=server.address, ca_file=server.ca_file or None, retry_seconds=0)).health()
     return ""
 
 
-def open_vault(address: str, directory: Path) -> VaultOperator:
+def open_vault(address: str, directory: Path, ca_file: str = "") -> VaultOperator:
     """Initialize a new Vault, unseal it where it is sealed, and answer a client with its token.
 
     Raises StackError when the keys are gone.
     """
-    client = VaultOperator(Connection(address=address))
+    where = Connection(address=address, ca_file=ca_file or None)
+    client = VaultOperator(where)
     state = client.health()
     keys = _stored_keys(directory)
     if not state.initialized:
@@ -104,7 +96,7 @@ def open_vault(address: str, directory: Path) -> VaultOperator:
         )
     if state.sealed and not client.unseal(keys.unseal_keys):
         raise StackError("the stack's Vault stays sealed with the keys that it gave", "take the stack down")
-    return VaultOperator(Connection(address=address, token=keys.root_token))
+    return VaultOperator(dataclasses.replace(where, token=keys.root_token))
 
 
 def lacks_activity(client: VaultOperator) -> str:
@@ -113,7 +105,7 @@ def lacks_activity(client: VaultOperator) -> str:
     return "it is sealed" if state.sealed else "it is not active yet" if state.standby else ""
 
 
-def become_authority(vault: VaultOperator, consul: ConsulClient) -> bool:
+def become_authority(vault: VaultOperator, consul: ConsulClient, ca_file: str = "") -> bool:
     """Make Vault's PKI the authority of the mesh's certificates; False when it is already.
 
     Consul makes the two mounts itself, with a token that may do nothing else.
@@ -121,14 +113,14 @@ def become_authority(vault: VaultOperator, consul: ConsulClient) -> bool:
     current = consul.ca_configuration()
     if current.provider == "vault" and current.config.get("Address") == vault.address:
         return False
-    vault.write_policy(_POLICY_NAME, _POLICY)
+    vault.write_policy(CONNECT_POLICY, marked(read_policy("vault", "connect-ca", {}).text))
     consul.set_ca_configuration(
         "vault",
         {
             "Address": vault.address,
-            "Token": vault.create_token([_POLICY_NAME], _TOKEN_PERIOD_SECONDS),
-            "RootPKIPath": ROOT_PATH,
-            "IntermediatePKIPath": INTERMEDIATE_PATH,
+            "Token": vault.create_token([CONNECT_POLICY], _TOKEN_PERIOD_SECONDS),
+            **CONNECT_PATHS,
+            **({"CAFile": ca_file} if ca_file else {}),
         },
     )
     return True

@@ -120,7 +120,7 @@ def test_a_sealed_server_says_so_and_refuses_the_rest(own_vault: Vault) -> None:
         client.kv_write("secret", "web", {}, version=0)
 
 
-@pytest.mark.contract("VaultOperator.initialize", "VaultOperator.unseal", "VaultOperator.create_token")
+@pytest.mark.contract("VaultOperator.initialize", "VaultOperator.unseal", "VaultClient.create_token")
 def test_a_new_server_is_made_ready(fresh_vault: Vault) -> None:
     operator = VaultOperator(Connection(fresh_vault.address))
     assert not operator.health().initialized
@@ -141,6 +141,15 @@ def test_a_new_server_is_made_ready(fresh_vault: Vault) -> None:
     lookup = VaultClient(Connection(fresh_vault.address, token=token)).read("auth/token/lookup-self")
     assert lookup is not None
     assert (sorted(lookup["policies"]), lookup["period"], lookup["orphan"]) == (["default", "reader"], 60, True)
+
+
+@pytest.mark.contract("VaultClient.list_keys")
+def test_the_names_below_a_path_are_listed(client: VaultClient) -> None:
+    client.kv_write("secret", "listed/one", {"a": "b"}, version=0)
+    client.kv_write("secret", "listed/below/two", {"a": "b"}, version=0)
+
+    assert set(client.list_keys("secret/metadata/listed")) == {"one", "below/"}
+    assert client.list_keys("secret/metadata/no-such") == ()
 
 
 @pytest.mark.contract("VaultClient.kv_read", "VaultClient.kv_write")
