@@ -38,6 +38,7 @@ class EventReader:
         *,
         index: int = 0,
         deadline: float | None = None,
+        wanted: Callable[[], bool] = lambda: True,
         check_rights: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -51,6 +52,7 @@ class EventReader:
         self._topics = [f"{topic}:{key}" for topic, keys in topics.items() for key in keys]
         self._next_index = index
         self._deadline = deadline
+        self._wanted = wanted
         self._check_rights = check_rights
         self._clock = clock
         self._sleep = sleep
@@ -61,10 +63,11 @@ class EventReader:
 
     def read(self) -> Iterator[Event]:
         """Events, each once. Raises DeadlineExceededError, UnavailableError, or what makes another try useless."""
-        while True:
+        while self._wanted():
             try:
                 yield from self._connection()
-                self._pause(None)
+                if self._wanted():
+                    self._pause(None)
             except UnavailableError as error:
                 self._pause(error)
 
@@ -74,6 +77,8 @@ class EventReader:
                 body = self._decoded(line)
                 self._silent = False
                 self._failures = 0
+                if not self._wanted():
+                    return
                 index = int(body.get("Index") or 0)
                 # A server that was asked for an index it has not reached yet may start earlier.
                 if not body.get("Events") or index < self._next_index:
