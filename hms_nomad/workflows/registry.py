@@ -9,9 +9,11 @@ from typing import Any
 
 from hms_nomad.clients.consul_types import Instance, StoredEntry
 from hms_nomad.clients.errors import NotFoundError
+from hms_nomad.compile.canary import is_canary_name
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
-from hms_nomad.compile.entries import PATH_KEYS
 from hms_nomad.compile.external import EXTERNAL_KEY
+from hms_nomad.compile.gateway import PLATFORM_KEY
+from hms_nomad.compile.routes import PATH_KEYS, whole_routes
 from hms_nomad.workflows.fleet import side_by_side
 from hms_nomad.workflows.session import Session
 
@@ -89,8 +91,14 @@ def lookup(session: Session, name: str) -> Registered:
 def _read_book(session: Session) -> _Book:
     kinds = ("service-defaults", "service-resolver", "service-router")
     found = [entry for entries in side_by_side(session.consul.list_entries, kinds) for entry in entries]
-    ours = [entry for entry in found if (entry.body.get("Meta") or {}).get(OWNER_KEY) == OWNER]
+    ours = [entry for entry in found if is_service(entry)]
     return _Book({(entry.kind, entry.name): entry for entry in ours})
+
+
+def is_service(entry: StoredEntry) -> bool:
+    """True for an entry of a service of ours; the platform's own jobs and second names are none."""
+    meta = entry.body.get("Meta") or {}
+    return meta.get(OWNER_KEY) == OWNER and PLATFORM_KEY not in meta and not is_canary_name(entry.name)
 
 
 def _registered(session: Session, book: _Book, name: str) -> Registered:
@@ -127,10 +135,8 @@ def _telling(sidecars: Iterable[Instance], stable: str) -> Instance:
 def answered_routes(router: Mapping[str, Any]) -> Iterator[AnsweredRoute]:
     """The routes of a service-router that ordinary requests take: those that a header chooses belong to rollouts."""
     words = {key: word for word, key in PATH_KEYS.items()}
-    for route in router.get("Routes") or ():
+    for route in whole_routes(router.get("Routes") or ()):
         http = (route.get("Match") or {}).get("HTTP") or {}
-        if http.get("Header") or http.get("QueryParam"):
-            continue
         for key, word in words.items():
             if http.get(key):
                 yield AnsweredRoute(str(http[key]), word, tuple(method.upper() for method in http.get("Methods") or ()))

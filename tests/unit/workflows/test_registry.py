@@ -70,6 +70,12 @@ def test_a_service_without_instances_is_still_in_the_book():
     assert (found.name, found.protocol, found.version, found.healthy, found.port) == ("a", "tcp", "", 0, 0)
 
 
+def test_the_second_name_of_a_service_behind_the_gateway_is_no_service():
+    consul = consul_with(compile_spec(spec(routes=[{"path": "/", "public": True}]), Platform()))
+    assert ("service-defaults", "receipt-svc_canary") in consul.entries
+    assert [one.name for one in list_registry(session(FakeNomad(), consul))] == ["receipt-svc"]
+
+
 def test_an_unknown_name_is_no_entry():
     with pytest.raises(NotFoundError, match="the registry has no service 'nowhere'"):
         lookup(session(FakeNomad(), FakeConsul()), "nowhere")

@@ -1,0 +1,1 @@
+"""The registry over HTTP, read-only, for programs in any language: ``hms-nomad registry serve``."""
