@@ -46,8 +46,13 @@ def _state(printer: Printer, state: workflow.GatewayState) -> Iterator[str]:
         yield f"{printer.style('problem', 'red')} {inert(problem)}"
     if state.instances:
         yield ""
-        rows = [(one.node, one.address, one.status) for one in state.instances]
-        yield from table(printer, ("NODE", "ADDRESS", "HEALTH"), rows, _COLORS)
+        shared = any(one.own for one in state.instances)
+        rows = [
+            (one.instance, one.node, one.address, *((one.own,) if shared else ()), one.status)
+            for one in state.instances
+        ]
+        columns = ("INSTANCE", "NODE", "ADDRESS", *(("OWN ADDRESS",) if shared else ()), "HEALTH")
+        yield from table(printer, columns, rows, _COLORS)
 
 
 def _routes(printer: Printer, found: Sequence[workflow.GatewayRoute]) -> Iterator[str]:

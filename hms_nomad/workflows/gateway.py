@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import ssl
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.write import nudge_route
 from hms_nomad.clients.consul_types import Condition, Instance, StoredEntry
-from hms_nomad.clients.errors import DeadlineExceededError, ServerError, UnavailableError
-from hms_nomad.clients.http_call import Answer, Target, ask
+from hms_nomad.clients.errors import DeadlineExceededError, DeniedError, ServerError, UnavailableError
+from hms_nomad.clients.http_call import Answer, Target, ask, public_context
 from hms_nomad.compile.gateway import (
     GATEWAY_KIND,
     PROBE_HEADER,
     PROBE_PATH,
     ROUTE_KIND,
+    is_headed,
+    is_last_resort,
     is_public,
     probe_version,
 )
-from hms_nomad.platform.model import Gateway
+from hms_nomad.compile.proxy_job import OWN_PORT
+from hms_nomad.platform.model import Gateway, PlatformError
 from hms_nomad.spec.model import Spec
+from hms_nomad.workflows.observe import at_once
+from hms_nomad.workflows.registry import allocation_of
 from hms_nomad.workflows.session import Session
+from hms_nomad.workflows.uses import use_warnings
 
 _WAIT_SECONDS = 5.0
 _PROBE_SECONDS = 3.0
@@ -31,6 +39,7 @@ _PAUSE_SECONDS = 0.25
 _NUDGE_SECONDS = 1.0
 _CHECK_SECONDS = 10.0
 _ALL_METHODS = "*"
+_ANY_HOST = "*"
 _EVERYTHING: tuple[Mapping[str, Any], ...] = ({},)
 # Envoy adds it to every answer that came from an instance, and to none of its own.
 _FROM_AN_INSTANCE = "x-envoy-upstream-service-time"
@@ -38,12 +47,22 @@ _FROM_AN_INSTANCE = "x-envoy-upstream-service-time"
 
 @dataclass(frozen=True, slots=True)
 class GatewayInstance:
-    """One running gateway; ``status`` is passing, warning or critical."""
+    """One running gateway; ``status`` is passing, warning or critical.
+
+    ``own`` is the HOST:PORT at which it alone answers, where it shares ``address`` with others of its node; else "".
+    """
 
     node: str
     address: str
     status: str
     url: str
+    instance: str = ""
+    own: str = ""
+
+    @property
+    def alone(self) -> str:
+        """HOST:PORT at which no other instance answers."""
+        return self.own or self.address
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +88,7 @@ class GatewayRoute:
     bound: bool
     reason: str
     ours: bool
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +125,30 @@ def gateway_routes(session: Session) -> tuple[GatewayRoute, ...]:
 
 
 def route_warnings(session: Session, spec: Spec) -> tuple[str, ...]:
-    """Why the public routes of a spec will not be reached from outside, as far as it can be known before a deploy.
-
-    Empty when nothing is wrong, or when the spec has no public route.
+    """Why public routes of a spec will not be reached from outside, or calls of it be refused, as far as it can be
+    known before a deploy. Empty when nothing is wrong.
     """
     return all_route_warnings(session, (spec,))
 
 
 def all_route_warnings(session: Session, specs: Iterable[Spec]) -> tuple[str, ...]:
-    """The same for many specs, with two calls for all of them."""
-    public = [spec for spec in specs if is_public(spec)]
+    """The same for many specs, with a few calls for all of them."""
+    specs = tuple(specs)
+    return (*use_warnings(session, specs), *_unreached(session, [spec for spec in specs if is_public(spec)]))
+
+
+def _unreached(session: Session, public: Sequence[Spec]) -> tuple[str, ...]:
     gateway = session.platform.gateway
     if not public:
         return ()
     if gateway is None:
         return tuple(f"the public routes of {spec.name} lead nowhere: this platform has no gateway" for spec in public)
-    if session.consul.read_entry(GATEWAY_KIND, gateway.name) is None:
+    installed, entries = at_once(
+        [partial(session.consul.read_entry, GATEWAY_KIND, gateway.name), partial(_routes_of, session, gateway)]
+    )
+    if installed is None:
         missing = f"wait for the gateway {gateway.name}, which is not installed; see hms-nomad platform install gateway"
         return tuple(f"the public routes of {spec.name} {missing}" for spec in public)
-    entries = tuple(_routes_of(session, gateway))
     return tuple(warning for spec in public for warning in _clashes(entries, spec))
 
 
@@ -163,9 +188,11 @@ def await_route(session: Session, spec: Spec, deadline: float) -> RouteState:
     route = _bound_route(session, spec.name, deadline)
     version = probe_version(route.body)
     instances = [one for one in _instances(session, gateway) if one.status == "passing"]
-    failures = {one.url: _probe(session, one, spec.name, version, deadline) for one in instances}
-    out_of_reach = [f"{url} ({failure})" for url, failure in failures.items() if failure]
-    urls = tuple(dict.fromkeys(f"{_url(gateway, tuple(instances))}{row.path}" for row in _rows(route, "")))
+    context = _trust(gateway)
+    host_name = next(iter(spec.gateway.hosts), "")
+    failures = {one.alone: _probe(session, one, spec.name, version, deadline, context, host_name) for one in instances}
+    out_of_reach = [f"{gateway.scheme}://{where} ({failure})" for where, failure in failures.items() if failure]
+    urls = tuple(dict.fromkeys(row.url or row.path for row in _rows(route, _url(gateway, tuple(instances)))))
     warnings: tuple[str, ...] = ()
     if not instances:
         warnings = (f"the route of {spec.name} is bound, but no instance of the gateway {gateway.name} is healthy",)
@@ -201,20 +228,43 @@ def _not_bound(conditions: tuple[Condition, ...]) -> str | None:
     return "; ".join(messages) or "Consul has not judged it yet"
 
 
-def _probe(session: Session, instance: GatewayInstance, service: str, version: str, deadline: float) -> str:
+def _trust(gateway: Gateway) -> ssl.SSLContext | None:
+    """How probes check the gateway's certificate; None where it speaks plain HTTP."""
+    if gateway.tls is None:
+        return None
+    try:
+        return public_context(gateway.tls.ca_file)
+    except OSError as error:
+        why = f"gateway.tls.ca_file {gateway.tls.ca_file} cannot be read: {error.strerror or error}"
+        raise PlatformError(why) from None
+
+
+def _probe(
+    session: Session,
+    instance: GatewayInstance,
+    service: str,
+    version: str,
+    deadline: float,
+    context: ssl.SSLContext | None,
+    host_name: str,
+) -> str:
     """Wait until the probe reaches the service through one instance of the gateway; why that is out of reach, or "".
 
     Raises DeadlineExceededError when the instance answers, but not with the service.
     """
-    host, _, port = instance.address.rpartition(":")
-    target = Target(f"gateway {instance.url}", host.strip("[]"), int(port))
+    host, _, port = instance.alone.rpartition(":")
+    where = f"{instance.url.partition('://')[0]}://{instance.alone}"
+    tls = session.platform.gateway.tls if session.platform.gateway else None
+    name = tls.names[0] if tls else ""
+    target = Target(f"gateway {where}", host.strip("[]"), int(port), server_name=name)
+    named = {"Host": host_name} if host_name else {}
     missing = "no answer"
     out_of_reach = min(deadline, time.monotonic() + _REACH_SECONDS)
     next_nudge = time.monotonic() + _NUDGE_SECONDS
     while True:
         try:
-            answer = ask(target, "GET", PROBE_PATH, {PROBE_HEADER: version}, None, _PROBE_SECONDS)
-        except UnavailableError as error:
+            answer = ask(target, "GET", PROBE_PATH, {PROBE_HEADER: version, **named}, None, _PROBE_SECONDS, context)
+        except (UnavailableError, DeniedError) as error:
             # The listener comes with the first route, so a refusal can be a moment too early.
             if time.monotonic() > out_of_reach:
                 return error.detail
@@ -228,7 +278,7 @@ def _probe(session: Session, instance: GatewayInstance, service: str, version: s
                 nudge_route(service, session.consul)
                 next_nudge = time.monotonic() + _NUDGE_SECONDS
         if time.monotonic() > deadline:
-            raise DeadlineExceededError(f"the gateway at {instance.url} does not lead to {service}: {missing}")
+            raise DeadlineExceededError(f"the gateway at {where} does not lead to {service}: {missing}")
         # Nothing tells when Envoy has taken a configuration over.
         time.sleep(_PAUSE_SECONDS)
 
@@ -245,7 +295,8 @@ def _said(answer: Answer) -> str:
 
 def _instances(session: Session, gateway: Gateway) -> Iterator[GatewayInstance]:
     for one in session.consul.instances(gateway.name).value:
-        yield GatewayInstance(one.node, _address(one), one.status, f"http://{_address(one)}")
+        url, own = f"{gateway.scheme}://{_address(one)}", one.meta.get(OWN_PORT, "")
+        yield GatewayInstance(one.node, _address(one), one.status, url, allocation_of(one.id)[:8], own)
 
 
 def _address(instance: Instance) -> str:
@@ -266,17 +317,22 @@ def _problems(entry: StoredEntry) -> list[str]:
     ]
 
 
-def _routes_of(session: Session, gateway: Gateway) -> Iterator[StoredEntry]:
-    for entry in session.consul.list_entries(ROUTE_KIND):
-        parents = entry.body.get("Parents") or ()
-        if any(parent.get("Name") == gateway.name for parent in parents):
-            yield entry
+def _routes_of(session: Session, gateway: Gateway) -> tuple[StoredEntry, ...]:
+    return tuple(
+        entry
+        for entry in session.consul.list_entries(ROUTE_KIND)
+        if entry.name != gateway.name
+        and any(parent.get("Name") == gateway.name for parent in entry.body.get("Parents") or ())
+    )
 
 
 def _rows(entry: StoredEntry, base: str) -> Iterator[GatewayRoute]:
     reason = _not_bound(entry.conditions)
     ours = bool(probe_version(entry.body))
+    hosts = tuple(entry.body.get("Hostnames") or ())
     for rule in entry.body.get("Rules") or ():
+        if is_last_resort(rule) or is_headed(rule):
+            continue
         services = ", ".join(str(service["Name"]) for service in rule.get("Services") or ())
         for match in rule.get("Matches") or _EVERYTHING:
             path = match.get("Path") or {"Match": "prefix", "Value": "/"}
@@ -287,23 +343,36 @@ def _rows(entry: StoredEntry, base: str) -> Iterator[GatewayRoute]:
                 method=match.get("Method") or _ALL_METHODS,
                 match=path["Match"],
                 path=path["Value"],
-                url="" if path["Match"] == "regex" else f"{base}{path['Value']}",
+                url="" if path["Match"] == "regex" else f"{_with_host(base, hosts)}{path['Value']}",
                 bound=reason is None,
                 reason=reason or "",
                 ours=ours,
+                hosts=hosts,
             )
+
+
+def _with_host(base: str, hosts: tuple[str, ...]) -> str:
+    """The gateway's URL by a name of a host that a route asks for."""
+    if not hosts or not base:
+        return base
+    scheme, _, place = base.partition("://")
+    port = place.rpartition(":")[2]
+    return f"{scheme}://{hosts[0]}" + (f":{port}" if port.isdigit() and port not in ("80", "443") else "")
 
 
 def _clashes(entries: Iterable[StoredEntry], spec: Spec) -> Iterator[str]:
     """Routes of other services that answer the very same requests: one of the two would never be used."""
     taken = {
-        (route.match, route.path, route.method): route.service
+        (host, route.match, route.path, route.method): route.service
         for entry in entries
         if entry.name != spec.name
         for route in _rows(entry, "")
+        for host in route.hosts or (_ANY_HOST,)
     }
+    hosts = [host.lower() for host in spec.gateway.hosts] or [_ANY_HOST]
     for route in spec.routes:
         for method in (route.methods or (_ALL_METHODS,)) if route.public else ():
-            other = taken.get((route.match, route.path, method))
+            places = ((host, route.match, route.path, method) for host in hosts)
+            other = next((taken[place] for place in places if place in taken), None)
             if other is not None:
                 yield f"the gateway has {method} {route.path} already, for {other}: one of the two is never used"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hms_nomad.compile import compile_spec
 from hms_nomad.compile.desired import OWNER
-from hms_nomad.compile.gateway import PROBE_HEADER, PROBE_PATH, probe_version
+from hms_nomad.compile.gateway import PROBE_HEADER, PROBE_PATH, is_headed, is_last_resort, probe_version
 from hms_nomad.plan.change import Action
 from hms_nomad.plan.diff import make_plan
 from hms_nomad.plan.intentions import merged_intentions
@@ -17,8 +17,8 @@ NOTHING = Observed(job=None, entries={}, intentions={})
 PUBLIC = {"path": "/receipt", "methods": ["POST"], "public": True, "match": "exact"}
 
 
-def route_of(*routes, platform=None):
-    desired = compile_spec(spec(routes=list(routes)), platform or Platform())
+def route_of(*routes, platform=None, **fields):
+    desired = compile_spec(spec(routes=list(routes), **fields), platform or Platform())
     return next((entry.body for entry in desired.entries if entry.kind == "http-route"), None)
 
 
@@ -29,7 +29,7 @@ def gateway_source(*routes):
 
 
 def matches(body):
-    found = [match for rule in body["Rules"] for match in rule["Matches"]]
+    found = [match for rule in body["Rules"] if not is_last_resort(rule) | is_headed(rule) for match in rule["Matches"]]
     return [match for match in found if match["Path"]["Value"] != PROBE_PATH]
 
 
@@ -43,6 +43,7 @@ def test_each_method_of_a_public_route_is_a_match_of_its_own():
         {"path": "/receipt", "methods": ["GET", "POST"], "public": True, "match": "exact"},
         {"path": "/r/[0-9]+", "match": "regex", "public": True},
         {"path": "/inside"},
+        mesh={"retry_on": ["connect-failure"]},
     )
     assert matches(body) == [
         {"Method": "GET", "Path": {"Match": "exact", "Value": "/receipt"}},
@@ -51,6 +52,29 @@ def test_each_method_of_a_public_route_is_a_match_of_its_own():
     ]
     assert body["Parents"] == [{"Kind": "api-gateway", "Name": "hms-gateway", "SectionName": "http"}]
     assert body["Meta"] == {"managed-by": OWNER}
+
+
+def test_what_may_not_be_carried_out_twice_is_not_repeated_by_the_gateway_either():
+    rules = route_of({"path": "/receipt", "methods": ["POST", "GET"], "public": True})["Rules"]
+    retried = {rule["Matches"][0].get("Method"): (rule.get("Filters") or {}).get("RetryFilter") for rule in rules[:2]}
+    assert "gateway-error" in retried["GET"]["RetryOn"]
+    assert retried["POST"]["RetryOn"] == ["connect-failure", "refused-stream"]
+
+
+def test_a_public_path_says_405_to_other_methods_unless_another_route_may_answer_them():
+    def closed(*routes):
+        rules = [rule for rule in route_of(*routes)["Rules"] if is_last_resort(rule)]
+        return [
+            (rule["Matches"][0]["Path"]["Value"], rule["ResponseFilters"]["Headers"][0]["Set"]["x-hms-allow"])
+            for rule in rules
+        ]
+
+    wide = {"path": "/api", "methods": ["GET"], "public": True}
+    deep = {"path": "/api/v2", "methods": ["POST"], "public": True}
+    assert closed(PUBLIC, {"path": "/receipt", "methods": ["GET"], "match": "exact"}) == [("/receipt", "POST")]
+    assert closed(wide, deep) == [("/api", "GET")]
+    assert closed(PUBLIC, {"path": "/other", "public": True}) == [("/receipt", "POST")]
+    assert closed(PUBLIC, {"path": "/r/[0-9]+", "match": "regex", "public": True}) == []
 
 
 def test_timeouts_and_retries_come_along_because_the_gateway_skips_the_router():
@@ -118,7 +142,7 @@ def test_what_consul_adds_to_a_route_is_no_difference():
             {
                 **rule,
                 "Filters": nulls | _as_stored(rule.get("Filters", {})),
-                "ResponseFilters": {"Headers": None},
+                "ResponseFilters": {"Headers": None, **rule.get("ResponseFilters", {})},
                 "Services": [{**service, "Filters": nulls} for service in rule["Services"]],
                 "Matches": [{"Headers": None, "Query": None, "Method": "", **match} for match in rule["Matches"]],
             }

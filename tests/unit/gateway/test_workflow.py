@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -169,3 +170,37 @@ def test_a_moved_index_of_our_own_route_is_no_conflict(consul):
     change = Change("http-route", "receipt-svc", Action.UPDATE, (), stored.body, stored.modify_index - 1)
     write_routes([change], consul, lambda _: None)
     assert consul.done == [f"write http-route {stored.modify_index}"]
+
+
+def test_instances_that_share_an_address_are_probed_and_shown_each_by_its_own(consul, monkeypatch):
+    ids = [f"_nomad-task-{number}-0000-1111-2222-333333333333-group-gateway-hms-gateway-listener" for number in "ab"]
+    owns = ("10.0.0.9:21001", "10.0.0.9:21002")
+    shared = tuple(
+        Instance(id_, "hms-gateway", "n1", "10.0.0.9", 8080, {"own": own}, (), "passing", ())
+        for id_, own in zip(ids, owns, strict=True)
+    )
+    monkeypatch.setattr(Consul, "instances", lambda self, name, **_: Snapshot(1, shared))
+    asked = answering(monkeypatch, FROM_SERVICE)
+    state = workflow.await_route(session(FakeNomad(), consul), spec(routes=PUBLIC), soon())
+    assert [one[:2] for one in asked] == [("10.0.0.9", 21001), ("10.0.0.9", 21002)]
+    assert state.urls == ("http://10.0.0.9:8080/receipt",)
+    rows = workflow.gateway_status(session(FakeNomad(), consul)).instances
+    assert [(one.instance, one.address, one.own) for one in rows] == [
+        ("a-0000-1", "10.0.0.9:8080", owns[0]),
+        ("b-0000-1", "10.0.0.9:8080", owns[1]),
+    ]
+
+
+def test_calls_that_no_owner_allows_are_warned_of_where_owners_decide(consul, monkeypatch):
+    monkeypatch.setattr(Consul, "agent", lambda self: SimpleNamespace(allows_by_default=False), raising=False)
+    caller = spec(name="caller", uses=["receipt-svc"])
+    assert workflow.route_warnings(on(consul, Platform()), caller) == ()
+    strict = on(consul, Platform(uses_grant=False))
+    assert [one.declared_by for one in compile_spec(caller, strict.platform).intentions] == ["default"]
+    consul.entries.pop(("service-intentions", "receipt-svc"), None)
+    (warning,) = workflow.route_warnings(strict, caller)
+    assert warning == (
+        "caller may not call receipt-svc yet: on this platform its owner decides, and writes allow: [caller]"
+    )
+    allowing = spec(name="receipt-svc", allow=["caller"])
+    assert workflow.all_route_warnings(strict, [caller, allowing]) == ()

@@ -1,0 +1,85 @@
+"""Routes with a limit -> the Lua script by which the instance's own sidecar keeps it.
+
+Consul's rate limits of services are part of its paid edition, while any sidecar runs scripts. Sidecars have one
+worker, so a script's variables are those of the instance.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hms_nomad.compile.names import UNIT_SECONDS
+from hms_nomad.spec.model import Route, Spec
+
+_SCRIPT = """
+local function quoted(text)
+  return '"' .. text:gsub('[%c"\\\\]', ' ') .. '"'
+end
+
+local function fits(route, method, path)
+  if route.methods and not route.methods[method] then
+    return false
+  end
+  if route.exact then
+    return path == route.path
+  end
+  return path:sub(1, #route.path) == route.path
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local path = headers:get(":path"):match("^[^?]*")
+  local method = headers:get(":method")
+  for _, route in ipairs(routes) do
+    if fits(route, method, path) then
+      if not route.most then
+        return
+      end
+      local now = handle:timestamp()
+      local gained = (now - (route.at or now)) * route.most / route.every
+      route.left = math.min(route.most, (route.left or route.most) + gained)
+      route.at = now
+      if route.left >= 1 then
+        route.left = route.left - 1
+        return
+      end
+      local id = headers:get("x-request-id") or ""
+      local wait = math.ceil((1 - route.left) * route.every / route.most / 1000)
+      handle:respond({[":status"] = "429", ["content-type"] = "application/json",
+        ["retry-after"] = tostring(wait), ["x-request-id"] = id},
+        '{"error":"an instance takes ' .. route.said .. '","request_id":' .. quoted(id) .. ',"status":429}\\n')
+      return
+    end
+  end
+end
+"""
+
+
+def limits(spec: Spec) -> list[dict[str, Any]]:
+    """The extensions of the service's sidecars (service-defaults, ``EnvoyExtensions``); none without a limit."""
+    if not any(route.limit for route in spec.routes):
+        return []
+    table = "local routes = {" + ", ".join(map(_row, spec.routes)) + "}\n"
+    return [
+        {
+            "Name": "builtin/lua",
+            "Required": True,
+            "ConsulVersion": "",
+            "EnvoyVersion": "",
+            "Arguments": {"ProxyType": "connect-proxy", "Listener": "inbound", "Script": table + _SCRIPT},
+        }
+    ]
+
+
+def _row(route: Route) -> str:
+    # The instance's sidecar sees paths as callers' sidecars have rewritten them. Lua reads JSON's strings.
+    fields = [f"path = {json.dumps(route.rewrite or route.path)}"]
+    if route.match == "exact":
+        fields.append("exact = true")
+    if route.methods:
+        fields.append("methods = {" + ", ".join(f"{method} = true" for method in route.methods) + "}")
+    if route.limit:
+        most, _, unit = route.limit.partition("/")
+        fields.append(f"most = {most}, every = {UNIT_SECONDS[unit] * 1000}, said = {json.dumps(route.limit)}")
+    return "{" + ", ".join(fields) + "}"
