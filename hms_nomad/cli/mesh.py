@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
@@ -11,14 +12,16 @@ import typer
 
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.completion import complete_service
-from hms_nomad.cli.options import HeaderOption, OptionalServiceArgument, headers_of
+from hms_nomad.cli.options import HeaderOption, OptionalServiceArgument, ServiceArgument, headers_of, parse_seconds
 from hms_nomad.output.exit_codes import ExitCode
-from hms_nomad.output.mesh import graph_lines, graph_mermaid, sidecar_document, sidecar_lines
+from hms_nomad.output.mesh import graph_lines, graph_mermaid, request_line, sidecar_document, sidecar_lines
+from hms_nomad.output.mesh_svg import graph_svg
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.plan.rights import Decision, Request
 from hms_nomad.workflows import mesh as workflow
+from hms_nomad.workflows import tap as tapping
 
-app = new_app("See who may call whom, and how the sidecars that enforce it are.")
+app = new_app("See who may call whom and who does, and how the sidecars that enforce it are.")
 
 
 class Drawing(StrEnum):
@@ -26,6 +29,7 @@ class Drawing(StrEnum):
 
     TEXT = "text"
     MERMAID = "mermaid"
+    SVG = "svg"
 
 
 SourceArgument = Annotated[
@@ -74,7 +78,12 @@ def can_i(
 
 
 @command(
-    app, "graph", "hms-nomad mesh graph", "hms-nomad mesh graph --as mermaid", "hms-nomad mesh graph --output json"
+    app,
+    "graph",
+    "hms-nomad mesh graph",
+    "hms-nomad mesh graph --as mermaid",
+    "hms-nomad mesh graph --as svg > mesh.svg",
+    "hms-nomad mesh graph --output json",
 )
 def graph(
     run: Run,
@@ -84,15 +93,69 @@ def graph(
     with run.session() as session:
         found = workflow.graph(session)
     body = {"services": found.services, "rights": found.edges, "default_allow": found.default_allow}
-    run.printer.show(
-        "graph",
-        body,
-        lambda: (
-            graph_mermaid(found.services, found.edges)
-            if drawing is Drawing.MERMAID
-            else graph_lines(run.printer, found.services, found.edges, default_allow=found.default_allow)
-        ),
+    drawn: dict[Drawing, Callable[[], Iterator[str]]] = {
+        Drawing.TEXT: lambda: graph_lines(run.printer, found.services, found.edges, default_allow=found.default_allow),
+        Drawing.MERMAID: lambda: graph_mermaid(found.services, found.edges),
+        Drawing.SVG: lambda: graph_svg(found.services, found.edges),
+    }
+    run.printer.show("graph", body, drawn[drawing])
+
+
+@command(
+    app,
+    "tap",
+    "hms-nomad mesh tap receipt-svc",
+    "hms-nomad mesh tap receipt-svc --status 5xx --status 429 --for 5m",
+    "hms-nomad mesh tap receipt-svc --denied --limit 1 --output json",
+    "hms-nomad mesh tap payment-svc --outgoing --path /receipt",
+)
+def tap(
+    run: Run,
+    name: ServiceArgument,
+    outgoing: Annotated[bool, typer.Option("--outgoing", help="What the service calls, not who calls it.")] = False,
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", metavar="STATUS", help="Only these, like 503 or 5xx; repeatable."),
+    ] = None,
+    method: Annotated[str, typer.Option("--method", metavar="METHOD", help="Only requests of this method.")] = "",
+    path: Annotated[str, typer.Option("--path", metavar="PATH", help="Only paths that begin so.")] = "",
+    caller: Annotated[
+        str, typer.Option("--caller", metavar="NAME", help="Only this caller: a service, or an address outside.")
+    ] = "",
+    request_id: Annotated[str, typer.Option("--id", metavar="ID", help="Only the request with this id.")] = "",
+    denied: Annotated[bool, typer.Option("--denied", help="Only what the mesh refused.")] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, metavar="COUNT", help="End after that many.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--for", parser=parse_seconds, metavar="TIME", help="End after that time, like 5m.")
+    ] = None,
+) -> None:
+    """Show the requests of a service live, as the sidecars of its instances write them down, until Ctrl-C.
+
+    Of each: when it began, who called, by which method and path, the answer's status, how long it took, bytes received
+    and sent, the request's id, and how Envoy ended it where that was not as usual. The gateway and the egress can be
+    named too. With --output json each is a document on a line of its own. It needs the access log of the mesh:
+    "hms-nomad platform access-log on".
+    """
+    options = tapping.TapOptions(
+        outgoing, _statuses(status), method.upper(), path, caller, request_id, denied, seconds, limit
     )
+    with run.session() as session:
+        for one in tapping.tap(session, name, options, lambda event: run.printer.note(event.message)):
+            if run.printer.json:
+                run.printer.record("tap", {"instance": one.allocation, "request": one.request})
+            else:
+                run.printer.text([request_line(run.printer, one.request, one.allocation)])
+            if run.printer.closed:
+                break
+
+
+def _statuses(given: list[str] | None) -> tuple[str, ...]:
+    for one in given or ():
+        if not re.fullmatch(r"[1-5](xx|[0-9]{2})", one):
+            raise typer.BadParameter(f"{one!r} is no status; say one like 503 or 5xx", param_hint="--status")
+    return tuple(given or ())
 
 
 @command(app, "status", "hms-nomad mesh status", "hms-nomad mesh status receipt-svc --output json")

@@ -24,8 +24,12 @@ _LISTENER = "public_listener"
 # A sidecar's whole page has thousands of lines; Envoy picks those whose own names match.
 _WANTED = (
     rf"^http\.{_LISTENER}\.downstream_rq_([1-5]xx|time|active)$|^http\.upstream\..*\.config_reload$|^cluster\..*\.membership_total$|^control_plane\.connected_state$|^server\.uptime$"
-    r"|^(cluster_manager\.cds|listener_manager\.lds)\.(version|update_success)$"
+    r"|^(cluster_manager\.cds|listener_manager\.lds)\.(version|update_success|update_rejected)$"
+    r"|^cluster\..*\.ssl\.handshake$"
 )
+# Only a cluster that speaks TLS counts handshakes.
+_BY_TLS = "_ssl_handshake"
+_WAYS = ("_membership_total", _BY_TLS)
 _RESOURCES = {"cds": "envoy_cluster_manager_cds", "lds": "envoy_listener_manager_lds"}
 
 
@@ -47,6 +51,9 @@ class EnvoySample:
     their versions, which stay the same under Consul. ``active`` requests have come in and are not answered yet.
     ``route_reloads`` counts, for each service that this sidecar calls, how often it took over new routes (weights
     among them), and ``subsets`` names the subsets of each that it knows. What the page does not hold is empty or None.
+    ``config_refusals`` counts, like ``config_updates``, those that Envoy did not take over; Consul sends such a one
+    again and again. ``ways`` says of each service that a gateway leads to whether it does so by TLS. ``recorded`` says
+    that these are the counts of a while ago, as a Prometheus keeps them.
     """
 
     requests: Mapping[str, int]
@@ -58,6 +65,9 @@ class EnvoySample:
     active: int | None = None
     route_reloads: Mapping[str, int] = field(default_factory=dict)
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    recorded: bool = False
+    config_refusals: Mapping[str, int] = field(default_factory=dict)
+    ways: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -110,6 +120,7 @@ def sample_from(metrics: Iterable[Metric]) -> EnvoySample:
     gauges: dict[str, int] = {}
     reloads: dict[str, int] = {}
     subsets: dict[str, frozenset[str]] = {}
+    ways: dict[str, bool] = {}
     active: int | None = None
     for metric in metrics:
         inbound = metric.labels.get("envoy_http_conn_manager_prefix") == _LISTENER
@@ -127,6 +138,9 @@ def sample_from(metrics: Iterable[Metric]) -> EnvoySample:
             callee = metric.labels["consul_destination_service"]
             subset = metric.labels.get("consul_destination_service_subset", "")
             subsets[callee] = subsets.get(callee, frozenset()) | {subset}
+        elif (way := metric.labels.get("envoy_cluster_name")) and metric.name.endswith(_WAYS):
+            # Without Consul's own labels the rest of a cluster's name, with dots, stands in the metric's.
+            ways[way] = ways.get(way, False) or metric.name.endswith(_BY_TLS)
         elif metric.name.startswith(("envoy_control_plane_", "envoy_server_", *_RESOURCES.values())):
             gauges[metric.name] = metric.count
     connected = gauges.get("envoy_control_plane_connected_state")
@@ -140,6 +154,8 @@ def sample_from(metrics: Iterable[Metric]) -> EnvoySample:
         active=active,
         route_reloads=reloads,
         subsets=subsets,
+        config_refusals=_by_resource(gauges, "update_rejected"),
+        ways=ways,
     )
 
 

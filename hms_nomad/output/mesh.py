@@ -1,4 +1,4 @@
-"""Who may call whom, and how the sidecars are -> lines for people; a graph also as Mermaid."""
+"""Who may call whom and who does, and how the sidecars are -> lines for people; a graph also as Mermaid."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from hms_nomad.compile.access_log import Request
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.table import table
 
@@ -65,6 +66,28 @@ class Sidecar(Protocol):
     def p99_ms(self) -> float | None: ...  # noqa: D102
     @property
     def problems(self) -> tuple[str, ...]: ...  # noqa: D102
+
+
+def request_line(printer: Printer, one: Request, allocation: str) -> str:
+    """A request of a tap: time of day in UTC, instance, caller and callee, what was asked, and how it ended."""
+    status = str(one.status or "-")
+    color = "red" if one.denied or status >= "5" else "yellow" if status >= "4" else "green"
+    asked = f"{one.method} {one.path}" if one.method else "connection"
+    ended = ["denied"] if one.denied else []
+    ended += [one.flags] if one.flags else []
+    ended += [f"{one.tries} tries"] if one.tries and one.tries > 1 else []
+    parts = (
+        one.time[11:23],
+        allocation[:8],
+        f"{one.caller or one.source or 'unknown'} -> {one.callee or 'nowhere'}",
+        asked,
+        status,
+        f"{one.ms or 0}ms",
+        f"{one.received or 0}B/{one.sent or 0}B",
+        one.request_id or "-",
+        *ended,
+    )
+    return "  ".join(printer.style(status, color) if part is status else inert(part) for part in parts)
 
 
 def graph_lines(
@@ -150,8 +173,8 @@ def _row(one: Sidecar, now: datetime) -> tuple[str, ...]:
         one.release,
         one.status,
         one.sync,
-        _span(now - one.issued) if one.issued else "",
-        _span(one.expires - now) if one.expires else "",
+        span(now - one.issued) if one.issued else "",
+        span(one.expires - now) if one.expires else "",
         "" if one.requests is None else str(one.requests),
         "" if one.success is None else f"{one.success:.2f}%",
         "" if one.p50_ms is None else f"{one.p50_ms:.1f}ms",
@@ -159,8 +182,9 @@ def _row(one: Sidecar, now: datetime) -> tuple[str, ...]:
     )
 
 
-def _span(span: timedelta) -> str:
-    seconds = int(span.total_seconds())
+def span(time: timedelta) -> str:
+    """A span of time in one unit; "over" for one that has passed."""
+    seconds = int(time.total_seconds())
     if seconds < 0:
         return "over"
     if seconds < _HOUR:

@@ -22,10 +22,25 @@ from hms_nomad.plan.intentions import KIND as INTENTIONS
 SETTLE_SECONDS = 3.0
 """How long a proxy that cannot be asked is given; docs/rollouts.md states what was measured."""
 
+SHORT_ID = 8
+"""How much of an allocation's id stands for it."""
+
+_NOMADS = "_nomad-task-"
 _LONGEST_ACKNOWLEDGEMENT_SECONDS = 30.0
+_LONGEST_SILENCE_SECONDS = 10.0
 # Envoy offers nothing to wait on, so its page is read again; one reading takes about 5 ms.
 _BETWEEN_READINGS_SECONDS = 0.1
 _AT_ONCE = 16
+
+
+Recorded = Callable[[str], Mapping[str, EnvoySample]]
+"""What is recorded of the instances of a release, by the beginning of each allocation's id."""
+
+
+def nothing(release: str) -> Mapping[str, EnvoySample]:
+    """Nobody keeps a record."""
+    del release
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +74,23 @@ class Baseline:
 class Sidecars:
     """Asks the sidecars around one service. Reading never raises for a sidecar that does not answer."""
 
-    def __init__(self, consul: ConsulClient, envoy: EnvoyStats, service: str) -> None:
+    def __init__(self, consul: ConsulClient, envoy: EnvoyStats, service: str, recorded: Recorded = nothing) -> None:
         self._consul = consul
         self._envoy = envoy
         self._service = service
+        self._recorded = recorded
 
     def release(self, release: str) -> dict[str, EnvoySample | None]:
-        """The counts of each instance of a release, by the sidecar's id; None for one that does not answer."""
+        """The counts of each instance of a release, by the sidecar's id; None for one that does not answer.
+
+        Of one that does not, what somebody else recorded counts, where there is such a record.
+        """
         instances = self._consul.instances(self._service, connect=True).value
-        return self._samples(found for found in instances if found.meta.get("release") == release)
+        samples = self._samples(found for found in instances if found.meta.get("release") == release)
+        if all(samples.values()):
+            return samples
+        recorded = self._recorded(release)
+        return {name: sample or recorded.get(_allocation_of(name)) for name, sample in samples.items()}
 
     def baseline(self) -> Baseline:
         """What callers' proxies have now, for ``acknowledged`` after a write."""
@@ -109,24 +132,27 @@ class Sidecars:
 
         A proxy takes configurations in their order, so one that has lost the release has every weight before that, too.
         A proxy keeps a release for as long as it waits for an answer of it, so the waiting is bounded by 30 seconds
-        beyond ``longest_request``.
+        beyond ``longest_request``. One that offers its page and does not answer may only be busy: it is asked for 10
+        seconds.
         """
         started = time.monotonic()
         limit = longest_request + _LONGEST_ACKNOWLEDGEMENT_SECONDS
         while True:
             callers, everybody = self._callers()
             samples = self._samples(callers)
+            asked = {caller.id for caller in callers if samples[caller.id] or _is_askable(caller)}
             known = {name: sample.subsets.get(self._service, ()) for name, sample in samples.items() if sample}
-            asked = len(known)
-            late = tuple(sorted(name for name, subsets in known.items() if release in subsets))
-            if not late or time.monotonic() - started > limit:
+            silent = asked - known.keys()
+            late = {name for name, subsets in known.items() if release in subsets} | silent
+            passed = time.monotonic() - started
+            if not late or passed > (_LONGEST_SILENCE_SECONDS if late == silent else limit):
                 break
             pause(_BETWEEN_READINGS_SECONDS)
-        unasked = len(samples) - asked + everybody
+        unasked = len(samples) - len(asked) + everybody
         left = SETTLE_SECONDS - (time.monotonic() - started)
         if unasked and left > 0:
             pause(left)
-        return Acknowledgement(asked - len(late), unasked, late, time.monotonic() - started)
+        return Acknowledgement(len(asked - late), unasked, tuple(sorted(late)), time.monotonic() - started)
 
     def settled(self, pause: Callable[[float], None] = time.sleep) -> Acknowledgement:
         """Wait as long as a proxy needs at most, where there is no count from before the write."""
@@ -142,7 +168,7 @@ class Sidecars:
         return counts[1] > counts[0] or (restarted and counts[1] > 0)
 
     def _callers(self) -> tuple[list[Instance], bool]:
-        """The running sidecars of all services that may call this one, and whether others may, too."""
+        """The sidecars of all services that may call this one, and whether others may, too."""
         entry = self._consul.read_entry(INTENTIONS, self._service)
         sources = [source for source in (entry.body.get("Sources") or () if entry else ()) if _allows(source)]
         names = sorted({source["Name"] for source in sources})
@@ -150,9 +176,12 @@ class Sidecars:
         return instances, "*" in names
 
     def _proxies(self, name: str) -> tuple[Instance, ...]:
-        """The sidecars of a service, or its instances where these are proxies themselves, as a gateway's are."""
-        sidecars = self._consul.instances(name, passing=True, connect=True).value
-        return sidecars or self._consul.instances(name, passing=True).value
+        """The sidecars of a service, or its instances where these are proxies themselves, as a gateway's are.
+
+        Those whose health check fails are among them: a caller that answers too late sends requests all the same.
+        """
+        sidecars = self._consul.instances(name, connect=True).value
+        return sidecars or self._consul.instances(name).value
 
     def _samples(self, instances: Iterable[Instance]) -> dict[str, EnvoySample | None]:
         asked = tuple(instances)
@@ -162,13 +191,21 @@ class Sidecars:
             return dict(zip((instance.id for instance in asked), pool.map(self._sample, asked), strict=True))
 
     def _sample(self, instance: Instance) -> EnvoySample | None:
-        port = instance.meta.get(METRICS_META, "")
-        if not port.isdigit():
+        if not _is_askable(instance):
             return None
         try:
-            return self._envoy.scrape(instance.address, int(port))
+            return self._envoy.scrape(instance.address, int(instance.meta[METRICS_META]))
         except ServerError:
             return None
+
+
+def _allocation_of(sidecar: str) -> str:
+    """The beginning of the allocation's id in the id that Nomad gives to a sidecar."""
+    return sidecar.removeprefix(_NOMADS)[:SHORT_ID]
+
+
+def _is_askable(instance: Instance) -> bool:
+    return instance.meta.get(METRICS_META, "").isdigit()
 
 
 def _allows(source: Mapping[str, object]) -> bool:

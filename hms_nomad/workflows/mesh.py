@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from hms_nomad.clients.certificates import Certificate, read_der
 from hms_nomad.clients.consul_types import Instance
 from hms_nomad.clients.envoy import EnvoySample, EnvoyStats
 from hms_nomad.clients.errors import NotFoundError, ServerError
 from hms_nomad.clients.http_call import open_socket
+from hms_nomad.compile.canary import is_canary_name
+from hms_nomad.compile.gateway import PLATFORM_KEY
 from hms_nomad.compile.names import METRICS_META
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.rights import ANYBODY, Decision, Request, allowances, decide, declarations
@@ -25,7 +27,7 @@ from hms_nomad.workflows.session import Session
 
 _CLOSE_MATCHES = 1
 _HANDSHAKE_SECONDS = 3.0
-_CERTIFICATE_TIME = "%b %d %H:%M:%S %Y %Z"
+_IDENTITY = "spiffe://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,9 @@ class SidecarState:
     """One instance as the mesh has it.
 
     ``sync`` is "in sync" (Consul guides the sidecar), "stale" (it runs on what it heard last) or "unknown".
-    Certificate times are in UTC, None where they could not be read; ``success`` is in percent since the sidecar
-    started, latencies in milliseconds. ``problems`` say what could not be read, and what is wrong.
+    Certificate times are in UTC, None where they could not be read; the ``serial`` is then "", as is the ``signer``,
+    which names the key that signed it. ``success`` is in percent since the sidecar started, latencies in milliseconds.
+    ``problems`` say what could not be read, and what is wrong.
     """
 
     service: str
@@ -71,6 +74,8 @@ class SidecarState:
     p50_ms: float | None
     p99_ms: float | None
     problems: tuple[str, ...]
+    serial: str = ""
+    signer: str = ""
 
 
 def can_i(session: Session, source: str, destination: str, request: Request | None = None) -> Decision:
@@ -80,7 +85,8 @@ def can_i(session: Session, source: str, destination: str, request: Request | No
     """
     entries = _intentions(session)
     known = {*session.consul.services().value, *(name for name in entries if name != ANYBODY)}
-    known |= {entry.name for entry in session.consul.list_entries("service-defaults")}
+    entries_of_services = session.consul.list_entries("service-defaults")
+    known |= {entry.name for entry in entries_of_services if not is_canary_name(entry.name)}
     if destination not in known:
         near = difflib.get_close_matches(destination, sorted(known), n=_CLOSE_MATCHES)
         hint = f"; is {near[0]} meant?" if near else ""
@@ -93,7 +99,7 @@ def graph(session: Session) -> Graph:
     """Every right to call that intentions give. Raises the errors of ``hms_nomad.clients.errors``."""
     entries = _intentions(session)
     edges = tuple(sorted(_edges(entries), key=lambda edge: (edge.source, edge.destination)))
-    named = {entry.name for entry in session.consul.list_entries("service-defaults")}
+    named = set(_services(session))
     named |= {name for edge in edges for name in (edge.source, edge.destination)}
     return Graph(tuple(sorted(named - {ANYBODY})), edges, session.consul.agent().allows_by_default)
 
@@ -103,7 +109,7 @@ def mesh_status(session: Session, name: str | None = None) -> tuple[SidecarState
 
     Raises NotFoundError for a service without a sidecar, and the errors of ``hms_nomad.clients.errors`` of Consul.
     """
-    names = [name] if name else [entry.name for entry in session.consul.list_entries("service-defaults")]
+    names = [name] if name else _services(session)
     found = [
         (service, instance) for service in sorted(names) for instance in _sidecars(session, service, wanted=bool(name))
     ]
@@ -115,6 +121,13 @@ def mesh_status(session: Session, name: str | None = None) -> tuple[SidecarState
         return _state(*one, caller, context, envoy, problem)
 
     return tuple(side_by_side(look, found))
+
+
+def _services(session: Session) -> list[str]:
+    """The services that have settings in the mesh; those of the platform's own jobs are none."""
+    entries = session.consul.list_entries("service-defaults")
+    named = [entry for entry in entries if not is_canary_name(entry.name)]
+    return [entry.name for entry in named if PLATFORM_KEY not in (entry.body.get("Meta") or {})]
 
 
 def _sidecars(session: Session, service: str, *, wanted: bool) -> tuple[Instance, ...]:
@@ -142,7 +155,7 @@ def _state(
     problem: str,
 ) -> SidecarState:
     problems = [problem] if problem else []
-    certificate: Mapping[str, Any] = {}
+    certificate: Certificate | None = None
     if caller is not None and context is not None:
         try:
             certificate = _certificate(sidecar, caller, service, context)
@@ -153,7 +166,7 @@ def _state(
         sample = _sample(sidecar, envoy)
     except ServerError as error:
         problems.append(f"counts not read: {error.detail}")
-    identity = next((value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"), "")
+    names = certificate.names if certificate else ()
     return SidecarState(
         service=service,
         allocation=allocation_of(sidecar.id),
@@ -161,23 +174,25 @@ def _state(
         address=f"{sidecar.address}:{sidecar.port}",
         release=sidecar.meta.get("release", ""),
         status=sidecar.status,
-        identity=identity,
-        issued=_time(certificate.get("notBefore")),
-        expires=_time(certificate.get("notAfter")),
+        identity=next((name for name in names if name.startswith(_IDENTITY)), ""),
+        issued=certificate.issued if certificate else None,
+        expires=certificate.expires if certificate else None,
         sync=_sync(sample),
         requests=sample.total if sample else None,
         success=_success(sample),
         p50_ms=quantile(sample.latency, 0.5) if sample else None,
         p99_ms=quantile(sample.latency, 0.99) if sample else None,
         problems=tuple(problems),
+        serial=certificate.serial if certificate else "",
+        signer=certificate.signer_key_id if certificate else "",
     )
 
 
-def _certificate(sidecar: Instance, caller: Caller, service: str, context: ssl.SSLContext) -> Mapping[str, Any]:
+def _certificate(sidecar: Instance, caller: Caller, service: str, context: ssl.SSLContext) -> Certificate | None:
     """The certificate that a sidecar really shows, after its identity was checked."""
     with open_socket(target_of(service, sidecar, caller), _HANDSHAKE_SECONDS, context) as connection:
-        shown = connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None
-    return shown or {}
+        shown = connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLSocket) else None
+    return read_der(shown) if shown else None
 
 
 def _sample(sidecar: Instance, envoy: EnvoyStats) -> EnvoySample | None:
@@ -195,12 +210,6 @@ def _success(sample: EnvoySample | None) -> float | None:
     if sample is None or not sample.total:
         return None
     return 100.0 * (1 - sample.requests.get("5xx", 0) / sample.total)
-
-
-def _time(text: str | None) -> datetime | None:
-    with contextlib.suppress(ValueError, TypeError):
-        return datetime.strptime(str(text), _CERTIFICATE_TIME).replace(tzinfo=UTC)
-    return None
 
 
 def _intentions(session: Session) -> dict[str, Mapping[str, Any]]:

@@ -119,15 +119,17 @@ def test_a_callers_proxy_counts_the_routes_it_took_over_and_names_the_subsets_it
         before = eventually(lambda: stats.scrape("127.0.0.1", page), lambda sample: sample.route_reloads.get("callee"))
         assert before.subsets["callee"] == {"r1"}
 
-        write(
-            "service-splitter",
-            Splits=[{"Weight": weight, "ServiceSubset": to} for weight, to in ((99, "r1"), (1, "r2"))],
-        )
-        after = eventually(
-            lambda: stats.scrape("127.0.0.1", page),
-            lambda sample: sample.route_reloads["callee"] > before.route_reloads["callee"],
-        )
-        assert after.subsets["callee"] == {"r1", "r2"}
+        taken_over = before.route_reloads["callee"]
+        # The first splitter makes the subset known; every later weight is nothing but another route.
+        for weight in (0, 1, 100):
+            splits = ((100 - weight, "r1"), (weight, "r2"))
+            write("service-splitter", Splits=[{"Weight": share, "ServiceSubset": to} for share, to in splits])
+            after = eventually(
+                lambda: stats.scrape("127.0.0.1", page),
+                lambda sample, seen=taken_over: sample.route_reloads["callee"] > seen,
+            )
+            taken_over = after.route_reloads["callee"]
+            assert after.subsets["callee"] == {"r1", "r2"}
 
         local_consul.http("DELETE", "/v1/config/service-splitter/callee")
         knows("r1")

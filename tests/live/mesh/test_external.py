@@ -12,6 +12,7 @@ import pytest
 
 from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli
+from tests.waiting import eventually
 
 _CALLER = """
 import http.server, os, socket
@@ -168,3 +169,48 @@ def test_a_stopped_one_leaves_nothing_but_the_rights_that_others_declared(
     finally:
         assert cli("deploy", deployed / "outer-db.hms.json").exit_code == 0
     test_a_service_reaches_the_database_by_its_name_in_the_mesh(cli, deployed)
+
+
+def test_what_the_egress_refuses_fails_and_leaves_nothing_in_plain_text(
+    cli: Cli, deployed: Path, session: Session, tmp_path: Path
+) -> None:
+    test_a_service_reaches_the_database_by_its_name_in_the_mesh(cli, deployed)
+    plain = json.loads((deployed / "outer-db.hms.json").read_text())
+    tls = {"ca_file": "/nowhere/ca.pem", "server_name": "db.agency.gov"}
+    file = tmp_path / "by-tls.hms.json"
+    file.write_text(json.dumps(plain | {"tls": tls}))
+    try:
+        ran = cli("deploy", file)
+        assert ran.exit_code == 5, ran.stderr
+        assert "Invalid path: /nowhere/ca.pem" in ran.stderr
+        assert "closed, so that nothing goes there in plain text" in ran.stderr
+        asked = cli("call", "GET", "outer-caller/db", "--as", "tax-portal")
+        assert "answer to" not in asked.stdout, asked.stdout
+        assert egress_link(session) is None
+        # Without a deploy, nobody takes it back: the doctor names it.
+        assert cli("deploy", deployed / "outer-db.hms.json").exit_code == 0
+        stored = session.consul.read_entry("terminating-gateway", "hms-egress")
+        assert stored is not None
+        broken = {"Name": "outer-db", "CAFile": "/nowhere/ca.pem", "SNI": "db.agency.gov"}
+        session.consul.write_entry({**stored.body, "Services": [broken]}, stored.modify_index)
+        found = eventually(lambda: egress_findings(cli))
+        assert "outer-db: Invalid path: /nowhere/ca.pem" in found[0]["detail"]
+        # The same again is no excuse: what is refused is no way.
+        assert cli("deploy", file).exit_code == 5
+        assert egress_link(session) is None
+    finally:
+        assert cli("deploy", deployed / "outer-db.hms.json").exit_code == 0
+    assert egress_findings(cli) == []
+    test_a_service_reaches_the_database_by_its_name_in_the_mesh(cli, deployed)
+
+
+def egress_link(session: Session) -> dict | None:
+    """What the egress is told of the database."""
+    egress = session.consul.read_entry("terminating-gateway", "hms-egress")
+    assert egress is not None
+    return next((link for link in egress.body.get("Services") or () if link["Name"] == "outer-db"), None)
+
+
+def egress_findings(cli: Cli) -> list[dict]:
+    """What the doctor says of an egress that refuses something."""
+    return [one for one in json.loads(cli("doctor", "--output", "json").stdout)["findings"] if one["code"] == "D312"]

@@ -31,6 +31,10 @@ envoy_control_plane_connected_state{} 1
 envoy_cluster_manager_cds_version{} 17241709254077376921
 envoy_cluster_manager_cds_update_success{} 4
 envoy_listener_manager_lds_update_success{} 2
+envoy_cluster_manager_cds_update_rejected{} 9
+envoy_cluster_default_dc1_internal_04216971_consul_membership_total{envoy_cluster_name="db"} 1
+envoy_cluster_default_dc1_internal_04216971_consul_ssl_handshake{envoy_cluster_name="db"} 0
+envoy_cluster_default_dc1_internal_04216971_consul_membership_total{envoy_cluster_name="mail"} 1
 envoy_server_uptime{} 77
 """
 
@@ -44,6 +48,8 @@ def test_a_page_becomes_a_sample() -> None:
     assert sample.connected is True
     assert sample.config_updates == {"cds": 4, "lds": 2}
     assert sample.config_versions == {"cds": 17241709254077376921}
+    assert sample.config_refusals == {"cds": 9}
+    assert sample.ways == {"db": True, "mail": False}
     assert sample.uptime_seconds == 77
 
 

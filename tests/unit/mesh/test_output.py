@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
 
 from hms_nomad.output.mesh import graph_lines, graph_mermaid, sidecar_lines
+from hms_nomad.output.mesh_svg import graph_svg
 from hms_nomad.output.printer import Color, Look, Printer
 from hms_nomad.workflows.mesh import Edge, SidecarState
 
@@ -74,3 +76,15 @@ def test_a_sidecar_is_a_row_and_its_problems_stand_below():
 def test_what_could_not_be_read_shows_a_dash():
     blank = sidecar(issued=None, expires=None, sync="unknown", requests=None, success=None, p50_ms=None, p99_ms=None)
     assert list(sidecar_lines(PRINTER, [blank], NOW))[1].split()[-6:] == ["-", "-", "-", "-", "-", "-"]
+
+
+def test_a_picture_stands_by_itself_and_callers_are_left_of_those_they_call():
+    edges = (*EDGES, Edge("receipt-svc", "payment-svc", ("GET /<x>",), ""))
+    root = ET.fromstring("\n".join(graph_svg(SERVICES, edges)))  # noqa: S314
+    texts = {"".join(one.itertext()): one for one in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"everybody", *SERVICES} <= set(texts)
+    assert int(texts["everybody"].get("x")) < int(texts["news-svc"].get("x"))
+    titles = [one.text for one in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert "POST /receipt; * /files... (uses)" in titles
+    assert "GET /<x>" in titles
+    assert ET.fromstring("\n".join(graph_svg((), ()))).tag.endswith("svg")  # noqa: S314

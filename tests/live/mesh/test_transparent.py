@@ -1,0 +1,134 @@
+"""Transparent proxies: what goes past a sidecar's name goes through the sidecar all the same, in and out."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from hms_nomad.workflows.session import Session
+from tests.live.conftest import Cli, LiveStack, Ran
+from tests.waiting import eventually
+
+CONTEXT = "transparent"
+_APP = """
+import http.server, json, os, urllib.request
+
+class App(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        status, body = 200, b"here"
+        if self.path.startswith("/ask/"):
+            url = "http://" + self.path[5:]
+            if not self.path[5:]:
+                url = next(os.environ[name] for name in os.environ if name.startswith("HMS_") and name.endswith("_URL"))
+            try:
+                with urllib.request.urlopen(url, timeout=5) as answer:
+                    body = answer.read()
+            except OSError as error:
+                status, body = 502, str(error).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), App).serve_forever()
+"""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A service and the one that calls it, both behind transparent proxies."""
+
+    cli: Cli
+    callee: str
+    caller: str
+
+
+@pytest.fixture(scope="module")
+def pair(stack: LiveStack, cli: Cli, session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Both, deployed under a context whose sidecars are transparent."""
+    node = session.nomad.ready_nodes()[0]
+    if "plugins.cni.version.consul-cni" not in node.attributes:
+        pytest.skip("the node has no consul-cni: Consul's CNI plugin belongs into /opt/cni/bin")
+    context = stack.platform.model_dump(mode="json", exclude_defaults=True)
+    context["sidecar"]["transparent_proxy"] = True
+    file = stack.config_dir / "contexts" / f"{CONTEXT}.yml"
+    file.write_text(yaml.safe_dump(context))
+
+    def transparent(*words: str | Path) -> Ran:
+        return cli(*words, HMS_NOMAD_CONTEXT=CONTEXT)
+
+    folder = tmp_path_factory.mktemp("specs")
+    callee, caller = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("callee", "caller"))
+    for name, fields in ((callee, {}), (caller, {"uses": [callee], "allow": ["tax-portal"]})):
+        spec = {
+            "name": name,
+            "version": "1.0.0",
+            "command": ["python3", "-c", _APP],
+            "port": 3000,
+            "health": {"path": "/health"},
+            "scaling": {"min": 1, "max": 1},
+            "rollout": {"drain": "0s", "min_healthy": "1s"},
+            **fields,
+        }
+        (folder / f"{name}.hms.json").write_text(json.dumps(spec))
+        ran = transparent("deploy", folder / f"{name}.hms.json")
+        assert ran.exit_code == 0, ran.stderr
+    yield Pair(transparent, callee, caller)
+    for name in (caller, callee):
+        transparent("stop", name, "--purge", "--yes")
+    file.unlink()
+
+
+def _inside(session: Session, job: str) -> str:
+    """The address of a job's only instance in its own network."""
+    (one,) = (each for each in session.nomad.job_allocations(job).value if not each.done)
+    url = f"{session.platform.nomad.address}/v1/allocation/{one.id}"
+    return str(requests.get(url, timeout=10).json()["NetworkStatus"]["Address"])
+
+
+def test_a_declared_dependency_is_called_by_its_name_and_sidecars_are_measured(pair: Pair) -> None:
+    ran = pair.cli("call", "GET", f"{pair.caller}/ask/", "--as", "tax-portal")
+    assert ran.stdout == "here\n", ran.stderr
+    shown = json.loads(pair.cli("mesh", "status", pair.callee, "-o", "json").stdout)["sidecars"]
+    assert [one["status"] for one in shown] == ["passing"]
+    assert eventually(lambda: _counted(pair))
+
+
+def test_the_programs_own_port_takes_no_plain_text(pair: Pair, session: Session) -> None:
+    where = _inside(session, pair.callee)
+    with pytest.raises((OSError, http.client.HTTPException)):
+        _plain(where, 3000)
+
+
+def test_a_caller_that_goes_past_the_name_gets_nothing(pair: Pair, session: Session) -> None:
+    where = f"{_inside(session, pair.callee)}:3000"
+    ran = pair.cli("call", "GET", f"{pair.caller}/ask/{where}", "--as", "tax-portal")
+    assert "here" not in ran.stdout
+
+
+def _plain(host: str, port: int) -> int:
+    """The status of a plain request, from the node itself."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def _counted(pair: Pair) -> int:
+    shown = json.loads(pair.cli("mesh", "status", pair.callee, "-o", "json").stdout)
+    return int(shown["sidecars"][0]["requests"] or 0)
