@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.cli.command import Run
+from hms_nomad.output.deploys import evidence_lines
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.progress import shown
 from hms_nomad.output.rollouts import steered_document, steered_lines
@@ -23,6 +24,9 @@ def steer(
     """Run a steering workflow and print what it came to; ``asked_back`` says that taking back is the success."""
     outcome = followed(run, title, work)
     run.printer.show(command, steered_document(outcome), lambda: steered_lines(run.printer, outcome, noted))
+    if not asked_back and outcome.failure is not None and outcome.failure.allocation is not None:
+        for line in evidence_lines(outcome.failure):
+            run.printer.warn(line)
     if asked_back:
         ends = {Steered.SUCCEEDED: ExitCode.CONFLICT, Steered.STUCK: ExitCode.UNKNOWN}
         return ends.get(outcome.status, ExitCode.OK)

@@ -24,6 +24,13 @@ class RolloutCalls(NomadCalls):
         path = (self._segment(operation, job_id), "allocations")
         return self._snapshot(operation, self._job, path, rows(parse_allocation), index=index, wait=wait)
 
+    def list_allocations(self, index: int = 0, wait: float = 0.0) -> Snapshot[tuple[Allocation, ...]]:
+        """All allocations of the namespace that Nomad remembers; waits like ``job_allocations``.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/allocations#list-allocations
+        """
+        return self._snapshot("list allocations", self._allocations, (), rows(parse_allocation), index=index, wait=wait)
+
     def read_allocation(self, alloc_id: str) -> Allocation:
         """One allocation with its ports. Raises NotFoundError when Nomad has forgotten it, or hides it from the token.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hms_nomad.output.printer import inert
 
-_COLUMNS = ("", "RELEASE", "VERSION", "SET", "MEASURED", "REQUESTS", "SUCCESS", "P50", "P99")
+_COLUMNS = ("", "RELEASE", "VERSION", "HEALTHY", "SET", "MEASURED", "REQUESTS", "SUCCESS", "P50", "P99")
 
 
 def rollout_lines(data: Mapping[str, Any]) -> Iterator[str]:
@@ -20,7 +20,7 @@ def rollout_lines(data: Mapping[str, Any]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     if data.get("progress"):
         yield inert(str(data["progress"]))
-    if data.get("reason"):
+    if data.get("reason") and data["reason"] != data.get("progress"):
         yield inert(str(data["reason"]))
 
 
@@ -38,16 +38,16 @@ def _steps(data: Mapping[str, Any]) -> str:
 
 
 def _row(title: str, data: Mapping[str, Any], which: str) -> tuple[str, ...]:
-    release, other = data[which], data["candidate" if which == "stable" else "stable"]
+    release = data[which]
     weight = data.get("weight")
     share = None if weight is None else weight if which == "candidate" else 100 - weight
-    total = release["requests"] + other["requests"]
     return (
         title,
         inert(release["release"]),
         inert(release["version"]),
+        f"{release['healthy']}",
         "-" if share is None else f"{share:g} %",
-        f"{100 * release['requests'] / total:.1f} %" if total else "-",
+        "-" if release["share"] is None else f"{release['share']:.1f} %",
         f"{release['requests']}",
         f"{release['success']:g} %" if release["requests"] else "-",
         _milliseconds(release["p50_ms"]),

@@ -37,6 +37,8 @@ class Steering(Protocol):
     def failure(self) -> Failure | None: ...  # noqa: D102
     @property
     def hint(self) -> str: ...  # noqa: D102
+    @property
+    def release(self) -> Release | None: ...  # noqa: D102
 
 
 class Remembered(Protocol):
@@ -55,15 +57,17 @@ class Remembered(Protocol):
 def steered_lines(printer: Printer, ended: Steering, noted: str) -> Iterator[str]:
     """What stdout says; ``noted`` is what was left word of, where the command did not wait."""
     tick, cross = printer.style("✓", "green"), printer.style("✗", "red")
-    rollout = ended.rollout
-    if rollout is None:
+    rollout, release = ended.rollout, ended.release
+    if rollout is None and release is None:
         yield f"{tick} {inert(ended.reason)}: nothing to do"
         return
-    path = f"{ended.service} {inert(rollout.stable_version)} -> {inert(rollout.version)}"
+    versions = f"{rollout.stable_version} -> {rollout.version}" if rollout else release.version if release else ""
+    path = f"{ended.service} {inert(versions)}"
+    step = f"step {rollout.go + 1} of {len(rollout.policy.steps)}" if rollout else ""
     reason = f": {inert(ended.reason)}" if ended.reason else ""
     lines = {
         "noted": f"{tick} {path}: {noted}",
-        "reached": f"{tick} {path}: step {rollout.go + 1} of {len(rollout.policy.steps)} has its traffic{reason}",
+        "reached": f"{tick} {path}: {step} has its traffic{reason}",
         "succeeded": f"{tick} {path}: the new release has replaced the old one{reason}",
         "taken-back": f"{cross} {path}: taken back{reason}",
         "stuck": f"{cross} {path}: cannot go on{reason}",
@@ -81,6 +85,7 @@ def steered_document(ended: Steering) -> dict[str, Any]:
         "reason": ended.reason,
         "hint": ended.hint,
         "rollout": ended.rollout,
+        "number": ended.rollout.number if ended.rollout else ended.release.number if ended.release else None,
         "failure": ended.failure,
     }
 
@@ -114,6 +119,8 @@ def history_document(history: Remembered) -> dict[str, Any]:
                 "who": release.author.who,
                 "message": release.author.message,
                 "commit": release.author.commit,
+                "images": dict(release.images),
+                "evidence": dict(release.evidence),
                 "started": _time(release.started),
                 "ended": None if release.ended is None else _time(release.ended),
             }

@@ -8,8 +8,9 @@ from typing import Any
 
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Desired, RegistryRecord
 from hms_nomad.compile.entries import subset
-from hms_nomad.plan.diff import OWN_KINDS
-from hms_nomad.plan.intentions import declared_intentions, permissions_of_router
+from hms_nomad.compile.routes import permissions_of_router
+from hms_nomad.plan.diff import own_keys
+from hms_nomad.plan.intentions import declared_intentions
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.cluster import Cluster
 from hms_nomad.rollout.journal import Author, Journal, Rejection, Rollout
@@ -130,6 +131,8 @@ def record(desired: Desired, policy: Policy, author: Author, started: float, rep
         registry=desired.registry,
         vault=desired.vault,
         replaced=replaced,
+        images=desired.images,
+        evidence=desired.evidence,
     )
 
 
@@ -160,25 +163,26 @@ def _record_of_stable(cluster: Cluster, desired: Desired, policy: Policy, stable
 def _desired_of_live(desired: Desired, stable: str, observed: Observed) -> Desired:
     """What the running release stands for, read from the servers."""
     service, meta = desired.service, observed.job.service_meta if observed.job else {}
-    bodies: dict[str, dict[str, Any]] = {
-        kind: dict(entry.body)
-        for kind in OWN_KINDS
-        if kind != SPLITTER
-        and (entry := observed.entries.get((kind, service)))
+    bodies: dict[tuple[str, str], dict[str, Any]] = {
+        key: dict(entry.body)
+        for key in own_keys(service)
+        if key[0] != SPLITTER
+        and (entry := observed.entries.get(key))
         and (entry.body.get("Meta") or {}).get(OWNER_KEY) == OWNER
     }
-    if RESOLVER in bodies:
-        alone = {key: value for key, value in bodies[RESOLVER].items() if key != "Failover"}
-        bodies[RESOLVER] = {**alone, "DefaultSubset": stable, "Subsets": {stable: subset(stable)}}
+    resolver = RESOLVER, service
+    if resolver in bodies:
+        alone = {key: value for key, value in bodies[resolver].items() if key != "Failover"}
+        bodies[resolver] = {**alone, "DefaultSubset": stable, "Subsets": {stable: subset(stable)}}
     return Desired(
         service=service,
         namespace=desired.namespace,
         release=stable,
         digest=meta.get("digest", ""),
         job={},
-        entries=tuple(ConfigEntry(kind, service, body) for kind, body in bodies.items()),
+        entries=tuple(ConfigEntry(*key, body) for key, body in bodies.items()),
         intentions=declared_intentions(service, {name: entry.body for name, entry in observed.intentions.items()}),
-        permissions=permissions_of_router(bodies.get(ROUTER)),
+        permissions=permissions_of_router(bodies.get((ROUTER, service))),
         vault=(),
         registry=RegistryRecord(
             name=service,

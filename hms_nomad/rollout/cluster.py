@@ -7,20 +7,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hms_nomad.apply.failure import Failure
-from hms_nomad.apply.observe import observe, read_mesh
+from hms_nomad.apply.observe import observe, read_mesh_around
 from hms_nomad.apply.progress import Report
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.envoy import EnvoySample, EnvoyStats
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.compile.desired import Desired
 from hms_nomad.plan.observed import Observed
-from hms_nomad.rollout.sidecars import Sidecars
+from hms_nomad.rollout.sidecars import Recorded, Sidecars, nothing
 from hms_nomad.rollout.store import RolloutStore
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where the rollout of one service happens, and who hears of it. ``wall_clock`` gives seconds since 1970."""
+    """Where the rollout of one service happens, and who hears of it. ``wall_clock`` gives seconds since 1970.
+
+    ``recorded`` is asked for counts of sidecars that cannot be asked themselves.
+    """
 
     nomad: NomadClient
     consul: ConsulClient
@@ -29,6 +32,7 @@ class Cluster:
     report: Report
     envoy: EnvoyStats = field(default_factory=EnvoyStats)
     wall_clock: Callable[[], float] = time.time
+    recorded: Recorded = nothing
 
     @property
     def store(self) -> RolloutStore:
@@ -38,11 +42,11 @@ class Cluster:
     @property
     def sidecars(self) -> Sidecars:
         """The sidecars of the service and of its callers."""
-        return Sidecars(self.consul, self.envoy, self.service)
+        return Sidecars(self.consul, self.envoy, self.service, self.recorded)
 
     def observe(self) -> Observed:
         """The job and all entries that the service touches."""
-        return observe(self.nomad, self.service, read_mesh(self.consul))
+        return observe(self.nomad, self.service, read_mesh_around(self.consul, self.service))
 
 
 @dataclass(slots=True)

@@ -79,9 +79,10 @@ def registered(facts: Facts, decision: Decision) -> bool:
 
 
 def canary_healthy(facts: Facts, decision: Decision) -> bool:
-    """The new instances are healthy and passed their probes, and have no traffic yet."""
-    first = facts.rollout.step == 0 and facts.weight == 0
-    return first and decision.state is State.SHIFT and not facts.rollout.taken_back
+    """The new instances are healthy and passed their probes, with no traffic yet unless somebody gave it to them."""
+    if facts.rollout.taken_back:
+        return False
+    return (facts.weight or 0) > 0 or (facts.weight == 0 and decision.state is State.SHIFT)
 
 
 def step_entered(step: int) -> Reached:
@@ -209,14 +210,21 @@ class _Shown:
 
 
 def rollout_facts(facts: Facts, decision: Decision) -> dict[str, object]:
-    """A rollout at one moment, for machines."""
+    """A rollout at one moment, for machines; ``weight`` is the set share of traffic, ``share`` the measured one."""
     rollout = facts.rollout
+    total = facts.judged.old.requests + facts.judged.new.requests
+
+    def side(release: str, version: str, measured: Measured) -> dict[str, object]:
+        share = round(100 * measured.requests / total, 2) if total else None
+        numbers = {"healthy": facts.passing.get(release, 0), "share": share, **_numbers(measured)}
+        return {"release": release, "version": version, **numbers}
+
     return {
         "state": str(decision.state),
         "reason": decision.reason,
         "strategy": rollout.policy.strategy,
-        "stable": {"release": rollout.stable, "version": rollout.stable_version, **_numbers(facts.judged.old)},
-        "candidate": {"release": rollout.candidate, "version": rollout.version, **_numbers(facts.judged.new)},
+        "stable": side(rollout.stable, rollout.stable_version, facts.judged.old),
+        "candidate": side(rollout.candidate, rollout.version, facts.judged.new),
         "weight": facts.weight,
         "step": rollout.step + 1,
         "steps": list(rollout.policy.steps),

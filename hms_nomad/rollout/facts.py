@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -35,8 +36,8 @@ class Facts:
     one), ``split`` (a weight can move traffic between both), ``weight`` of the new one in percent (None: it gets
     nothing, and nothing splits the traffic).
     From Nomad: ``job``, ``deployment``, ``promotable`` (it waits for that), ``promoted``, ``healthy`` (every new
-    instance, in Consul too), ``fault`` (why the new release cannot go on; "" when nothing is wrong), ``progress`` in
-    words.
+    instance, in Consul too), ``passing`` (healthy instances in Consul by release), ``fault`` (why the new release
+    cannot go on; "" when nothing is wrong), ``progress`` in words.
     From the journal: ``acknowledged`` (every caller's proxy has the weight), ``forgotten`` (none knows the release that
     is to go).
     From the driving process: ``probed`` and ``requested`` (in this step), ``measuring`` (a window of this step is open)
@@ -55,6 +56,7 @@ class Facts:
     promotable: bool = False
     promoted: bool = False
     healthy: bool = False
+    passing: Mapping[str, int] = field(default_factory=dict)
     fault: str = ""
     progress: str = ""
     acknowledged: bool = False

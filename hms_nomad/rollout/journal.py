@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from hms_nomad.plan.records import adapter_of
 from hms_nomad.rollout.policy import Policy
 
 JOURNAL_SCHEMA = 1
@@ -116,13 +117,13 @@ def journal_key(namespace: str, service: str) -> str:
 
 def journal_bytes(journal: Journal) -> bytes:
     """The journal as it is stored."""
-    return _ADAPTER.dump_json(journal)
+    return adapter_of(Journal).dump_json(journal)
 
 
 def journal_from(data: bytes, key: str) -> Journal:
     """The journal that was stored under ``key``. Raises JournalError."""
     try:
-        journal = _ADAPTER.validate_json(data)
+        journal = adapter_of(Journal).validate_json(data)
     except ValidationError as error:
         raise JournalError(f"the key {key} in Consul holds no journal that this version can read: {error}") from None
     if journal.schema != JOURNAL_SCHEMA:
@@ -131,6 +132,3 @@ def journal_from(data: bytes, key: str) -> Journal:
             f"use that version, or delete the key when no rollout is under way"
         )
     return journal
-
-
-_ADAPTER: TypeAdapter[Journal] = TypeAdapter(Journal)

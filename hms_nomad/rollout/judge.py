@@ -10,6 +10,9 @@ from enum import StrEnum
 from hms_nomad.clients.envoy import Bucket, EnvoySample
 from hms_nomad.rollout.policy import Policy
 
+# Envoy counts by classes of time: smaller differences may be those of the classes.
+_NO_DIFFERENCE_MS = 5.0
+
 
 class Finding(StrEnum):
     """What a window says of the new release."""
@@ -72,6 +75,8 @@ def judge(policy: Policy, new: Measured, old: Measured) -> Judgement:
     if policy.p99_ms is not None and new.p99_ms is not None and new.p99_ms > policy.p99_ms:
         text = f"p99 {new.p99_ms:.0f} ms > {policy.p99_ms:.0f} ms, {new.requests} requests"
         return _blame(text, old.p99_ms is not None and old.p99_ms >= new.p99_ms, new, old)
+    if text := _slower(policy, new, old):
+        return Judgement(Finding.BAD, text, new, old)
     return Judgement(Finding.GOOD, f"success {_percent(new.success)} %, {_failed_of(new)}{_latency(new)}", new, old)
 
 
@@ -79,7 +84,7 @@ def measured(before: Mapping[str, EnvoySample], after: Mapping[str, EnvoySample 
     """What the instances of one release answered between two readings, by instance.
 
     An instance that is new, or whose sidecar restarted in between, is counted from zero; one that does not answer
-    (None) counts as silent.
+    (None) counts as silent, and so does one whose second reading is of another source than its first.
     """
     requests = failed = silent = 0
     buckets: dict[float, int] = {}
@@ -87,7 +92,11 @@ def measured(before: Mapping[str, EnvoySample], after: Mapping[str, EnvoySample 
         if sample is None:
             silent += 1
             continue
-        earlier = _comparable(before.get(instance), sample)
+        if (first := before.get(instance)) is not None and first.recorded != sample.recorded:
+            # Counts of different ages say nothing of what came in between.
+            silent += 1
+            continue
+        earlier = _comparable(first, sample)
         for group, count in sample.requests.items():
             grown = count - (earlier.requests.get(group, 0) if earlier else 0)
             requests += grown
@@ -136,6 +145,20 @@ def _comparable(before: EnvoySample | None, after: EnvoySample) -> EnvoySample |
         and (after.uptime_seconds < before.uptime_seconds)
     )
     return None if restarted else before
+
+
+def _slower(policy: Policy, new: Measured, old: Measured) -> str:
+    """Which latency is too much higher than the old release's in the same window; "" when none is."""
+    if policy.slower is None or old.requests < policy.min_requests:
+        return ""
+    for name, mine, other in (("p50", new.p50_ms, old.p50_ms), ("p99", new.p99_ms, old.p99_ms)):
+        if mine is None or other is None or mine - other < _NO_DIFFERENCE_MS:
+            continue
+        if mine > policy.slower * other:
+            return (
+                f"{name} {mine:.0f} ms > {policy.slower:g} x {other:.0f} ms of the old release, {new.requests} requests"
+            )
+    return ""
 
 
 def _blame(text: str, shared: bool, new: Measured, old: Measured) -> Judgement:

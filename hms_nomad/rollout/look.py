@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from hms_nomad.clients.nomad_types import Allocation, Deployment, DeploymentGroup, Job
 from hms_nomad.plan.observed import release_of
@@ -20,6 +21,14 @@ _DEPLOYMENTS = {
 # Nomad itself gives up at the deadline; the rest is for its evaluation and for Consul to hear of it.
 _PATIENCE_SECONDS = 30.0
 _CRASHES = 2
+_CRASHED = "crashes at start"
+_NOT_RUNNING = {
+    "Terminated": _CRASHED,
+    "Driver Failure": "cannot be started",
+    "Setup Failure": "cannot be set up",
+    "Failed Artifact Download": "cannot fetch its artifact",
+}
+"""What an instance does, by the event of Nomad that says why it does not run."""
 
 
 def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
@@ -30,8 +39,9 @@ def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
     state = _job_state(job, rollout)
     deployment = _deployment(cluster, job) if state is JobState.CANDIDATE else None
     group = next(iter(deployment.groups.values()), None) if deployment else None
-    passing = _passing(cluster, rollout) if group else 0
-    healthy = group is not None and min(group.healthy, passing) >= group.desired_canaries > 0
+    passing = _passing(cluster)
+    reached = passing[rollout.candidate]
+    healthy = group is not None and min(group.healthy, reached) >= group.desired_canaries > 0
     waiting = state is JobState.CANDIDATE and not healthy
     fault = memory.fault or _fault(cluster, rollout, state, job, deployment) or _patience_over(memory, rollout, waiting)
     judged = _judged(cluster, rollout, memory)
@@ -49,8 +59,9 @@ def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
         promotable=deployment is not None and not deployment.done and _waits_for_promotion(deployment),
         promoted=deployment is not None and _is_promoted(deployment),
         healthy=healthy,
+        passing=passing,
         fault=fault,
-        progress=_progress(group, passing),
+        progress=_progress(group, reached),
         acknowledged=weight is not None and rollout.acknowledged == weight,
         probed=memory.probed == rollout.step or not rollout.policy.probes,
         requested=memory.requested == rollout.step,
@@ -103,10 +114,10 @@ def _waits_for_promotion(deployment: Deployment) -> bool:
     return any(group.desired_canaries and not group.promoted for group in deployment.groups.values())
 
 
-def _passing(cluster: Cluster, rollout: Rollout) -> int:
-    """New instances that callers can reach: Nomad calls an instance healthy by its own view, callers need Consul's."""
+def _passing(cluster: Cluster) -> Counter[str]:
+    """Instances that callers can reach, by release: Nomad calls one healthy by its own view, callers need Consul's."""
     instances = cluster.consul.instances(cluster.service, passing=True, connect=True).value
-    return sum(found.meta.get("release") == rollout.candidate for found in instances)
+    return Counter(found.meta.get("release", "") for found in instances)
 
 
 def _fault(cluster: Cluster, rollout: Rollout, state: JobState, job: Job | None, deployment: Deployment | None) -> str:
@@ -132,8 +143,15 @@ def _fault_of(allocation: Allocation) -> str:
     for name, task in allocation.tasks.items():
         # Nomad would try some more; an instance that comes up no sooner than that is not one to send users to.
         if allocation.healthy is None and task.restarts >= _CRASHES:
-            ends = [event.message for event in task.events if event.type == "Terminated"]
-            return f"instance {allocation.id[:8]} crashes at start: task {name}, {ends[-1] if ends else 'restarting'}"
+            what, why = next(
+                (
+                    (_NOT_RUNNING[event.type], event.message)
+                    for event in reversed(task.events)
+                    if event.type in _NOT_RUNNING
+                ),
+                (_CRASHED, "restarting"),
+            )
+            return f"instance {allocation.id[:8]} {what}: task {name}, {why}"
     return ""
 
 
@@ -157,13 +175,16 @@ def _judged(cluster: Cluster, rollout: Rollout, memory: Memory) -> Judgement:
 
 
 def _draining(cluster: Cluster, rollout: Rollout, memory: Memory) -> tuple[int, float]:
-    """Requests that old instances still answer after nobody knows them any more, and for how many seconds by now."""
+    """Requests that old instances still answer after nobody knows them any more, and for how many seconds by now.
+
+    An instance whose sidecar does not say counts as one request: on a busy machine it may well have some.
+    """
     if rollout.forgotten != rollout.stable:
         return 0, 0.0
     now = time.monotonic()
     memory.draining_since = memory.draining_since or now
     samples = cluster.sidecars.release(rollout.stable).values()
-    return sum(sample.active or 0 for sample in samples if sample), now - memory.draining_since
+    return sum(1 if sample is None else sample.active or 0 for sample in samples), now - memory.draining_since
 
 
 def _progress(group: DeploymentGroup | None, passing: int) -> str:

@@ -52,7 +52,7 @@ def job_again(body: Mapping[str, Any], count: int) -> dict[str, Any]:
     """A job that Nomad kept as a body for registering it again, for ``count`` instances."""
     job = {key: value for key, value in body.items() if key not in _SERVERS_OWN}
     job["TaskGroups"] = [{**group, "Scaling": _without_identity(group.get("Scaling"))} for group in job["TaskGroups"]]
-    return with_count(job, count, count)
+    return job if job.get("Type") == "batch" else with_count(job, count, count)
 
 
 def _without_identity(scaling: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -80,7 +80,7 @@ def _register_job(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -
         raise ValueError("this process has no job to register")
     plan = make_plan(memory.job, cluster.observe())
     change = next(change for change in plan.changes if change.kind == "job")
-    registration = register(change, cluster.nomad, cluster.report)
+    registration = register(change, cluster.nomad, cluster.consul, cluster.report)
     _note(cluster, facts.rollout, registered=cluster.wall_clock())
     evaluation = finished_evaluation(cluster.nomad, registration.eval_id, time.monotonic() + _EVALUATION_SECONDS)
     if evaluation.failed:
@@ -238,7 +238,7 @@ def _restore_job(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) ->
     change = Change(
         "job", cluster.service, ChangeAction.UPDATE, (), job_again(old.body, observed.count), observed.modify_index
     )
-    register(change, cluster.nomad, cluster.report)
+    register(change, cluster.nomad, cluster.consul, cluster.report)
 
 
 def _clean_mesh(cluster: Cluster, facts: Facts, decision: Decision, memory: Memory) -> None:

@@ -25,9 +25,9 @@ class Policy:
     """The rules of one rollout; all times are in seconds, shares in percent.
 
     ``steps`` rise to 100, and ``holds`` says how long each is held. ``success`` is the lowest share of successful
-    requests, ``p99_ms`` the highest p99 latency (None: not judged). ``longest_request`` bounds the waiting for requests
-    that old instances still answer. ``splits`` is False where the protocol allows no weights: traffic then moves at
-    once.
+    requests, ``p99_ms`` the highest p99 latency, ``slower`` how many times the old release's p50 and p99 latency the
+    new one's may be (None: not judged). ``longest_request`` bounds the waiting for requests that old instances still
+    answer. ``splits`` is False where the protocol allows no weights: traffic then moves at once.
     """
 
     strategy: str
@@ -42,6 +42,7 @@ class Policy:
     probes: tuple[ProbeQuestion, ...] = ()
     health_path: str | None = None
     splits: bool = True
+    slower: float | None = None
 
 
 def policy_of(spec: Spec, strategy: str | None = None) -> Policy:
@@ -68,6 +69,7 @@ def policy_of(spec: Spec, strategy: str | None = None) -> Policy:
         ),
         health_path=spec.health.path if spec.health and spec.health.kind == "http" else None,
         splits=splits,
+        slower=rollout.slower,
     )
 
 

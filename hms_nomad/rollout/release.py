@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from hms_nomad.compile.desired import ConfigEntry, Desired, Intention, RegistryRecord
+from hms_nomad.compile.desired import ConfigEntry, Desired, Evidence, Intention, RegistryRecord
 from hms_nomad.compile.names import short_hash
+from hms_nomad.plan.records import adapter_of
 from hms_nomad.rollout.journal import Author
 from hms_nomad.rollout.policy import Policy
 
@@ -30,7 +31,8 @@ class Release:
 
     ``content`` is a hash of everything that it stood for. ``job_version`` is Nomad's version of its job, which keeps
     the job itself. ``replaced`` is the release that ran before (None: none did). Times are seconds since 1970;
-    ``ended`` is None while it is under way.
+    ``ended`` is None while it is under way. ``images`` are the names of images with the bytes that they stood for, and
+    ``evidence`` is what is known of the making of the latter.
     """
 
     number: int
@@ -54,6 +56,8 @@ class Release:
     ended: float | None = None
     outcome: ReleaseOutcome = ReleaseOutcome.RUNNING
     reason: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
 
     @property
     def tag(self) -> str:
@@ -73,13 +77,13 @@ def release_key(namespace: str, service: str, number: int) -> str:
 
 def release_bytes(release: Release) -> bytes:
     """The record as it is stored."""
-    return _ADAPTER.dump_json(release)
+    return adapter_of(Release).dump_json(release)
 
 
 def release_from(data: bytes) -> Release | None:
     """The record that was stored; None when this version cannot read it: an old record must not stop a deploy."""
     try:
-        return _ADAPTER.validate_json(data)
+        return adapter_of(Release).validate_json(data)
     except ValidationError:
         return None
 
@@ -92,6 +96,7 @@ def content_of(desired: Desired) -> str:
             "entries": [entry.body for entry in desired.entries],
             "intentions": [asdict(intention) for intention in desired.intentions],
             "permissions": list(desired.permissions),
+            **({"vault": list(desired.vault)} if desired.vault else {}),
         },
         16,
     )
@@ -110,7 +115,6 @@ def desired_of(release: Release, job: Mapping[str, Any]) -> Desired:
         permissions=release.permissions,
         vault=release.vault,
         registry=release.registry,
+        images=release.images,
+        evidence=release.evidence,
     )
-
-
-_ADAPTER: TypeAdapter[Release] = TypeAdapter(Release)

@@ -6,23 +6,23 @@ going out, the splitter goes before a subset does. The last entry of each set is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hms_nomad.compile.canary import CANARY_HEADER, canary_entries, is_canary_name
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired
 from hms_nomad.compile.entries import subset
-from hms_nomad.compile.gateway import ROUTE_KIND
+from hms_nomad.compile.gateway import ROUTE_KIND, is_headed
 from hms_nomad.plan.change import Action, Change
 from hms_nomad.plan.diff import change_of, entry_changes
 from hms_nomad.plan.intentions import KIND as INTENTIONS
+from hms_nomad.plan.normal import normal_entry
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.journal import Rollout
 
 RESOLVER = "service-resolver"
 ROUTER = "service-router"
 SPLITTER = "service-splitter"
-CANARY_HEADER = "X-HMS-Canary"
-"""Requests with this header and the value 1 reach the new release at any weight."""
 
 _OUTWARDS = (INTENTIONS, ROUTER, ROUTE_KIND, SPLITTER, "service-defaults", RESOLVER)
 
@@ -31,7 +31,7 @@ def preparing(rollout: Rollout, final: Desired, observed: Observed) -> tuple[Cha
     """What makes the mesh know both releases while all traffic stays with the stable one.
 
     ``final`` is what the new release stands for. Callers get the rights of both releases; the routes stay the old ones,
-    but for requests with the canary header, which follow the new release's routes to it.
+    but for requests with the canary header, which follow the new release's routes to it, through the gateway too.
     """
     changes = [
         change_of(INTENTIONS, change.name, both, observed.intentions.get(change.name))
@@ -48,6 +48,7 @@ def preparing(rollout: Rollout, final: Desired, observed: Observed) -> tuple[Cha
         )
     )
     if rollout.policy.splits:
+        changes += _through_the_gateway(rollout, final, observed)
         changes.append(_entry(service, ROUTER, _router_with_header(rollout, final, observed), observed))
         weight = weight_of(rollout, _stored(RESOLVER, service, observed), _stored(SPLITTER, service, observed))
         changes.append(_entry(service, SPLITTER, splitter(service, rollout, weight or 0.0), observed))
@@ -88,13 +89,7 @@ def splitting(rollout: Rollout, service: str, observed: Observed) -> tuple[Chang
 
 def switching(rollout: Rollout, service: str, observed: Observed) -> Change:
     """What makes the new release the default, with both subsets still known: the splitter may go after this."""
-    body = {
-        **_stored(RESOLVER, service, observed),
-        "DefaultSubset": rollout.candidate,
-        "Subsets": {release: subset(release) for release in (rollout.stable, rollout.candidate)},
-        "Failover": {rollout.stable: {"ServiceSubset": rollout.candidate}},
-    }
-    return _entry(service, RESOLVER, body, observed)
+    return _entry(service, RESOLVER, _of_both(rollout, _stored(RESOLVER, service, observed), new=True), observed)
 
 
 def finishing(final: Desired, observed: Observed) -> tuple[Change, ...]:
@@ -103,7 +98,7 @@ def finishing(final: Desired, observed: Observed) -> tuple[Change, ...]:
     The release must be the resolver's default already.
     """
     changes = [change for change in entry_changes(final, observed) if change.action is not Action.KEEP]
-    return tuple(sorted(changes, key=lambda change: _OUTWARDS.index(change.kind)))
+    return tuple(sorted(changes, key=_outwards))
 
 
 def weight_of(rollout: Rollout, resolver: Mapping[str, Any], split: Mapping[str, Any]) -> float | None:
@@ -123,12 +118,11 @@ def weight_of(rollout: Rollout, resolver: Mapping[str, Any], split: Mapping[str,
 
 def knows_both(rollout: Rollout, resolver: Mapping[str, Any], split: Mapping[str, Any]) -> bool:
     """True when ``preparing`` has been written to its end."""
-    failover = (resolver.get("Failover") or {}).get(rollout.candidate) or {}
     defaults = (rollout.stable,) if rollout.policy.splits else (rollout.stable, rollout.candidate)
     return (
         weight_of(rollout, resolver, split) is not None
         and set(resolver.get("Subsets") or {}) == {rollout.stable, rollout.candidate}
-        and failover.get("ServiceSubset") == rollout.stable
+        and not resolver.get("Failover")
         and resolver.get("DefaultSubset") in defaults
     )
 
@@ -150,13 +144,17 @@ def splitter(service: str, rollout: Rollout, weight: float) -> dict[str, Any]:
     return _ours(SPLITTER, service, {"Splits": splits})
 
 
-def _of_both(rollout: Rollout, resolver: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolver with both subsets; an empty new one falls back to the stable one instead of answering 503."""
+def _of_both(rollout: Rollout, resolver: Mapping[str, Any], *, new: bool = False) -> dict[str, Any]:
+    """A resolver with both subsets; the stable one is the default, or the ``new`` one.
+
+    None falls back to the other. Consul makes a subset with a fallback another kind of cluster in Envoy, and one kind
+    becomes the other in place: Envoy 1.36 waits 15 seconds for the new one's instances, or ends with a segmentation
+    fault while requests go through it.
+    """
     return {
-        **resolver,
-        "DefaultSubset": rollout.stable,
+        **{key: value for key, value in resolver.items() if key != "Failover"},
+        "DefaultSubset": rollout.candidate if new else rollout.stable,
         "Subsets": {release: subset(release) for release in (rollout.stable, rollout.candidate)},
-        "Failover": {rollout.candidate: {"ServiceSubset": rollout.stable}},
     }
 
 
@@ -179,8 +177,11 @@ def _with_header(match: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_headed(route: Mapping[str, Any]) -> bool:
-    headers = ((route.get("Match") or {}).get("HTTP") or {}).get("Header") or ()
-    return any(header.get("Name") == CANARY_HEADER for header in headers)
+    return _has_header((route.get("Match") or {}).get("HTTP"))
+
+
+def _has_header(match: Mapping[str, Any] | None) -> bool:
+    return any(header.get("Name") == CANARY_HEADER for header in (match or {}).get("Header") or ())
 
 
 def _rights_of_both(change: Change, observed: Observed) -> dict[str, Any] | None:
@@ -198,7 +199,7 @@ def _either(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> dic
     """One source with the rights of both releases.
 
     Where a permission denies something, order decides what it means: the old list then stays until the new release has
-    all of the traffic.
+    all of the traffic, but for requests with the canary header, for which the new list holds.
     """
     if old is None or new is None:
         return dict(new or old or {})
@@ -206,11 +207,47 @@ def _either(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> dic
         return dict(old)
     permissions = [*(new.get("Permissions") or ()), *(old.get("Permissions") or ())]
     if any(permission.get("Action") != "allow" for permission in permissions):
-        return dict(old)
+        return {**old, "Permissions": _by_header(new.get("Permissions") or (), old.get("Permissions") or ())}
     if new.get("Action") == "allow" or not permissions:
         return dict(new)
     both = [permission for number, permission in enumerate(permissions) if permission not in permissions[:number]]
     return {**{key: value for key, value in new.items() if key != "Action"}, "Permissions": both}
+
+
+def _by_header(new: Sequence[Mapping[str, Any]], old: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Permissions of requests with the canary header, and behind them those of all others."""
+    plain = [dict(permission) for permission in old if not _has_header(permission.get("HTTP"))]
+    if normal_entry({"": list(new)}) == normal_entry({"": plain}):
+        return plain
+    return [*({**permission, "HTTP": _with_header(permission["HTTP"])} for permission in new), *plain]
+
+
+def _through_the_gateway(rollout: Rollout, final: Desired, observed: Observed) -> list[Change]:
+    """What takes requests with the canary header that come through the gateway to the new release.
+
+    The service's second name leads to it, and the gateway's route has the new release's rules for such requests before
+    the old rules for all others. It stays as it is where both releases have the same public routes.
+    """
+    wanted = next((entry.body for entry in final.entries if entry.kind == ROUTE_KIND), None)
+    if wanted is None:
+        return []
+    stored = _stored(ROUTE_KIND, final.service, observed)
+    headed = [rule for rule in wanted["Rules"] if is_headed(rule)]
+    others = [rule for rule in stored.get("Rules") or () if not is_headed(rule)]
+    route = {**(stored or wanted), "Rules": [*headed, *others]}
+    second = canary_entries(final.service, rollout.candidate)
+    return [
+        *(change_of(one.kind, one.name, one.body, observed.entries.get((one.kind, one.name))) for one in second),
+        _entry(final.service, ROUTE_KIND, route, observed),
+    ]
+
+
+def _outwards(change: Change) -> tuple[int, int]:
+    """Order of going out: the second name comes before the gateway's route that asks for it, and goes after it."""
+    if not is_canary_name(change.name):
+        return _OUTWARDS.index(change.kind), 0
+    route, inner = _OUTWARDS.index(ROUTE_KIND), change.kind == RESOLVER
+    return (route, 1 + (not inner)) if change.action is Action.DELETE else (route, inner - 2)
 
 
 def _entry(service: str, kind: str, body: Mapping[str, Any], observed: Observed) -> Change:

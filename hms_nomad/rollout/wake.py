@@ -1,6 +1,7 @@
 """News of the journal and of the job's instances -> a wake-up, so that who drives a rollout neither sleeps nor asks.
 
-Each source is followed by a blocking query on a thread of its own; what is new is read again by who wakes up.
+Nomad's news come over the one stream that all share who follow jobs; what Consul holds is followed by blocking
+queries. What is new is read again by who wakes up.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from hms_nomad.clients.errors import ServerError
+from hms_nomad.clients.nomad_news import Follower
 from hms_nomad.rollout.cluster import Cluster
 
 _QUERY_SECONDS = 30.0
+_OLD_READ_SECONDS = 1.0
 # After a fault of a server the query is tried again; who drives meets the same fault and reports it.
 _RETRY_SECONDS = 2.0
 
@@ -55,14 +58,34 @@ def following(cluster: Cluster) -> Iterator[News]:
     store, nomad = cluster.store, cluster.nomad
     sources: tuple[Callable[[int], int], ...] = (
         lambda index: store.consul.kv_wait(store.key, index, _QUERY_SECONDS).index,
-        lambda index: nomad.job_allocations(cluster.service, index=index, wait=_QUERY_SECONDS).index,
+        lambda index: _told(cluster, instances, index),
         lambda index: (
             store.consul.instances(cluster.service, passing=True, connect=True, index=index, wait=_QUERY_SECONDS).index
         ),
     )
-    for ask in sources:
-        threading.Thread(target=news.follow, args=(ask,), name="hms-nomad-news", daemon=True).start()
-    try:
-        yield news
-    finally:
-        news.end()
+    with nomad.news.of(cluster.service) as instances:
+        for ask in sources:
+            threading.Thread(target=news.follow, args=(ask,), name="hms-nomad-news", daemon=True).start()
+        try:
+            yield news
+        finally:
+            news.end()
+            instances.hear(None)
+
+
+def _told(cluster: Cluster, instances: Follower, index: int) -> int:
+    """As a blocking query: the first answer comes at once, each further one when there are news that can be read.
+
+    Nomad tells of a change a moment before it can be read.
+    """
+    if index == 0:
+        return 1
+    told = instances.next(_QUERY_SECONDS)
+    if told is None:
+        return index
+    before = max(1, told.index - 1)
+    if told.deployment is not None:
+        cluster.nomad.read_deployment(told.deployment.id, index=before, wait=_OLD_READ_SECONDS)
+    else:
+        cluster.nomad.job_allocations(cluster.service, index=before, wait=_OLD_READ_SECONDS)
+    return told.index

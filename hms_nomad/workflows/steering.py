@@ -6,10 +6,12 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hms_nomad.apply.failure import Failure
+from hms_nomad.apply.failure import Failure, explain_failure
 from hms_nomad.rollout.cluster import Cluster, Memory
-from hms_nomad.rollout.drive import End, Reached, drive, never, patience
+from hms_nomad.rollout.drive import End, Ending, Reached, drive, never, patience
 from hms_nomad.rollout.journal import Rollout
+from hms_nomad.rollout.records import NoSuchReleaseError
+from hms_nomad.rollout.release import Release, ReleaseOutcome
 
 
 class Steered(StrEnum):
@@ -33,7 +35,10 @@ class SteerOptions:
 
 @dataclass(frozen=True, slots=True)
 class SteerOutcome:
-    """What was done. ``rollout`` is None when none was under way; ``reason`` says more, ``hint`` what to run next."""
+    """What was done. ``rollout`` is None when none was under way; ``reason`` says more, ``hint`` what to run next.
+
+    ``release`` is the record of a rollout that had ended before.
+    """
 
     service: str
     status: Steered
@@ -41,11 +46,25 @@ class SteerOutcome:
     reason: str = ""
     failure: Failure | None = None
     hint: str = ""
+    release: Release | None = None
 
 
 def nothing(service: str) -> SteerOutcome:
     """There is no rollout to steer."""
     return SteerOutcome(service, Steered.NOTHING, reason=f"no rollout of {service} is under way")
+
+
+def ended(cluster: Cluster, number: int) -> SteerOutcome:
+    """How rollout ``number`` ended, by its record. Raises NoSuchReleaseError where none is remembered."""
+    release = cluster.store.release(number)
+    if release is None:
+        raise NoSuchReleaseError(f"no deploy {number} of {cluster.service} is remembered; see its history")
+    if release.outcome is ReleaseOutcome.RUNNING:
+        return nothing(cluster.service)
+    good = release.outcome is ReleaseOutcome.SUCCEEDED
+    status = Steered.SUCCEEDED if good else Steered.TAKEN_BACK
+    failure = None if good else _evidence(cluster, release)
+    return SteerOutcome(cluster.service, status, reason=release.reason, failure=failure, release=release)
 
 
 def go_on(cluster: Cluster, rollout: Rollout, options: SteerOptions, reached: Reached = never) -> SteerOutcome:
@@ -58,10 +77,28 @@ def go_on(cluster: Cluster, rollout: Rollout, options: SteerOptions, reached: Re
     if options.detach:
         return SteerOutcome(name, Steered.NOTED, rollout, hint=f"hms-nomad watch {name}")
     deadline = time.monotonic() + (options.timeout or patience(rollout.policy))
-    ending = drive(cluster, rollout.number, Memory(), deadline, reached)
+    return concluding(cluster, rollout, drive(cluster, rollout.number, Memory(), deadline, reached))
+
+
+def concluding(cluster: Cluster, rollout: Rollout, ending: Ending) -> SteerOutcome:
+    """What driving a rollout, or watching it, came to.
+
+    The evidence of a failure that another process saw is collected anew: what its instances wrote outlives them for a
+    while.
+    """
+    name = cluster.service
     if ending.end is End.REACHED:
         return SteerOutcome(name, Steered.REACHED, rollout, ending.reason, hint=f"hms-nomad watch {name}")
     if ending.end is End.HANDED_BACK:
         return SteerOutcome(name, Steered.STUCK, rollout, ending.reason, hint=f"hms-nomad abort {name}")
     status = Steered.SUCCEEDED if ending.end is End.SUCCEEDED else Steered.TAKEN_BACK
-    return SteerOutcome(name, status, rollout, ending.reason, ending.failure)
+    failure = ending.failure
+    if status is Steered.TAKEN_BACK and failure is None and ending.release is not None:
+        failure = _evidence(cluster, ending.release)
+    return SteerOutcome(name, status, rollout, ending.reason, failure)
+
+
+def _evidence(cluster: Cluster, release: Release) -> Failure | None:
+    if release.job_version is None:
+        return None
+    return explain_failure(cluster.nomad, cluster.consul, cluster.service, release.job_version, release.reason)

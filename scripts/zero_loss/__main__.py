@@ -8,18 +8,18 @@ import os
 import platform
 import sys
 import threading
-import time
 from dataclasses import asdict
 
 from hms_nomad.workflows.abort import abort
 from hms_nomad.workflows.steering import SteerOptions
-from zero_loss.ways import OURS, Way, names, plain_run, start_plain, tagged
+from zero_loss.ways import OURS, SHORT, gone, names, nothing, plain_run, start_plain, tagged
 from zero_loss.ways_back import ways_back
 from zero_loss.world import PLAIN, SERVICE, TAGGED, Loaded, World, quiet, running_world
 
+_CONTROL = "nothing changes"
+_LONG = "rolling, every 20th request of 30 s"
 _TARGET = 1.0
 _TOLERANCE = 0.3
-_SHORT = ("canary, 1 -> 10 -> 50 -> 100 %", "blue-green", "rolling", "abort at 50 %")
 
 
 def main() -> int:
@@ -35,14 +35,18 @@ def main() -> int:
     parser.add_argument("--share", type=int, default=None, help="requests for the share at weight 1; 0: not measured")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
-    chosen = arguments.only or (_SHORT if arguments.short else tuple(OURS))
+    chosen = arguments.only or (SHORT if arguments.short else tuple(OURS))
     cycles = 1 if arguments.short else arguments.cycles
     share = arguments.share if arguments.share is not None else 2_000 if arguments.short else 10_000
     rows: dict[str, Loaded] = {}
     with running_world(arguments.context, arguments.rate) as world:
         world.start()
+        rows[_CONTROL] = gone(world, _CONTROL, nothing, SERVICE, cycles)
         for name in chosen:
-            rows[name] = _run(world, name, OURS[name], SERVICE, cycles)
+            rows[name] = gone(world, name, OURS[name], SERVICE, cycles)
+        if not arguments.short and not arguments.only:
+            rows[_LONG] = gone(world, _LONG, OURS["rolling"], SERVICE, cycles, slow=20, slow_path="/work?sleep=30")
+            chosen = (*chosen, _LONG)
         measured = _share(world, share) if share else None
         back = [] if arguments.no_back or arguments.short else ways_back(world)
         if not arguments.no_peers and not arguments.short:
@@ -54,35 +58,20 @@ def main() -> int:
             ):
                 # The first change still stops instances that the way before has left.
                 way(world)
-                rows[name] = _run(world, name, way, service, cycles)
+                rows[name] = gone(world, name, way, service, cycles)
     _print(rows, chosen, measured, share)
-    for way in back:
+    for bad in back:
         print(
-            f"way back: {way.name}: {way.seconds:.1f} s {way.since}; {way.failed} of {way.sent} failed ({way.reason})"
+            f"way back: {bad.name}: {bad.seconds:.1f} s {bad.since}; {bad.failed} of {bad.sent} failed ({bad.reason})"
         )
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:  # noqa: PTH123
             figures = {name: asdict(row) for name, row in rows.items()}
-            json.dump({"rows": figures, "share": measured, "back": [asdict(way) for way in back]}, file, indent=2)
+            json.dump({"rows": figures, "share": measured, "back": [asdict(bad) for bad in back]}, file, indent=2)
     lost = sum(rows[name].failed for name in chosen)
     missed = measured is not None and not arguments.short and abs(measured - _TARGET) > _TOLERANCE
-    return 1 if lost or missed else 0
-
-
-def _run(world: World, name: str, way: Way, service: str, cycles: int) -> Loaded:
-    started = time.monotonic()
-    with world.load(service) as loaded:
-        for _ in range(cycles):
-            way(world)
-        # What was stopped last is gone, too.
-        time.sleep(8)
-    seconds = time.monotonic() - started
-    print(f"{name}: {loaded.failed} of {loaded.sent} lost in {seconds:.0f} s {loaded.reasons or ''}", file=sys.stderr)
-    if loaded.failed:
-        for line in world.events:
-            print(f"  {line}", file=sys.stderr)
-        print(f"  lost by second: {loaded.seconds}", file=sys.stderr)
-    return loaded
+    late = any(bad.seconds > bad.most for bad in back)
+    return 1 if lost or missed or late else 0
 
 
 def _share(world: World, requests: int) -> float:

@@ -11,13 +11,18 @@ import random
 import socketserver
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+FAULT = Path(os.environ.get("NOMAD_TASK_DIR", ".")) / "fault"
 VERSION = os.environ.get("APP_VERSION", "0")
 ERROR_RATE = float(os.environ.get("APP_ERRORS", "0"))
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Any path: the version. ``?sleep=5`` answers after 5 seconds, ``/health`` always at once."""
+    """Any path: the version. ``?sleep=5`` answers after 5 seconds, ``/health`` always at once.
+
+    While there is a file FAULT, its words count for all other paths: "sleep 3" or "status 503".
+    """
 
     protocol_version = "HTTP/1.1"
     wbufsize = 65536
@@ -25,13 +30,28 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if "sleep=" in self.path:
             time.sleep(float(self.path.rpartition("sleep=")[2]))
-        broken = self.path != "/health" and random.random() < ERROR_RATE
+        status = self.fault() if self.path != "/health" else 200
+        if self.path != "/health" and random.random() < ERROR_RATE:
+            status = 500
         body = json.dumps({"version": VERSION}).encode()
-        self.send_response(500 if broken else 200)
+        self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def fault(self) -> int:
+        """Do as the file says, and answer the status."""
+        try:
+            word, _, value = FAULT.read_text(encoding="ascii").partition(" ")
+        except FileNotFoundError:
+            return 200
+        if word == "sleep":
+            time.sleep(float(value))
+        return int(value) if word == "status" else 200
 
     def log_message(self, *_: object) -> None:
         """Be quiet."""

@@ -15,6 +15,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 _LIMIT_SECONDS = 60.0
+# The caller's sidecar adds it to what came from an instance; its own answers go without.
+_TIMED = "x-envoy-upstream-service-time"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, and whether an instance gave it (its service or its sidecar) or the caller's own sidecar did."""
+
+    status: int
+    body: bytes
+    from_instance: bool
+
+    @property
+    def reason(self) -> str:
+        """Why it is no good one, and who says so."""
+        who = "instance" if self.from_instance else "caller's sidecar"
+        return f"{self.status} of the {who}: {self.body[:160].decode('latin-1')}"
 
 
 @dataclass
@@ -45,33 +62,34 @@ class Connections:
 
 
 async def exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, keep: bool, headers: str
-) -> tuple[int, bytes]:
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: str, keep: bool, headers: str
+) -> Answer:
     """One request and its answer on an open connection."""
     connection = "keep-alive" if keep else "close"
-    writer.write(f"GET {path} HTTP/1.1\r\nhost: zero-loss\r\nconnection: {connection}\r\n{headers}\r\n".encode())
+    writer.write(f"{asked} HTTP/1.1\r\nhost: zero-loss\r\nconnection: {connection}\r\n{headers}\r\n".encode())
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)}
-    return int(lines[0].split()[1]), await reader.readexactly(int(fields.get("content-length", "0")))
+    body = await reader.readexactly(int(fields.get("content-length", "0")))
+    return Answer(int(lines[0].split()[1]), body, _TIMED in fields)
 
 
-async def request(pool: Connections, counts: Counts, path: str, keep: bool, headers: str, started: float) -> None:
-    """One request from its due time on; nothing is tried again."""
+async def request(pool: Connections, counts: Counts, asked: str, keep: bool, headers: str, started: float) -> None:
+    """One request (method and path) from its due time on; nothing is tried again."""
     begun = time.monotonic()
     try:
         reader, writer = await pool.take() if keep else await asyncio.open_connection(pool.host, pool.port)
-        status, body = await asyncio.wait_for(exchange(reader, writer, path, keep, headers), _LIMIT_SECONDS)
+        answer = await asyncio.wait_for(exchange(reader, writer, asked, keep, headers), _LIMIT_SECONDS)
     except (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError) as error:
         _failed(counts, type(error).__name__, begun - started)
         return
     counts.milliseconds.append((time.monotonic() - begun) * 1000)
-    if status != 200:
-        _failed(counts, f"{status} {body[:60].decode('latin-1')}", begun - started)
+    if answer.status != 200:
+        _failed(counts, answer.reason, begun - started)
     else:
         with suppress(ValueError):
-            counts.versions[str(json.loads(body).get("version"))] += 1
-    if keep and status == 200:
+            counts.versions[str(json.loads(answer.body).get("version"))] += 1
+    if keep and answer.status == 200:
         pool.idle.append((reader, writer))
     else:
         writer.close()
@@ -92,7 +110,7 @@ async def run(arguments: argparse.Namespace) -> Counts:
         slow = arguments.slow and counts.sent % arguments.slow == 0
         path = arguments.slow_path if slow else arguments.path
         keep = counts.sent % 2 == 0
-        task = asyncio.create_task(request(pool, counts, path, keep, arguments.header, started))
+        task = asyncio.create_task(request(pool, counts, f"{arguments.method} {path}", keep, arguments.header, started))
         running.add(task)
         task.add_done_callback(running.discard)
         counts.sent += 1
@@ -115,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.1.1")
     parser.add_argument("--port", type=int, default=80)
+    parser.add_argument("--method", default="GET")
     parser.add_argument("--path", default="/receipt")
     parser.add_argument("--slow-path", default="/receipt?sleep=5")
     parser.add_argument("--slow", type=int, default=0, help="every n-th request takes the slow path; 0: none")

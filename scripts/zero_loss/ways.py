@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -21,7 +23,7 @@ from hms_nomad.workflows.abort import abort
 from hms_nomad.workflows.deploy import DeployOptions
 from hms_nomad.workflows.rollback import rollback
 from hms_nomad.workflows.steering import SteerOptions
-from zero_loss.world import CALLER, PLAIN, SERVICE, TAGGED, World
+from zero_loss.world import CALLER, PLAIN, SERVICE, TAGGED, Loaded, World
 
 Way = Callable[[World], None]
 ABORTED_AT = (0.0, 1.0, 10.0, 50.0, 100.0)
@@ -84,9 +86,15 @@ def scale(world: World) -> None:
 
 def routes_only(world: World) -> None:
     """A change of routes and back, which replaces no instance."""
-    current = world.spec()
-    world.must_deploy(world.spec(routes=[{"path": "/work"}]))
-    world.must_deploy(current)
+    # The last release may have been taken back.
+    running = {"version": f"{world.running()}.0.0", "env": {"APP_VERSION": world.running()}}
+    world.must_deploy(world.spec(**running, routes=[{"path": "/work"}]))
+    world.must_deploy(world.spec(**running))
+
+
+def nothing(_: World) -> None:
+    """What the machine loses by itself while nothing changes."""
+    time.sleep(4)
 
 
 OURS: dict[str, Way] = {
@@ -100,12 +108,33 @@ OURS: dict[str, Way] = {
 }
 
 
+SHORT = ("canary, 1 -> 10 -> 50 -> 100 %", "blue-green", "rolling", "abort at 50 %")
+"""What is gone where there is little time."""
+
+
+def gone(world: World, name: str, way: Way, service: str = SERVICE, cycles: int = 1, **options: Any) -> Loaded:
+    """Go a way ``cycles`` times under load, and say on stderr what was lost; ``options`` are the load's."""
+    started = time.monotonic()
+    with world.load(service, **options) as loaded:
+        for _ in range(cycles):
+            way(world)
+        # What was stopped last is gone, too.
+        time.sleep(8)
+    seconds = time.monotonic() - started
+    print(f"{name}: {loaded.failed} of {loaded.sent} lost in {seconds:.0f} s {loaded.reasons or ''}", file=sys.stderr)
+    if loaded.failed:
+        for line in world.events:
+            print(f"  {line}", file=sys.stderr)
+        print(f"  lost by second: {loaded.seconds}", file=sys.stderr)
+    return loaded
+
+
 def plain_run(drain: float) -> Way:
     """`nomad job run` of a new version, one instance after the other, as Nomad does it."""
 
     def way(world: World) -> None:
         world.version += 1
-        run_job(plain_job(world, PLAIN, drain))
+        run_job(world, plain_job(world, PLAIN, drain))
 
     return way
 
@@ -117,7 +146,7 @@ def tagged(world: World) -> None:
     group = job["TaskGroups"][0]
     group["Update"]["Canary"] = group["Count"]
     group["Services"][0] |= {"Tags": ["live"], "CanaryTags": ["canary"]}
-    run_job(job, detach=True)
+    run_job(world, job, detach=True)
     nomad = world.session.nomad
     deadline = time.monotonic() + 60
     while True:
@@ -143,7 +172,7 @@ def start_plain(world: World) -> None:
         job = plain_job(world, name, 7.0)
         if name == TAGGED:
             job["TaskGroups"][0]["Services"][0]["Tags"] = ["live"]
-        run_job(job)
+        run_job(world, job)
     subsets = {name: {"Filter": f'"{name}" in Service.Tags', "OnlyPassing": True} for name in ("live", "canary")}
     _write(world, {"Kind": "service-resolver", "Name": TAGGED, "DefaultSubset": "live", "Subsets": subsets})
     _split(world, 0)
@@ -159,13 +188,14 @@ def plain_job(world: World, name: str, drain: float) -> dict[str, Any]:
     return job
 
 
-def run_job(job: dict[str, Any], *, detach: bool = False) -> None:
+def run_job(world: World, job: dict[str, Any], *, detach: bool = False) -> None:
     """Run a job with Nomad's own program."""
+    environment = {**os.environ, "NOMAD_ADDR": world.platform.nomad.address}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.json"
         file.write_text(json.dumps({"Job": job}), encoding="utf-8")
         words = ["nomad", "job", "run", "-json", *(["-detach"] if detach else []), str(file)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise SystemExit(f"nomad job run failed: {done.stdout[-500:]}{done.stderr[-500:]}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -51,11 +52,12 @@ class Loaded:
 
 @dataclass
 class World:
-    """The stack, and a session with it."""
+    """The stack, and a session with it; ``registry`` (host:port) is there where the machine has Docker and one."""
 
     session: Session
     platform: Platform
     rate: float
+    registry: str | None = None
     version: int = 0
     addresses: dict[str, str] = field(default_factory=dict)
     begun: float = 0.0
@@ -75,7 +77,7 @@ class World:
             "mesh": {"retries": 0, "timeout": "40s"},
             "rollout": {"every": "2s", "drain": "7s", "keep": "2s", "min_healthy": "1s"},
         }
-        fields |= changes
+        fields = {key: value for key, value in (fields | changes).items() if value is not None}
         return Spec.model_validate_json(json.dumps(fields))
 
     def next(self, **changes: Any) -> Spec:
@@ -126,6 +128,11 @@ class World:
         upstreams = compile_spec(caller, self.platform).job["TaskGroups"][0]["Services"][0]["Connect"]
         for upstream in upstreams["SidecarService"]["Proxy"]["Upstreams"]:
             self.addresses[upstream["DestinationName"]] = upstream["LocalBindAddress"]
+
+    def running(self) -> str:
+        """The number of the release that serves."""
+        (version,) = {one.meta["version"] for one in self.session.consul.instances(SERVICE, passing=True).value}
+        return version.partition(".")[0]
 
     def namespace_of_caller(self) -> str:
         """The network namespace of the caller's instance."""
@@ -192,26 +199,29 @@ def running_world(context: str | None, rate: float) -> Iterator[World]:
         return
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HMS_NOMAD_CONFIG_DIR"] = str(Path(folder) / "config")
+        images = all(shutil.which(program) for program in ("docker", "docker-registry"))
         settings = StackSettings(
             name="zero-loss",
             state_dir=Path(folder) / "state",
             port_offset=_free_offset(),
             download=False,
             vault=False,
-            docker=False,
+            docker=images,
+            registry=images,
         )
         try:
             dev.up(settings, lambda event: print(event.message, file=sys.stderr))
-            with _world(load_platform("zero-loss"), rate) as world:
+            registry = f"127.0.0.1:{settings.ports.registry}" if images else None
+            with _world(load_platform("zero-loss"), rate, registry) as world:
                 yield world
         finally:
             dev.down(settings, quiet)
 
 
 @contextlib.contextmanager
-def _world(platform: Platform, rate: float) -> Iterator[World]:
+def _world(platform: Platform, rate: float, registry: str | None = None) -> Iterator[World]:
     with open_session(platform) as session:
-        yield World(session, platform, rate)
+        yield World(session, platform, rate, registry)
 
 
 def _free_offset() -> int:

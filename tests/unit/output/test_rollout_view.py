@@ -23,6 +23,7 @@ def screen(**changes):
         probed=True,
         measuring=True,
         elapsed=12.3,
+        passing={"r1": 2, "r2": 2},
         progress="2 of 2 new instances healthy",
         judged=Judgement(
             Finding.GOOD,
@@ -38,9 +39,9 @@ def screen(**changes):
 def test_a_step_shows_both_releases_weights_set_and_measured_and_judged_numbers():
     assert screen() == [
         "canary: hold, step 2 of 4: 1 % [10 % 12/30 s] 50 % 100 %",
-        "     RELEASE  VERSION  SET   MEASURED  REQUESTS  SUCCESS  P50   P99",
-        "old  r1       1.0.0    90 %  89.8 %    500       99.8 %   0 ms  5 ms",
-        "new  r2       2.0.0    10 %  10.2 %    57        100 %    1 ms  5 ms",
+        "     RELEASE  VERSION  HEALTHY  SET   MEASURED  REQUESTS  SUCCESS  P50   P99",
+        "old  r1       1.0.0    2        90 %  89.8 %    500       99.8 %   0 ms  5 ms",
+        "new  r2       2.0.0    2        10 %  10.2 %    57        100 %    1 ms  5 ms",
         "2 of 2 new instances healthy",
         "success 100 %, 0 of 57 requests",
     ]
@@ -49,7 +50,19 @@ def test_a_step_shows_both_releases_weights_set_and_measured_and_judged_numbers(
 def test_before_any_traffic_nothing_is_claimed():
     lines = screen(weight=None, prepared=False, judged=Judgement(), measuring=False, progress="")
     assert lines[0] == "canary: prepare, step 2 of 4: 1 % [10 %] 50 % 100 %"
-    assert lines[2].split() == ["old", "r1", "1.0.0", "-", "-", "0", "-", "-", "-"]
+    assert lines[2].split() == ["old", "r1", "1.0.0", "2", "-", "-", "0", "-", "-", "-"]
+
+
+def test_what_is_waited_for_is_said_once():
+    waiting = "1 of 2 new instances healthy"
+    assert screen(healthy=False, progress=waiting, measuring=False).count(waiting) == 1
+
+
+def test_machines_get_what_the_screen_shows():
+    facts = Facts(rollout=ROLLOUT, weight=10.0, passing={"r1": 2}, judged=Judgement(new=Measured(1), old=Measured(3)))
+    told = rollout_facts(facts, decide(facts))
+    assert (told["weight"], told["stable"]["share"], told["candidate"]["share"]) == (10.0, 75.0, 25.0)
+    assert (told["stable"]["healthy"], told["candidate"]["healthy"]) == (2, 0)
 
 
 def test_a_pause_is_named_and_control_characters_of_versions_do_nothing():

@@ -9,19 +9,23 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from hms_nomad.clients.consul_types import Instance, KvPair, StoredEntry
 from hms_nomad.clients.envoy import EnvoySample
-from hms_nomad.clients.errors import ConflictError, InvalidRequestError, UnavailableError
+from hms_nomad.clients.errors import ConflictError, InvalidRequestError
+from hms_nomad.clients.nomad_news import JobNews
 from hms_nomad.clients.nomad_types import (
     Allocation,
     Deployment,
     DeploymentGroup,
     Evaluation,
+    Event,
     Job,
+    JobPlan,
     PlacementFailure,
     Port,
     Registration,
@@ -166,6 +170,9 @@ class FakeNomad:
     def job_versions(self, name: str) -> tuple[Job, ...]:
         return tuple(reversed(self.versions))
 
+    def plan_job(self, body: Mapping[str, Any]) -> JobPlan:
+        return JobPlan(None, {"app": {"InPlaceUpdate": 1}}, {}, self.versions[-1].modify_index, "")
+
     def job_deployments(self, name: str) -> tuple[Deployment, ...]:
         return tuple(reversed(self.deployments))
 
@@ -183,8 +190,17 @@ class FakeNomad:
         failed = {"app": FULL} if self.full else {}
         return Evaluation(eval_id, "complete", "", "service", "", self.name, "", "", "", failed, self.log.index)
 
-    def events(self, *_: Any, **__: Any) -> Any:
-        return iter(())
+    @cached_property
+    def news(self) -> JobNews:
+        return JobNews(self.events)
+
+    def events(self, *_: Any, wanted: Callable[[], bool], **__: Any) -> Iterator[Event]:
+        index = self.log.index
+        while wanted():
+            before, index = index, self.log.wait(index, 0.2)
+            if index != before:
+                changed = {"ID": "instance", "JobID": self.name}
+                yield Event("Allocation", "AllocationUpdated", "instance", index, {"Allocation": changed})
 
     def logs(self, *_: Any, **__: Any) -> Any:
         return iter(("cannot open the database",))
@@ -323,9 +339,7 @@ class FakeEnvoy:
 
     def scrape(self, address: str, port: int) -> EnvoySample:
         self.readings += 1
-        if port not in self.grown:
-            raise UnavailableError("envoy", "read its metrics", f"{address}:{port}", "no connection")
-        counts = {name: count * self.readings for name, count in self.grown[port].items()}
+        counts = {name: count * self.readings for name, count in self.grown.get(port, {}).items()}
         return EnvoySample(counts, (), True, {}, {}, 1, active=0)
 
 

@@ -60,7 +60,7 @@ class Stage:
         original = cluster_module.Cluster
         monkeypatch.setattr(
             "hms_nomad.workflows.converge.Cluster",
-            lambda *arguments: original(*arguments, envoy=self.envoy),
+            lambda *arguments, **named: original(*arguments, **named, envoy=self.envoy),
         )
         for workflow in ("abort", "pause", "promote", "rollback"):
             monkeypatch.setattr(f"hms_nomad.workflows.{workflow}.guarded", self._unguarded)
@@ -266,6 +266,20 @@ def test_a_deploy_until_healthy_leaves_a_paused_rollout_that_promote_moves_step_
     stage.only(stage.release(2))
 
 
+def test_a_pipeline_that_dies_before_its_canary_is_healthy_leaves_a_rollout_that_moves_no_traffic(stage):
+    stage.die_before("weight 0")
+    with pytest.raises(Killed):
+        stage.deploy(2, DeployOptions(until_healthy=True))
+    assert stage.journal.rollout.paused
+
+
+def test_the_same_pipeline_again_neither_stops_nor_finishes_what_somebody_promoted_meanwhile(stage):
+    stage.deploy(2, DeployOptions(until_healthy=True))
+    assert stage.steer(promote).status is Steered.REACHED
+    outcome = stage.deploy(2, DeployOptions(until_healthy=True))
+    assert (outcome.status, stage.servers[-1]) == (Status.DETACHED, "weight 1")
+
+
 def test_a_detached_deploy_is_resumed_by_others(stage):
     outcome = stage.deploy(2, DeployOptions(detach=True))
     assert (outcome.status, outcome.hint) == (Status.DETACHED, f"hms-nomad resume {NAME}")
@@ -303,14 +317,23 @@ def test_new_instances_that_fail_are_taken_back_with_the_evidence(stage, spoil, 
     stage.only(stage.release(1))
 
 
-def test_an_instance_that_crashes_at_start_is_not_waited_for(stage):
+@pytest.mark.parametrize(
+    ("event", "message", "said"),
+    [
+        ("Terminated", "Exit Code: 3", "crashes at start: task app, Exit Code: 3"),
+        ("Driver Failure", "Failed to pull `a/b:1`", "cannot be started: task app, Failed to pull `a/b:1`"),
+        ("Failed Artifact Download", "404", "cannot fetch its artifact: task app, 404"),
+    ],
+)
+def test_an_instance_that_does_not_come_up_is_not_waited_for(stage, event, message, said):
     def crashing(allocation):
         task = next(iter(allocation.tasks.values()))
-        ended = replace(task.events[0], type="Terminated", message="Exit Code: 3")
-        return replace(allocation, healthy=None, tasks={"app": replace(task, restarts=2, events=(ended,))})
+        why = replace(task.events[0], type=event, message=message)
+        again = replace(task.events[0], type="Restarting", message="Task restarting in 1s")
+        return replace(allocation, healthy=None, tasks={"app": replace(task, restarts=2, events=(why, again))})
 
     stage.nomad.spoil = crashing
-    assert "crashes at start: task app, Exit Code: 3" in stage.deploy(2).failure.reason
+    assert said in stage.deploy(2).failure.reason
 
 
 def test_what_no_node_can_take_is_said_at_once(stage):

@@ -73,6 +73,14 @@ def test_only_what_happened_in_the_window_counts():
     assert found.p50_ms == pytest.approx(5.0)
 
 
+def test_readings_of_different_ages_are_not_compared():
+    recorded = replace(sample(good=40), recorded=True)
+    counted = measured({"a": sample(good=90)}, {"a": recorded})
+    assert (counted.requests, counted.silent) == (0, 1)
+    counted = measured({"a": replace(sample(good=10), recorded=True)}, {"a": recorded})
+    assert (counted.requests, counted.silent) == (30, 0)
+
+
 def test_an_instance_that_came_or_restarted_in_the_window_counts_from_zero():
     before = {"a": sample(good=100, uptime=500), "b": sample(good=100, uptime=500)}
     after = {"a": sample(good=30, uptime=5), "b": sample(good=140, uptime=3), "c": sample(good=7)}
@@ -91,3 +99,22 @@ def test_an_instance_that_came_or_restarted_in_the_window_counts_from_zero():
 )
 def test_quantiles_are_read_from_the_buckets(share, latency, expected):
     assert quantile([Bucket(*bucket) for bucket in latency], share) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ((10.0, 20.0), (25.0, 30.0), "p50 25 ms > 2 x 10 ms of the old release, 1000 requests"),
+        ((10.0, 20.0), (15.0, 41.0), "p99 41 ms > 2 x 20 ms of the old release, 1000 requests"),
+        ((10.0, 20.0), (20.0, 40.0), ""),
+        ((0.5, 1.0), (3.0, 5.0), ""),
+    ],
+)
+def test_a_release_may_be_so_many_times_slower_than_the_old_one_in_the_same_window(old, new, text):
+    before, after = (replace(BUSY, p50_ms=p50, p99_ms=p99) for p50, p99 in (old, new))
+    policy = replace(POLICY, slower=2.0)
+    judged = judge(policy, after, before)
+    assert (judged.finding, judged.text) == (Finding.BAD, text) if text else judged.finding is Finding.GOOD
+    assert judge(replace(policy, slower=None), after, before).finding is Finding.GOOD
+    few = replace(before, requests=policy.min_requests - 1)
+    assert judge(policy, after, few).finding is Finding.GOOD

@@ -295,7 +295,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(EVENTS)
 def test_whatever_happens_in_whatever_order_one_release_has_everything_at_the_end(events):
     world = World()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hms_nomad.compile import compile_spec
+from hms_nomad.compile.gateway import PROBE_PATH, is_headed
 from hms_nomad.plan.change import Action
 from hms_nomad.plan.diff import make_plan
 from hms_nomad.plan.observed import Observed, ObservedEntry
@@ -25,6 +26,9 @@ from tests.unit.rollout.world import POLICY, ROLLOUT
 from tests.unit.specs import spec
 
 SERVICE = "receipt-svc"
+SECOND = f"{SERVICE}_canary"
+OPEN = {"path": "/receipt", "public": True}
+MORE = {"path": "/v2", "public": True}
 
 
 class Mesh:
@@ -58,8 +62,20 @@ class Mesh:
                 self.entries[change.kind, change.name] = change.body
             self.check()
 
-    def body(self, kind):
-        return self.entries.get((kind, SERVICE), {})
+    def body(self, kind, name=SERVICE):
+        return self.entries.get((kind, name), {})
+
+    def asked_by_header(self):
+        """Where a request with the header goes that comes through the gateway, by path; "" is the default release."""
+        target = self.body("service-resolver", SECOND).get("Redirect", {})
+        rules = self.body("http-route").get("Rules", ())
+        headed = [rule for rule in rules if is_headed(rule)]
+        return {
+            match["Path"]["Value"]: target.get("ServiceSubset", "")
+            for rule in headed
+            for match in rule["Matches"]
+            if match["Path"]["Value"] != PROBE_PATH
+        }
 
     def check(self):
         subsets = set(self.body("service-resolver").get("Subsets", {}))
@@ -69,8 +85,13 @@ class Mesh:
             for route in self.body("service-router").get("Routes", ())
             if "ServiceSubset" in route.get("Destination", {})
         }
-        named |= {where["ServiceSubset"] for where in self.body("service-resolver").get("Failover", {}).values()}
+        assert "Failover" not in self.body("service-resolver"), "a subset becomes another kind of cluster under traffic"
+        second = self.body("service-resolver", SECOND)
+        named |= {second["Redirect"]["ServiceSubset"]} if "ServiceSubset" in second.get("Redirect", {}) else set()
         assert named <= subsets, "Consul refuses entries that name a subset which the resolver does not know"
+        asked = {service["Name"] for rule in self.body("http-route").get("Rules", ()) for service in rule["Services"]}
+        assert SECOND not in asked or second, "Consul answers 503 where a route names what nothing stands for"
+        assert not second or self.body("service-defaults", SECOND), "it would speak another protocol than the service"
 
     def knows(self, what, *arguments):
         return what(*arguments, self.body("service-resolver"), self.body("service-splitter"))
@@ -80,25 +101,26 @@ def new_of(**changes):
     return compile_spec(spec(image="ghcr.io/gov/receipt:2.0", version="2.0.0", **changes), Platform())
 
 
-def test_preparing_leaves_all_traffic_where_it_is_and_an_empty_release_falls_back():
+def test_preparing_leaves_all_traffic_where_it_is():
     mesh, new = Mesh(), new_of()
     rollout = mesh.rollout(new)
     changes = preparing(rollout, new, mesh.observed())
     assert changes[-1].kind == "service-splitter"
     mesh.write(*changes)
     assert mesh.body("service-resolver")["DefaultSubset"] == mesh.old.release
-    assert mesh.body("service-resolver")["Failover"] == {new.release: {"ServiceSubset": mesh.old.release}}
+    assert set(mesh.body("service-resolver")["Subsets"]) == {mesh.old.release, new.release}
     assert mesh.knows(weight_of, rollout) == 0
     assert mesh.knows(knows_both, rollout)
     assert preparing(rollout, new, mesh.observed()) == ()
 
 
-def test_preparing_again_keeps_the_weight_that_stands():
+def test_preparing_again_keeps_the_weight_that_stands_and_takes_a_fallback_away():
     mesh, new = Mesh(), new_of()
     rollout = mesh.rollout(new)
     mesh.write(*preparing(rollout, new, mesh.observed()))
     mesh.write(weighing(rollout, SERVICE, 10.0, mesh.observed()))
-    mesh.entries["service-resolver", SERVICE] = {**mesh.body("service-resolver"), "Failover": {}}
+    fallback = {new.release: {"ServiceSubset": mesh.old.release}}
+    mesh.entries["service-resolver", SERVICE] = {**mesh.body("service-resolver"), "Failover": fallback}
     assert not mesh.knows(knows_both, rollout)
     mesh.write(*preparing(rollout, new, mesh.observed()))
     assert mesh.knows(weight_of, rollout) == 10.0
@@ -140,7 +162,16 @@ def test_a_denial_inside_an_allowed_path_is_not_loosened():
     mesh.write(*preparing(mesh.rollout(new), new, mesh.observed()))
     after = {source["Name"]: source for source in mesh.body("service-intentions")["Sources"]}
     gateway = platform.gateway.name
-    assert after[gateway]["Permissions"] == before[gateway]["Permissions"]
+    headed = [one for one in after[gateway]["Permissions"] if "Header" in one["HTTP"]]
+    assert [one for one in after[gateway]["Permissions"] if one not in headed] == before[gateway]["Permissions"]
+    assert after[gateway]["Permissions"][: len(headed)] == headed
+    assert [(one["Action"], one["HTTP"]["PathPrefix"]) for one in headed] == [
+        ("deny", "/a/private"), ("allow", "/a"), ("allow", "/b"), ("deny", "/")
+    ]  # fmt: skip
+    assert all(one["HTTP"]["Header"] == [{"Name": "X-HMS-Canary", "Exact": "1"}] for one in headed)
+    mesh.write(*preparing(mesh.rollout(new), new, mesh.observed()))
+    again = {source["Name"]: source for source in mesh.body("service-intentions")["Sources"]}
+    assert again == after
 
 
 @pytest.mark.parametrize("weight", [0, 0.01, 1, 33.33, 50, 99.99, 100])
@@ -196,3 +227,46 @@ def test_without_weights_the_default_moves_all_the_traffic_at_once():
     assert mesh.knows(knows_both, rollout)
     mesh.write(weighing(rollout, SERVICE, 0.0, mesh.observed()))
     assert mesh.body("service-resolver")["DefaultSubset"] == mesh.old.release
+
+
+def test_the_header_leads_through_the_gateway_to_the_new_release_and_the_route_stays_where_it_is_the_same():
+    mesh, new = Mesh(routes=[OPEN]), new_of(routes=[OPEN])
+    rollout = mesh.rollout(new)
+    assert mesh.asked_by_header() == {"/receipt": ""}
+    changes = preparing(rollout, new, mesh.observed())
+    assert "http-route" not in {change.kind for change in changes}, "whoever may not publish can still roll out"
+    mesh.write(*changes)
+    assert mesh.asked_by_header() == {"/receipt": new.release}
+    mesh.write(weighing(rollout, SERVICE, 100.0, mesh.observed()))
+    mesh.write(switching(rollout, SERVICE, mesh.observed()))
+    mesh.write(*finishing(new, mesh.observed()))
+    assert mesh.asked_by_header() == {"/receipt": ""}
+    assert mesh.knows(knows_only, new.release)
+    assert finishing(new, mesh.observed()) == ()
+
+
+def test_the_header_takes_the_new_releases_public_routes_and_a_release_that_is_taken_back_leaves_nothing():
+    mesh, new = Mesh(routes=[OPEN]), new_of(routes=[OPEN, MORE])
+    before = dict(mesh.entries)
+    rollout = mesh.rollout(new)
+    mesh.write(*preparing(rollout, new, mesh.observed()))
+    assert mesh.asked_by_header() == {"/receipt": new.release, "/v2": new.release}
+    others = [rule for rule in mesh.body("http-route")["Rules"] if not is_headed(rule)]
+    assert others == [rule for rule in before["http-route", SERVICE]["Rules"] if not is_headed(rule)]
+    assert preparing(rollout, new, mesh.observed()) == ()
+    mesh.write(*finishing(mesh.old, mesh.observed()))
+    assert mesh.entries == before
+
+
+@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize(("old", "routes"), [([{"path": "/receipt"}], [OPEN]), ([OPEN], [{"path": "/receipt"}])])
+def test_a_service_comes_behind_the_gateway_and_leaves_it_with_its_second_name(old, routes, forward):
+    mesh, new = Mesh(routes=old), new_of(routes=routes)
+    rollout = mesh.rollout(new)
+    mesh.write(*preparing(rollout, new, mesh.observed()))
+    if forward:
+        mesh.write(weighing(rollout, SERVICE, 100.0, mesh.observed()))
+        mesh.write(switching(rollout, SERVICE, mesh.observed()))
+    mesh.write(*finishing(new if forward else mesh.old, mesh.observed()))
+    left = routes if forward else old
+    assert {name for _, name in mesh.entries} == ({SERVICE, SECOND} if left == [OPEN] else {SERVICE})
