@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.errors import ConflictError
+from hms_nomad.plan.records import adapter_of
 
 AUDIT_SCHEMA = 1
 _NOTHING = "0" * 64
@@ -205,7 +206,7 @@ def _line(record: Record) -> bytes:
 
 def _record_from(data: bytes, where: str) -> Record:
     try:
-        return _ADAPTER.validate_json(data)
+        return adapter_of(Record).validate_json(data)
     except ValidationError:
         raise AuditError(f"{where} is no record of an audit trail that this version can read") from None
 
@@ -224,6 +225,3 @@ def _last_line(file: Path) -> bytes:
                 return full[-1]
             end = start
     return b""
-
-
-_ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)

@@ -7,15 +7,22 @@ version.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.clients.nomad_news import News
 from hms_nomad.clients.nomad_types import Allocation, Deployment, Evaluation, Registration
 
 _EVALUATION_WAIT_SECONDS = 10.0
+_START_WAIT_SECONDS = 15.0
+_OLD_READS = 5
+_OLD_READ_SECONDS = 1.0
+# News can be lost where Nomad forgot them while its stream was broken.
+_LONGEST_WITHOUT_LOOK_SECONDS = 30.0
 _FINAL_EVALUATION = frozenset({"complete", "failed", "canceled"})
 
 
@@ -67,6 +74,25 @@ def follow_deployment(
     return _follow_deployment(nomad, deployment, deadline, report, reached)
 
 
+def await_started(nomad: NomadClient, job: Mapping[str, Any], deadline: float) -> None:
+    """Wait until no instance of a job is just being started, before it is updated in place.
+
+    Nomad 2.0.5 misses that the tasks of an instance run when the job is updated in the moment of their start, and calls
+    the instance unhealthy at the end of its deadline. One that takes long to start, or cannot, is not waited for beyond
+    ``_START_WAIT_SECONDS``. ``deadline`` is a value of ``time.monotonic()``.
+    """
+    tasks = {
+        group["Name"]: {task["Name"] for task in group["Tasks"] if not task.get("Lifecycle")}
+        for group in job["TaskGroups"]
+    }
+    until, index = min(deadline, time.monotonic() + _START_WAIT_SECONDS), 0
+    while (remaining := until - time.monotonic()) > 0:
+        found = nomad.job_allocations(str(job["ID"]), index=index, wait=remaining if index else 0.0)
+        if not any(_is_starting(one, tasks.get(one.group, set())) for one in found.value):
+            return
+        index = found.index
+
+
 def finished_evaluation(nomad: NomadClient, eval_id: str, deadline: float) -> Evaluation:
     """Wait until the scheduler is done with an evaluation; ``deadline`` is a value of ``time.monotonic()``.
 
@@ -83,6 +109,13 @@ def finished_evaluation(nomad: NomadClient, eval_id: str, deadline: float) -> Ev
         index = evaluation.index
 
 
+def _is_starting(allocation: Allocation, tasks: set[str]) -> bool:
+    if allocation.done or allocation.desired_status != "run":
+        return False
+    states = (allocation.tasks.get(task) for task in tasks)
+    return any(state is None or state.state == "pending" for state in states)
+
+
 def _own_deployment(nomad: NomadClient, job_id: str) -> Deployment | None:
     job = nomad.read_job(job_id)
     if job is None:
@@ -95,24 +128,24 @@ def _follow_deployment(
     nomad: NomadClient, deployment: Deployment, deadline: float, report: Report, reached: Reached
 ) -> Verdict:
     watch = _Watch(nomad, deployment, report)
-    topics = {"Deployment": [deployment.job_id], "Allocation": [deployment.job_id]}
-    # The stream starts at the deployment's birth and the state is read once after that: nothing falls between the
-    # two.
-    events = nomad.events(topics, index=deployment.create_index, deadline=deadline)
-    try:
+    # The news begin at the deployment's birth and the state is read once after that: nothing falls between the two.
+    with nomad.news.of(deployment.job_id, deployment.create_index) as told:
         current = watch.look()
         while not (current.done or reached(current)):
-            next(events)
-            current = watch.look()
-    except (DeadlineExceededError, StopIteration):
-        raise DeadlineExceededError(f"deployment {deployment.id[:8]} is {watch.summary()}") from None
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise DeadlineExceededError(f"deployment {deployment.id[:8]} is {watch.summary()}")
+            news = told.next(min(remaining, _LONGEST_WITHOUT_LOOK_SECONDS))
+            current = watch.take(news) if news else watch.look()
+            if news and (current.done or reached(current)):
+                current = watch.look(news.index)
     if current.done:
         return Verdict(current.status == "successful", current.status_description, current)
     return Verdict(True, "", current)
 
 
 class _Watch:
-    """Reads a deployment and its allocations again and reports what is new in them."""
+    """Keeps a deployment as it is now and reports what is new in it and in its allocations."""
 
     def __init__(self, nomad: NomadClient, deployment: Deployment, report: Report) -> None:
         self._nomad = nomad
@@ -120,15 +153,36 @@ class _Watch:
         self._report = report
         self._seen: set[tuple[str, str]] = set()
 
-    def look(self) -> Deployment:
-        self._deployment = self._nomad.read_deployment(self._deployment.id).value
+    def take(self, news: News) -> Deployment:
+        """What is there after the news, without asking for it."""
+        if news.allocation is not None and news.allocation.deployment_id == self._deployment.id:
+            self._report_allocation(news.allocation)
+        told = news.deployment
+        if told is not None and told.id == self._deployment.id and told.modify_index > self._deployment.modify_index:
+            self._deployment = told
+            self._report_deployment()
+        return self._deployment
+
+    def look(self, index: int = 0) -> Deployment:
+        """What is there now, and at least what was told of the deployment at ``index``.
+
+        Nomad tells of a change before it can be read.
+        """
+        snapshot = self._nomad.read_deployment(self._deployment.id)
+        tries = _OLD_READS
+        while snapshot.value.modify_index < index and (tries := tries - 1) >= 0:
+            snapshot = self._nomad.read_deployment(self._deployment.id, index=snapshot.index, wait=_OLD_READ_SECONDS)
+        self._deployment = snapshot.value
         for allocation in self._nomad.job_allocations(self._deployment.job_id).value:
             # The list of a job's allocations does not say which deployment they belong to.
             if allocation.job_version == self._deployment.job_version:
                 self._report_allocation(allocation)
+        self._report_deployment()
+        return self._deployment
+
+    def _report_deployment(self) -> None:
         if self._is_new("deployment", self.summary()):
             self._report(Event("deployment", f"deployment is {self.summary()}", self._facts()))
-        return self._deployment
 
     def summary(self) -> str:
         groups = self._deployment.groups.values()

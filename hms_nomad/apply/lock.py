@@ -12,13 +12,13 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.errors import NotFoundError, ServerError
+from hms_nomad.clients.errors import NotFoundError, ServerError, UnavailableError, UnknownOutcomeError
 
 LOCK_TTL_SECONDS = 10
 """Consul's shortest time to live. A session ends between this and twice this time after its last renewal."""
@@ -146,6 +146,17 @@ class ServiceLock:
         self.holder = holder
 
 
+@contextlib.contextmanager
+def _nothing_changed() -> Iterator[None]:
+    """An answer that was lost before the lock is held has left no change that anybody would have to look for."""
+    try:
+        yield
+    except UnknownOutcomeError as lost:
+        detail = "no answer in time, so the lock was not taken; nothing was changed"
+        raise UnavailableError(lost.server, lost.operation, lost.address, detail, lost.status, transient=True) from lost
+
+
+@_nothing_changed()
 def acquire(
     consul: ConsulClient,
     key: str,
@@ -154,6 +165,7 @@ def acquire(
     waiting: Callable[[Holder], None] = lambda _: None,
     *,
     beside: bool = False,
+    take: bool = True,
     same_deadline: float = 0.0,
 ) -> ServiceLock:
     """Take the lock at ``key``, waiting for another holder until ``deadline``, a value of ``time.monotonic()``.
@@ -161,13 +173,14 @@ def acquire(
     For a holder who wants just the same it waits until ``same_deadline``, because then there will be nothing to do.
 
     The lock of a process of this machine that is dead is taken at once. ``waiting`` hears for whom we wait. With
-    ``beside`` the work goes on next to the holder, without the lock but with a session that shows it is alive. Raises
-    LockedError and the errors of ``hms_nomad.clients.errors``.
+    ``beside`` the work goes on next to the holder, without the lock but with a session that shows it is alive, and
+    without ``take`` it does so from the start. Raises LockedError and the errors of ``hms_nomad.clients.errors``,
+    with UnavailableError for a lost answer, too: a lock that may be there all the same ends by itself.
     """
     lock_id, mine = _new_session(consul, holder)
     told = ""
     try:
-        while not consul.kv_put(key, _bytes(mine), acquire=lock_id):
+        while take and not consul.kv_put(key, _bytes(mine), acquire=lock_id):
             pair = consul.kv_get(key)
             if pair is None:
                 # It was given back this very moment.
@@ -191,7 +204,7 @@ def acquire(
         with contextlib.suppress(ServerError):
             consul.destroy_session(lock_id)
         raise
-    return ServiceLock(consul, key, mine, held=True)
+    return ServiceLock(consul, key, mine, held=take)
 
 
 def lock_key(namespace: str, service: str) -> str:

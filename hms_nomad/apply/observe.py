@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+from hms_nomad.apply.registered import Registered, read_registered
 from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.consul_types import StoredEntry
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.nomad_types import Deployment
-from hms_nomad.plan.diff import OWN_KINDS
+from hms_nomad.compile.desired import Desired
+from hms_nomad.compile.job import with_count
+from hms_nomad.plan.diff import OWN_KINDS, own_keys
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.observed import Observed, ObservedEntry, ObservedJob
 
 _ROUTERS = "service-router"
+_KINDS = (*OWN_KINDS, INTENTIONS)
+_ALONE = ("service-defaults", "service-resolver", "service-splitter")
+_AT_ONCE = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +35,84 @@ class Mesh:
     """
 
     entries: Mapping[tuple[str, str], ObservedEntry]
-    routers: Mapping[tuple[str, str], ObservedEntry]
+    routers: dict[tuple[str, str], ObservedEntry]
     intentions: Mapping[str, ObservedEntry]
     callees: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """What Nomad's lists say of a namespace's jobs: their ids, and the deployments of each, newest first."""
+    """What is known of a namespace's jobs without reading any: the JobModifyIndex of each by id, the deployments of
+    each, newest first, and our own last registration of each.
+    """
 
-    ids: frozenset[str]
+    indexes: Mapping[str, int]
     deployments: Mapping[str, tuple[Deployment, ...]]
+    registered: Mapping[str, Registered]
 
 
 def read_mesh(consul: ConsulClient) -> Mesh:
-    """Read the mesh's config entries (Consul API, ``GET /v1/config/:kind``)."""
+    """Read the mesh's config entries (Consul API, ``GET /v1/config/:kind``), all kinds at once."""
+    return _mesh(at_once(partial(consul.list_entries, kind) for kind in _KINDS))
+
+
+def read_mesh_around(consul: ConsulClient, service: str) -> Mesh:
+    """The same as far as the plan of one service looks at it: of the kinds that need no others, just its own entries.
+
+    So the deploy of a fleet does not read all of the mesh anew for each of its services.
+    """
+    alone = [partial(consul.read_entry, *key) for key in own_keys(service) if key[0] in _ALONE]
+    others = [partial(consul.list_entries, kind) for kind in _KINDS if kind not in _ALONE]
+    found = at_once([*alone, *others])
+    return _mesh([[entry for entry in found[: len(alone)] if entry is not None], *found[len(alone) :]])
+
+
+def read_all(nomad: NomadClient, consul: ConsulClient, namespace: str) -> tuple[Mesh, Jobs]:
+    """Read the mesh's config entries and what the lists say of all jobs: nine calls at once, however many services."""
+    listings: list[tuple[StoredEntry, ...]]
+    entries = [partial(consul.list_entries, kind) for kind in _KINDS]
+    *listings, jobs, deployments, registered = at_once(
+        [*entries, nomad.list_jobs, nomad.list_deployments, partial(read_registered, consul, namespace)]
+    )
+    found: dict[str, list[Deployment]] = {}
+    for deployment in deployments:
+        found.setdefault(deployment.job_id, []).append(deployment)
+    indexes = {job.id: job.modify_index for job in jobs}
+    return _mesh(listings), Jobs(indexes, {job: tuple(rows) for job, rows in found.items()}, registered)
+
+
+def at_once(calls: Iterable[Callable[[], Any]]) -> list[Any]:
+    """The answers of calls that do not depend on each other, in their order; the first error of them is raised."""
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        return list(pool.map(lambda call: call(), calls))
+
+
+def observe(nomad: NomadClient, service: str, mesh: Mesh, jobs: Jobs | None = None) -> Observed:
+    """What the plan of one service looks at; ``mesh`` and ``jobs`` may be shared by many services of one command."""
+    return _observed(service, mesh, _observe_job(nomad, service, jobs))
+
+
+def known(desired: Desired, mesh: Mesh, jobs: Jobs) -> Observed | None:
+    """The same without asking a server; None where the job has to be read.
+
+    It has not where it does not exist, and where it still is what we registered, which is what is desired now.
+    """
+    index = jobs.indexes.get(desired.service)
+    if index is None:
+        return _observed(desired.service, mesh, None)
+    noted = jobs.registered.get(desired.service)
+    if noted is None or (noted.index, noted.digest) != (index, desired.digest):
+        return None
+    job = desired.job if desired.job["Type"] == "batch" else with_count(desired.job, noted.count, noted.count)
+    deployments = jobs.deployments.get(desired.service, ())
+    return _observed(desired.service, mesh, _with_deployments(job, noted.version, index, deployments, stopped=False))
+
+
+def _mesh(listings: Iterable[Iterable[StoredEntry]]) -> Mesh:
     entries = {
         (entry.kind, entry.name): ObservedEntry(entry.body, entry.modify_index)
-        for kind in (*OWN_KINDS, INTENTIONS)
-        for entry in consul.list_entries(kind)
+        for listing in listings
+        for entry in listing
     }
     intentions = {name: entry for (kind, name), entry in entries.items() if kind == INTENTIONS}
     callees: dict[str, list[str]] = {}
@@ -57,37 +127,33 @@ def read_mesh(consul: ConsulClient) -> Mesh:
     )
 
 
-def read_jobs(nomad: NomadClient) -> Jobs:
-    """Read the lists of jobs and deployments: two calls, after which each job takes one more, and a new one none."""
-    ids = frozenset(job.id for job in nomad.list_jobs())
-    found: dict[str, list[Deployment]] = {}
-    for deployment in nomad.list_deployments():
-        found.setdefault(deployment.job_id, []).append(deployment)
-    return Jobs(ids, {job: tuple(deployments) for job, deployments in found.items()})
-
-
-def observe(nomad: NomadClient, service: str, mesh: Mesh, jobs: Jobs | None = None) -> Observed:
-    """What the plan of one service looks at; ``mesh`` and ``jobs`` may be shared by many services of one command."""
-    own = {(kind, service): mesh.entries[kind, service] for kind in OWN_KINDS if (kind, service) in mesh.entries}
+def _observed(service: str, mesh: Mesh, job: ObservedJob | None) -> Observed:
+    own = {key: mesh.entries[key] for key in own_keys(service) if key in mesh.entries}
     return Observed(
-        job=_observe_job(nomad, service, jobs),
-        entries={**mesh.routers, **own},
+        job=job,
+        entries=ChainMap(own, mesh.routers),
         intentions=mesh.intentions,
         callees=mesh.callees.get(service, ()),
     )
 
 
 def _observe_job(nomad: NomadClient, service: str, jobs: Jobs | None) -> ObservedJob | None:
-    job = nomad.read_job(service) if jobs is None or service in jobs.ids else None
+    job = nomad.read_job(service) if jobs is None or service in jobs.indexes else None
     if job is None:
         return None
     deployments = nomad.job_deployments(service) if jobs is None else jobs.deployments.get(service, ())
-    own = [found for found in deployments if found.job_version == job.version]
+    return _with_deployments(job.body, job.version, job.modify_index, deployments, stopped=job.stop)
+
+
+def _with_deployments(
+    body: Mapping[str, Any], version: int, index: int, deployments: Iterable[Deployment], *, stopped: bool
+) -> ObservedJob:
+    own = [found for found in deployments if found.job_version == version]
     return ObservedJob(
-        body=job.body,
-        version=job.version,
-        modify_index=job.modify_index,
-        stopped=job.stop,
+        body=body,
+        version=version,
+        modify_index=index,
+        stopped=stopped,
         # Nomad forgets old deployments; a version that outlived its deployment was healthy once.
         settled=not own or own[0].status == "successful",
         under_way=bool(own) and not own[0].done,

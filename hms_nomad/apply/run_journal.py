@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from hms_nomad.apply.lock import Process, is_alive
 from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.consul_types import KvPair
+from hms_nomad.clients.errors import UnavailableError
 from hms_nomad.plan.change import Plan
+from hms_nomad.plan.records import adapter_of
 
 RUN_SCHEMA = 1
 _MOST_DONE = 200
@@ -72,6 +75,15 @@ class Unfinished:
         return f"{self.run.command} by {self.run.who} {self.why} in the phase {self.run.phase}; done: {done}"
 
 
+class HalfDoneError(Exception):
+    """A server became unavailable in the midst of changes; those that were made stay, and the run is unfinished."""
+
+    def __init__(self, fault: UnavailableError, done: tuple[str, ...]) -> None:
+        super().__init__(f"{fault}; done until then: {', '.join(done)}")
+        self.fault = fault
+        self.done = done
+
+
 class RunJournal:
     """The records of one service. All calls raise the errors of ``hms_nomad.clients.errors``."""
 
@@ -85,7 +97,7 @@ class RunJournal:
         Only the run itself writes its record. When somebody closed it meanwhile, nothing is written and 0 answered.
         """
         key = f"{self._prefix}{run.id}"
-        if not self._consul.kv_put(key, _ADAPTER.dump_json(run), modify_index=index):
+        if not self._consul.kv_put(key, adapter_of(Run).dump_json(run), modify_index=index):
             return 0
         pair = self._consul.kv_get(key)
         return pair.modify_index if pair else 0
@@ -97,29 +109,35 @@ class RunJournal:
         if pair is not None:
             self._consul.kv_delete(key, pair.modify_index)
 
-    def unfinished(self) -> tuple[Unfinished, ...]:
-        """The runs that ended without coming to their end, oldest first."""
-        found = []
-        for pair in self._consul.kv_list(self._prefix):
-            run = run_from(pair.value)
-            if run is None:
-                continue
-            if run.ended:
-                found.append(Unfinished(run, run.ended))
-            elif not is_alive(self._consul, run.lock_id, run.process):
-                found.append(Unfinished(run, "died"))
-        return tuple(sorted(found, key=lambda one: one.run.started))
+    def unfinished(self, own: str = "") -> tuple[Unfinished, ...]:
+        """The runs but the ``own`` one that ended without coming to their end, oldest first."""
+        others = (pair for pair in self._consul.kv_list(self._prefix) if pair.key != f"{self._prefix}{own}")
+        return unfinished_among(self._consul, others)
 
 
-def runs_prefix(namespace: str, service: str) -> str:
-    """Where the records of a service's runs lie in Consul's store."""
-    return f"hms-nomad/runs/{namespace}/{service}/"
+def unfinished_among(consul: ConsulClient, pairs: Iterable[KvPair]) -> tuple[Unfinished, ...]:
+    """Of stored records those whose runs gave up or died, oldest first. Raises ``hms_nomad.clients.errors``."""
+    found = []
+    for pair in pairs:
+        run = run_from(pair.value)
+        if run is None:
+            continue
+        if run.ended:
+            found.append(Unfinished(run, run.ended))
+        elif not is_alive(consul, run.lock_id, run.process):
+            found.append(Unfinished(run, "died"))
+    return tuple(sorted(found, key=lambda one: one.run.started))
+
+
+def runs_prefix(namespace: str, service: str | None = None) -> str:
+    """Where the records of a service's runs lie in Consul's store, or those of all services of a namespace."""
+    return f"hms-nomad/runs/{namespace}/{service}/" if service is not None else f"hms-nomad/runs/{namespace}/"
 
 
 def run_from(data: bytes) -> Run | None:
     """The record that was stored; None for what this version cannot read."""
     try:
-        run = _ADAPTER.validate_json(data)
+        run = adapter_of(Run).validate_json(data)
     except ValidationError:
         return None
     return run if run.schema == RUN_SCHEMA else None
@@ -137,6 +155,3 @@ def planned_facts(plan: Plan) -> Mapping[str, Any]:
 def planned_of(rows: Iterable[Iterable[Any]]) -> tuple[Planned, ...]:
     """The reverse of ``planned_facts``."""
     return tuple(Planned(str(kind), str(name), str(action), int(index)) for kind, name, action, index in rows)
-
-
-_ADAPTER: TypeAdapter[Run] = TypeAdapter(Run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hms_nomad.apply.progress import Event, Report
+from hms_nomad.apply.registered import note_registration
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import StoredEntry
 from hms_nomad.clients.errors import ConflictError
@@ -27,7 +28,7 @@ def write_entries(changes: Iterable[Change], consul: ConsulClient, report: Repor
     ``hms_nomad.clients.errors``. Entries that were written before an error stay; the same command again finishes the
     work.
     """
-    entries = [change for change in changes if change.kind != "job" and change.action is not Action.KEEP]
+    entries = [change for change in changes if _is_entry(change) and change.action is not Action.KEEP]
     for change in reversed([entry for entry in entries if entry.action is Action.DELETE]):
         consul.delete_entry(change.kind, change.name, change.index)
         report(_applied(change))
@@ -75,8 +76,8 @@ def nudge_route(service: str, consul: ConsulClient) -> bool:
     return True
 
 
-def register(change: Change, nomad: NomadClient, report: Report) -> Registration:
-    """Register the job of a change, enforcing the index that was read (0: the job must not exist).
+def register(change: Change, nomad: NomadClient, consul: ConsulClient, report: Report) -> Registration:
+    """Register the job of a change, enforcing the index that was read (0: the job must not exist), and note it.
 
     Raises ConflictError when somebody registered another version meanwhile.
     """
@@ -84,7 +85,13 @@ def register(change: Change, nomad: NomadClient, report: Report) -> Registration
         raise ValueError(f"the change of {change.name} carries no job")
     registration = nomad.register_job(change.body, change.index)
     report(_applied(change))
+    note_registration(nomad, consul, change.name, registration)
     return registration
+
+
+def _is_entry(change: Change) -> bool:
+    """Jobs are Nomad's, and what a service may read is Vault's."""
+    return change.kind != "job" and not change.kind.startswith("vault ")
 
 
 def _is_ours(entry: StoredEntry) -> bool:

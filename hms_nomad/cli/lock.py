@@ -22,7 +22,7 @@ def show(run: Run, name: OptionalServiceArgument = None) -> None:
     run.printer.show("lock", {"locks": [lock_document(lock) for lock in locks]}, lambda: lock_lines(run.printer, locks))
 
 
-@command(app, "release", "hms-nomad lock release receipt-svc --id 0b1f6c2e-5d2c-4c1e-9d53-1f0a7f8a2b11")
+@command(app, "release", "hms-nomad lock release receipt-svc --id 0b1f6c2e-5d2c-4c1e-9d53-1f0a7f8a2b11", changes=True)
 def release(
     run: Run,
     name: ServiceArgument,

@@ -68,7 +68,10 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
     Imported only when something went wrong: most commands end without that.
     """
     from hms_nomad.apply.audit import AuditError
+    from hms_nomad.apply.checkpoint import CheckpointError
     from hms_nomad.apply.lock import LockedError, LockLostError, NoSuchLockError
+    from hms_nomad.apply.run_journal import HalfDoneError
+    from hms_nomad.build.errors import BuildError, KeyFileError, MissingImageError, NoEngineError, SigningError
     from hms_nomad.clients import errors as servers
     from hms_nomad.dev import errors as stack
     from hms_nomad.plan.change import ForeignObjectError, OtherFleetError, OtherKindError
@@ -87,6 +90,11 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (UnknownDataError, ExitCode.BAD_INPUT, "not-found", ""),
         (SettingError, ExitCode.BAD_INPUT, "bad-setting", ""),
         (PlatformError, ExitCode.BAD_INPUT, "unsuitable-platform", ""),
+        (BuildError, ExitCode.FAILED, "build-failed", ""),
+        (NoEngineError, ExitCode.UNAVAILABLE, "no-engine", ""),
+        (KeyFileError, ExitCode.BAD_INPUT, "bad-key", ""),
+        (SigningError, ExitCode.FAILED, "not-signed", ""),
+        (MissingImageError, ExitCode.BAD_INPUT, "no-such-image", ""),
         (ForeignObjectError, ExitCode.CONFLICT, "foreign-object", ""),
         (OtherFleetError, ExitCode.CONFLICT, "other-fleet", ""),
         (OtherKindError, ExitCode.CONFLICT, "other-kind", ""),
@@ -98,6 +106,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (RolloutRunningError, ExitCode.LOCKED, "rollout-running", ""),
         (RejectedReleaseError, ExitCode.DENIED, "rejected-release", ""),
         (UnrollableChangeError, ExitCode.BAD_INPUT, "unrollable", ""),
+        (CheckpointError, ExitCode.BAD_INPUT, "bad-checkpoint", ""),
         (AuditError, ExitCode.UNAVAILABLE, "audit", ""),
         (NoSuchLockError, ExitCode.BAD_INPUT, "no-such-lock", ""),
         (NoSuchReleaseError, ExitCode.BAD_INPUT, "no-such-release", ""),
@@ -108,6 +117,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (servers.DeniedError, ExitCode.DENIED, "denied", ""),
         (servers.UnavailableError, ExitCode.UNAVAILABLE, "unavailable", "addresses: hms-nomad context show"),
         (servers.UnknownOutcomeError, ExitCode.UNKNOWN, "unknown", again),
+        (HalfDoneError, ExitCode.UNKNOWN, "half-done", again),
         (servers.DeadlineExceededError, ExitCode.DEADLINE, "deadline", ""),
         (stack.StackLockedError, ExitCode.LOCKED, "locked", ""),
         (stack.SettingsError, ExitCode.BAD_INPUT, "unsuitable", ""),

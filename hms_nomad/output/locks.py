@@ -23,6 +23,19 @@ class Locked(Protocol):
     def alive(self) -> bool: ...  # noqa: D102
 
 
+class Left(Protocol):
+    """What is printed of something left behind: fields of ``hms_nomad.workflows.orphans.Orphan``."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def service(self) -> str: ...  # noqa: D102
+    @property
+    def what(self) -> str: ...  # noqa: D102
+    @property
+    def remedy(self) -> str: ...  # noqa: D102
+
+
 def lock_lines(printer: Printer, locks: Sequence[Locked]) -> Iterator[str]:
     """One line a lock."""
     if not locks:
@@ -56,13 +69,23 @@ def lock_document(lock: Locked) -> dict[str, Any]:
     }
 
 
-def work_lines(name: str, lock: Locked | None, unfinished: Sequence[Unfinished]) -> Iterator[str]:
-    """What ``status`` says of work under way, and of work that nobody finished."""
+def work_lines(lock: Locked | None, orphans: Sequence[Left]) -> Iterator[str]:
+    """What ``status`` says of work under way on a service, and of what was left behind there."""
     if lock is not None:
         yield f"Locked      {inert(str(lock.holder))}: {_state(lock)}"
-    for one in unfinished:
-        yield f"Unfinished  {inert(str(one))}"
-        yield f"            finish it with the same command again: {_again(one.run.command, name)}"
+    for one in orphans:
+        if one.kind == "run":
+            yield f"Unfinished  {inert(one.what)}"
+            yield f"            finish it with the same command again: {one.remedy}"
+        elif one.kind != "lock":
+            yield f"Left        {inert(one.what)}"
+            yield f"            {one.remedy}"
+
+
+def orphan_lines(orphans: Sequence[Left]) -> Iterator[str]:
+    """What was left behind by all services."""
+    for one in orphans:
+        yield f"{one.service}: left behind: {inert(one.what)}; {one.remedy}"
 
 
 def unfinished_document(one: Unfinished) -> dict[str, Any]:
@@ -79,10 +102,6 @@ def unfinished_document(one: Unfinished) -> dict[str, Any]:
         "planned": run.planned,
         "done": run.done,
     }
-
-
-def _again(command: str, name: str) -> str:
-    return "hms-nomad deploy SPEC" if command == "deploy" else f"hms-nomad {command} {name}"
 
 
 def _state(lock: Locked) -> str:

@@ -16,10 +16,11 @@ from hms_nomad.apply.audit import AuditError, Record
 from hms_nomad.apply.interrupts import OutOfTimeError
 from hms_nomad.apply.lock import Holder, LockLostError, ServiceLock, acquire, lock_key, this_process
 from hms_nomad.apply.progress import Event, Report
-from hms_nomad.apply.run_journal import Run, RunJournal, planned_of
-from hms_nomad.clients.errors import ConflictError, DeadlineExceededError, ServerError
+from hms_nomad.apply.run_journal import HalfDoneError, Run, RunJournal, planned_of
+from hms_nomad.clients.errors import ConflictError, DeadlineExceededError, ServerError, UnavailableError
 from hms_nomad.clients.transport import before_writes
 from hms_nomad.compile.desired import Desired
+from hms_nomad.platform.model import PlatformError
 from hms_nomad.workflows.audit import trail_of
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions
@@ -35,8 +36,9 @@ _PATIENCE_SECONDS = 60.0
 class Intent:
     """What a command is about to do: its name, why, and the digest of what it wants ("" when it wants no spec).
 
-    ``beside`` says that it may work next to another command, as those do that steer a rollout. ``same_seconds`` is how
-    long it waits for another command that wants just the same.
+    ``beside`` says that it may work next to another command, as those do that steer a rollout; without ``lock`` it does
+    so from the start, and keeps no other command waiting. ``same_seconds`` is how long it waits for another command
+    that wants just the same.
     """
 
     command: str
@@ -44,6 +46,7 @@ class Intent:
     who: str = ""
     aim: str = ""
     beside: bool = False
+    lock: bool = True
     same_seconds: float = 0.0
 
 
@@ -70,8 +73,17 @@ def result_of(outcome: object) -> str:
 class Guard:
     """What a guarded command reports through, and says how it ended to."""
 
-    def __init__(self, session: Session, service: str, intent: Intent, lock: ServiceLock, report: Report) -> None:
+    def __init__(
+        self,
+        session: Session,
+        service: str,
+        intent: Intent,
+        lock: ServiceLock,
+        report: Report,
+        patience: contextlib.ExitStack,
+    ) -> None:
         self._session = session
+        self._patience = patience
         self._lock = lock
         self._report = report
         self._journal = RunJournal(session.consul, session.platform.namespace, service)
@@ -117,10 +129,17 @@ class Guard:
             trail = trail_of(self._session)
             if trail is not None:
                 trail.check()
+            # Until now nothing is lost by giving up; from now on a server that comes back soon is worth waiting for.
+            self._patience.enter_context(self._session.retries.patient(_PATIENCE_SECONDS))
             self._opened = True
             token = self._session.consul.own_token() if self._session.consul.has_token else None
             self._run = replace(self._run, accessor=token.accessor_id if token else "")
             self._index = self._journal.write(self._run, 0)
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """What was changed so far, in words."""
+        return self._run.done
 
     def close(self, error: BaseException | None) -> None:
         """End the journal of a run that came to its end, with those of dead ones before it; keep it else, and why."""
@@ -142,9 +161,7 @@ class Guard:
 
     def _close_dead(self) -> None:
         """Runs that died or gave up before this one are mended by it, also where it found nothing left to change."""
-        for old in self._journal.unfinished():
-            if old.run.id == self._run.id:
-                continue
+        for old in self._journal.unfinished(self._run.id):
             if not old.run.ended:
                 self._record(old.run, "died")
             self._journal.close(old.run.id)
@@ -180,15 +197,30 @@ class Guard:
             self._index = self._journal.write(run, self._index)
 
 
+def _know_the_embedded(session: Session, report: Report) -> None:
+    """Say that no Nomad is there but its stand-in for development, and refuse it anywhere else."""
+    if not session.nomad.embedded:
+        return
+    platform = session.platform
+    if platform.production or not platform.development:
+        raise PlatformError(
+            f"{session.nomad.address} is the embedded agent, which is for development only, and the context "
+            f"{platform.name} is no development stack's; give a context whose Nomad is a real one"
+        )
+    report(Event("embedded", "this is the embedded agent, for development only", {"address": session.nomad.address}))
+
+
 @contextlib.contextmanager
 def guarded(session: Session, service: str, intent: Intent, report: Report) -> Iterator[Guard]:
     """Hold the lock of a service, waiting ``session.lock_wait`` seconds for it, and keep a journal of what is changed.
 
-    Raises LockedError when somebody else works on the service, LockLostError when the lock is lost on the way, and the
-    errors of ``hms_nomad.clients.errors``.
+    Raises LockedError when somebody else works on the service, LockLostError when the lock is lost on the way,
+    HalfDoneError when a server is lost in the midst of changes, PlatformError for the embedded agent outside of
+    development, and the errors of ``hms_nomad.clients.errors``.
     """
-    # Whoever cannot reach Nomad takes no lock.
-    session.nomad.leader()
+    # Whoever cannot reach Nomad, or one without a leader, takes no lock.
+    session.nomad.read_job(service)
+    _know_the_embedded(session, report)
     namespace = session.platform.namespace
     holder = Holder(
         service, intent.who or author().who, intent.command, intent.aim, time.time(), this_process(), lock_id=""
@@ -205,13 +237,20 @@ def guarded(session: Session, service: str, intent: Intent, report: Report) -> I
         begun + session.lock_wait,
         waiting,
         beside=intent.beside,
+        take=intent.lock,
         same_deadline=begun + intent.same_seconds,
     )
-    guard = Guard(session, service, intent, lock, report)
+    patience = contextlib.ExitStack()
+    guard = Guard(session, service, intent, lock, report, patience)
     ended: BaseException | None = None
     try:
-        with session.retries.patient(_PATIENCE_SECONDS), before_writes(guard.permit):
+        with patience, before_writes(guard.permit):
             yield guard
+    except UnavailableError as fault:
+        ended = fault
+        if guard.done:
+            raise HalfDoneError(fault, guard.done) from fault
+        raise
     except BaseException as error:
         ended = error
         raise

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 WRITES = "PUT|POST|DELETE"
 _BLOCK = 65536
+_PAUSE_SECONDS = 0.005
 
 
 @dataclass
@@ -26,7 +27,8 @@ class Rule:
     """What befalls a request whose method and path match: the ``first`` of them and the following, ``times`` in all.
 
     ``status`` answers in the server's place, with ``body`` and ``headers``. ``drop`` closes the connection "before" the
-    server is asked or "after" it was. ``cut`` sends only so many bytes of the server's answer. ``delay`` is in seconds.
+    server is asked or "after" it was. ``cut`` sends only so many bytes of the server's answer, ``slice`` all of them in
+    pieces of that size. ``delay`` is in seconds.
     ``held`` keeps the request back, "before" the server is asked or "after", until ``let_go``; ``reached`` is set
     when a request got there. ``hit`` counts the requests that the rule befell, ``what`` was the last one.
     """
@@ -40,6 +42,7 @@ class Rule:
     headers: Mapping[str, str] = field(default_factory=dict)
     drop: str = ""
     cut: int | None = None
+    slice: int = 0
     delay: float = 0.0
     held: str = ""
     seen: int = 0
@@ -131,16 +134,22 @@ class FaultProxy:
                     if answer.length is None and answer.status == 200:
                         self._stream(answer)
                         return
-                    self._answer(answer.status, dict(answer.getheaders()), answer.read(), rule.cut)
+                    self._answer(answer.status, dict(answer.getheaders()), answer.read(), rule.cut, rule.slice)
 
-            def _answer(self, status: int, headers: Mapping[str, str], body: bytes, cut: int | None = None) -> None:
+            def _answer(
+                self, status: int, headers: Mapping[str, str], body: bytes, cut: int | None = None, size: int = 0
+            ) -> None:
                 self.send_response(status)
                 for name, value in headers.items():
                     if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                         self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body if cut is None else body[:cut])
+                for start in range(0, len(body), size) if size else ():
+                    self.wfile.write(body[start : start + size])
+                    time.sleep(_PAUSE_SECONDS)
+                if not size and self.command != "HEAD":
+                    self.wfile.write(body if cut is None else body[:cut])
                 self.close_connection = cut is not None
 
             def _stream(self, answer: http.client.HTTPResponse) -> None:
@@ -155,7 +164,7 @@ class FaultProxy:
                     self.wfile.write(data)
                     self.wfile.flush()
 
-            do_GET = do_PUT = do_POST = do_DELETE = pass_on  # noqa: N815 - the names are http.server's
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on  # noqa: N815 - the names are http.server's
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -143,6 +143,22 @@ def test_a_server_that_always_fails_is_unavailable(
 
 
 @pytest.mark.parametrize("server", ["nomad", "consul"])
+def test_a_deploy_whose_server_says_503_for_ever_ends_with_6_and_changes_nothing(
+    cli: Cli, session: Session, service: str, faulty: Faulty, tmp_path: Path, server: str
+) -> None:
+    # Reads that both kinds of servers answer; the lock is never asked for, or given back.
+    path = "^/v1/(job|jobs|status|deployments)" if server == "nomad" else "^/v1/(config|session|kv)"
+    faulty.rule(path=path, times=10_000, status=503, body=b"down for maintenance")
+    failed = cli("deploy", spec_of(tmp_path, service), **faulty.environment)
+    assert failed.exit_code == 6, failed.stderr
+    assert f"error: {server} at " in failed.stderr.splitlines()[-1]
+    assert "down for maintenance" in failed.stderr.splitlines()[-1]
+    assert session.nomad.read_job(service) is None
+    assert {entry.name for entry in session.consul.list_entries("service-defaults")}.isdisjoint({service})
+    assert left_behind(session, service) == []
+
+
+@pytest.mark.parametrize("server", ["nomad", "consul"])
 def test_a_frozen_server_is_given_up_and_nothing_is_written(
     cli: Cli, stack: LiveStack, session: Session, service: str, tmp_path: Path, server: str
 ) -> None:
@@ -155,6 +171,18 @@ def test_a_frozen_server_is_given_up_and_nothing_is_written(
     assert session.nomad.read_job(service) is None
     assert session.consul.list_entries("service-defaults") is not None
     assert left_behind(session, service) == []
+
+
+def test_a_frozen_vault_holds_up_no_deploy(
+    cli: Cli, stack: LiveStack, session: Session, running: str, tmp_path: Path
+) -> None:
+    if not any(server.name == "vault" for server in stack.status.servers):
+        pytest.skip("the stack has no Vault")
+    file = spec_of(tmp_path, running, version="3.0.0", env={"WITHOUT": "vault"})
+    with frozen(stack, "vault"):
+        done = cli("deploy", file)
+    assert done.exit_code == 0, done.stderr
+    assert left_behind(session, running) == []
 
 
 def test_a_time_limit_ends_a_command_that_a_frozen_server_keeps(cli: Cli, stack: LiveStack) -> None:

@@ -24,7 +24,7 @@ _SERVER = (
 
 
 def spec_of(folder: Path, name: str, **fields: Any) -> Path:
-    """The file of a service that is healthy within seconds, and replaced at once."""
+    """The file of a service that is healthy within seconds, and replaced at once; a field that is None is left out."""
     spec = {
         "name": name,
         "version": "1.0.0",
@@ -43,7 +43,7 @@ def spec_of(folder: Path, name: str, **fields: Any) -> Path:
         **fields,
     }
     file = folder / f"{name}-{spec['version']}-{spec['scaling']['max']}.hms.yml"
-    file.write_text(json.dumps(spec), encoding="utf-8")
+    file.write_text(json.dumps({key: value for key, value in spec.items() if value is not None}), encoding="utf-8")
     return file
 
 

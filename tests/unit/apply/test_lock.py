@@ -24,6 +24,7 @@ from hms_nomad.apply.lock import (
     this_process,
 )
 from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.errors import UnavailableError, UnknownOutcomeError
 from tests.unit.workflows.servers import FakeConsul
 
 KEY = lock_key("default", "receipt-svc")
@@ -67,6 +68,19 @@ def test_the_second_learns_who_the_first_is_and_leaves_nothing_behind():
     assert refused.value.holder == first.holder
     assert consul.sessions == [first.holder.lock_id]
     first.release()
+
+
+@pytest.mark.parametrize("call", ["create_session", "kv_put"])
+def test_a_lost_answer_before_the_lock_is_held_has_changed_nothing(monkeypatch: pytest.MonkeyPatch, call: str):
+    consul = Consul()
+
+    def lost(*_: object, **__: object) -> None:
+        raise UnknownOutcomeError("consul", "take a lock", "http://127.0.0.1:8500", "no answer; it may have been done")
+
+    monkeypatch.setattr(consul, call, lost)
+    with pytest.raises(UnavailableError, match="the lock was not taken; nothing was changed"):
+        taken(consul, holder())
+    assert consul.sessions == []
 
 
 def test_who_has_time_waits_and_says_for_whom():

@@ -1,0 +1,80 @@
+"""A registration of ours <-> a note of it in Consul's store, by which a plan knows a job that nobody touched since.
+
+Nomad's list of jobs says when each job was last written, and not what it holds. Where the index in the note is the one
+in the list, the job is the one that was registered then, and need not be read. The note only saves work: without it,
+or with one that does not fit, the job is read and compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.errors import ServerError
+from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.clients.nomad_types import Registration
+from hms_nomad.compile.scaling import is_held
+from hms_nomad.plan.observed import ObservedJob
+
+_FIELDS = {"index": int, "version": int, "count": int, "digest": str}
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A job as we registered it: ``index`` is its JobModifyIndex, ``digest`` that of the job without its ``count``."""
+
+    index: int
+    version: int
+    count: int
+    digest: str
+
+
+def note_registration(nomad: NomadClient, consul: ConsulClient, job_id: str, registration: Registration) -> None:
+    """Keep a note of what has been registered just now; where that fails, the next plan has to read the job.
+
+    A count that is held is in the job and not in its digest, so there is no note of such a job.
+    """
+    with contextlib.suppress(ServerError):
+        stored = nomad.read_job(job_id)
+        if stored is None or stored.modify_index != registration.modify_index or is_held(stored.body):
+            return
+        job = ObservedJob(stored.body, stored.version, stored.modify_index, stored.stop, settled=False)
+        digest = job.service_meta.get("digest")
+        if digest:
+            noted = Registered(job.modify_index, job.version, job.count, digest)
+            consul.kv_put(registered_key(stored.namespace, job_id), json.dumps(asdict(noted)).encode())
+
+
+def read_registered(consul: ConsulClient, namespace: str) -> Mapping[str, Registered]:
+    """The notes of a namespace by job, in one call; none where they cannot be read."""
+    prefix = registered_key(namespace, "")
+    try:
+        pairs = consul.kv_list(prefix)
+    except ServerError:
+        return {}
+    found = {pair.key.removeprefix(prefix): _from(pair.value) for pair in pairs}
+    return {name: noted for name, noted in found.items() if noted is not None}
+
+
+def forget_registered(consul: ConsulClient, namespace: str, job_id: str) -> None:
+    """Remove the note of a job; one that is gone is no error."""
+    pair = consul.kv_get(registered_key(namespace, job_id))
+    if pair is not None:
+        consul.kv_delete(pair.key, pair.modify_index)
+
+
+def registered_key(namespace: str, job_id: str) -> str:
+    """Key of a job's note in Consul's store."""
+    return f"hms-nomad/registered/{namespace}/{job_id}"
+
+
+def _from(data: bytes) -> Registered | None:
+    """The note that was stored; None for what this version cannot read."""
+    try:
+        body = json.loads(data)
+        return Registered(**{name: kind(body[name]) for name, kind in _FIELDS.items()})
+    except (ValueError, KeyError, TypeError):
+        return None
