@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +19,11 @@ from hms_nomad.cli.options import (
 )
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.plans import Detail, plan_document, plan_lines
+from hms_nomad.output.progress import shown
 from hms_nomad.workflows import plan as workflow
 from hms_nomad.workflows.gateway import all_route_warnings
+from hms_nomad.workflows.observe import at_once
+from hms_nomad.workflows.prepare import prepare
 from hms_nomad.workflows.prune import fleet_of, leavers
 from hms_nomad.workflows.rules import refuse_denied
 from hms_nomad.workflows.saved_plan import refuse_unsavable, save_plan
@@ -67,9 +71,14 @@ def plan(
     files = read_specs(specs, env, variables)
     for exception in refuse_denied(files, run.platform()):
         run.printer.note(f"exception: {exception}")
-    with run.session() as session:
-        plans = workflow.plan(session, [file.spec for file in files])
-        warnings = all_route_warnings(session, [file.spec for file in files])
+    with run.session() as opened:
+        with shown(run.printer, "Preparing") as report:
+            ready = prepare(opened, files, report, build=False)
+        session, files = ready.session, ready.files
+        for image in ready.unbuilt:
+            run.printer.note(f"{image} is not built yet: a deploy builds it first")
+        read = [file.spec for file in files]
+        plans, warnings = at_once([partial(workflow.plan, session, read), partial(all_route_warnings, session, read)])
         if out is not None:
             save_plan(session, out, (specs, env, variables), files, plans)
         whole = fleet_of(specs, fleet)

@@ -33,8 +33,10 @@ def plan_lines(printer: Printer, plans: Sequence[Plan], detail: Detail = Detail.
         yield f"{printer.style(plan.service, 'bold')}: {headline}"
         if detail is Detail.SUMMARY:
             continue
+        for name, pin in plan.images.items() if not plan.empty else ():
+            yield f"  image {inert(name)} is {inert(pin.rpartition('@')[2])}"
         for change in plan.changes:
-            yield from _change_lines(printer, change, detail)
+            yield from change_lines(printer, change, detail)
         if plan.foresight is not None:
             yield from _foresight_lines(printer, plan.foresight)
         if not plan.empty or detail is Detail.ALL:
@@ -51,9 +53,10 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "changed": not (plan.empty or plan.waits),
         "release_before": plan.release_before,
         "release_after": plan.release_after,
-        "replaces_instances": plan.new_release,
+        "replaces_instances": plan.replaces,
         "unfinished": plan.unfinished,
         "under_way": plan.under_way,
+        "images": dict(plan.images),
         "foresight": _foresight_document(plan.foresight),
         "changes": [
             {
@@ -99,15 +102,21 @@ def _headline(plan: Plan) -> str:
         return f"nothing to change (release {plan.release_after}, whose deployment is under way)"
     if plan.release_before is None:
         return f"new, release {plan.release_after}"
+    if plan.new_release and _is_job(plan):
+        return f"release {plan.release_before} -> {plan.release_after}, from its next run on"
     if plan.new_release:
         return f"release {plan.release_before} -> {plan.release_after}, every instance is replaced"
     return f"release {plan.release_after} {_of_the_same_release(plan)}"
 
 
+def _is_job(plan: Plan) -> bool:
+    return any(change.kind == "job" and (change.body or {}).get("Type") == "batch" for change in plan.changes)
+
+
 def _of_the_same_release(plan: Plan) -> str:
     if plan.unfinished and not plan.effective:
         return "did not become healthy, and is deployed again"
-    if plan.foresight is not None and plan.foresight.replaces:
+    if plan.replaces:
         return "stays, instances that differ from it are replaced"
     return "stays, no instance is replaced"
 
@@ -116,7 +125,8 @@ def _headline_outside(plan: Plan) -> str:
     return "nothing to change" if plan.empty else "the way to an external service"
 
 
-def _change_lines(printer: Printer, change: Change, detail: Detail) -> Iterator[str]:
+def change_lines(printer: Printer, change: Change, detail: Detail) -> Iterator[str]:
+    """The lines of one object: what happens to it, and its fields."""
     if change.action is Action.KEEP and detail is not Detail.ALL:
         return
     color = _COLORS[change.action]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -48,7 +48,8 @@ class Plan:
     the gateway's route.
     ``release_before`` is the release that runs now (None: nothing runs). ``unfinished`` says that the job equals the
     desired one although its last deployment failed. ``foresight`` is what Nomad's scheduler says of the registration
-    (None: nothing would be registered, or Nomad was not asked).
+    (None: nothing would be registered, or Nomad was not asked). ``images`` are the names that were pinned, with what
+    they stand for.
     """
 
     service: str
@@ -59,6 +60,7 @@ class Plan:
     unfinished: bool = False
     under_way: bool = False
     foresight: Foresight | None = None
+    images: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def effective(self) -> tuple[Change, ...]:
@@ -77,8 +79,16 @@ class Plan:
 
     @property
     def new_release(self) -> bool:
-        """True when running instances will be replaced by others."""
+        """True when every running instance will be replaced by one of another release."""
         return self.release_before is not None and self.release_before != self.release_after
+
+    @property
+    def replaces(self) -> bool:
+        """True when running instances will be replaced, be it by others of the same release, as Nomad foresees it.
+
+        That happens where somebody edited the job by hand, and where a release did not become healthy.
+        """
+        return self.new_release or (self.foresight is not None and self.foresight.replaces)
 
 
 class OtherKindError(Exception):
@@ -98,9 +108,7 @@ class OtherFleetError(Exception):
 class ForeignObjectError(Exception):
     """An object of that name exists and carries no mark of ours; it is never changed or deleted."""
 
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(
-            f"{kind} {name!r} exists and was not made by hms-nomad; remove it or choose another name for the service"
-        )
+    def __init__(self, kind: str, name: str, fix: str = "remove it or choose another name for the service") -> None:
+        super().__init__(f"{kind} {name!r} exists and was not made by hms-nomad; {fix}")
         self.kind = kind
         self.name = name

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from hms_nomad.compile.canary import canary_name
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired
 from hms_nomad.compile.gateway import ROUTE_KIND
 from hms_nomad.compile.job import with_count
@@ -19,6 +20,14 @@ from hms_nomad.plan.observed import Observed, ObservedEntry, ObservedJob
 _BATCH = "batch"
 OWN_KINDS = ("service-defaults", "service-resolver", "service-splitter", "service-router", ROUTE_KIND)
 """Kinds of config entries that belong to a service by its name, in the order in which Consul accepts them."""
+
+_SECOND_KINDS = ("service-defaults", "service-resolver")
+
+
+def own_keys(service: str) -> tuple[tuple[str, str], ...]:
+    """Kind and name of every config entry that may belong to a service, in the order in which Consul accepts them."""
+    *inner, route = ((kind, service) for kind in OWN_KINDS)
+    return (*inner, *((kind, canary_name(service)) for kind in _SECOND_KINDS), route)
 
 
 def make_plan(desired: Desired, observed: Observed) -> Plan:
@@ -42,6 +51,7 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
         changes=(*inner, job, *routes),
         unfinished=job.action is Action.KEEP and observed.job is not None and not observed.job.settled,
         under_way=job.action is Action.KEEP and observed.job is not None and observed.job.under_way,
+        images=desired.images,
     )
 
 
@@ -80,21 +90,28 @@ def _kind_of(job: Mapping[str, Any]) -> str:
 
 
 def _own_entry_changes(desired: Desired, observed: Observed) -> list[Change]:
-    wanted = {entry.kind: entry for entry in desired.entries}
+    wanted = {(entry.kind, entry.name): entry for entry in desired.entries}
     changes = []
-    for kind in OWN_KINDS:
-        stored = observed.entries.get((kind, desired.service))
-        if kind in wanted:
-            changes.append(change_of(kind, desired.service, wanted[kind].body, stored))
+    for key in own_keys(desired.service):
+        stored = observed.entries.get(key)
+        if key in wanted:
+            changes.append(change_of(*key, wanted[key].body, stored))
         elif stored and (stored.body.get("Meta") or {}).get(OWNER_KEY) == OWNER:
-            changes.append(_deletion(kind, desired.service, stored))
+            changes.append(_deletion(*key, stored))
     return changes
 
 
 def _intention_changes(desired: Desired, observed: Observed) -> list[Change]:
-    stored = observed.intentions
-    routers = {name: entry.body for (kind, name), entry in observed.entries.items() if kind == "service-router"}
-    merged = merged_intentions(desired, {name: entry.body for name, entry in stored.items()}, routers, observed.callees)
+    stored, callees = observed.intentions, observed.callees
+    # With many services, only those that this one has to do with: the time is to grow with their number, no faster.
+    names = {
+        desired.service,
+        *(one.destination for one in desired.intentions),
+        *(stored if callees is None else callees),
+    }
+    routers = {name: entry.body for name in names if (entry := observed.entries.get(("service-router", name)))}
+    bodies = {name: entry.body for name in names if (entry := stored.get(name))}
+    merged = merged_intentions(desired, bodies, routers, callees)
     changes = []
     for destination in sorted(merged):
         body, before = merged[destination], stored.get(destination)

@@ -38,6 +38,8 @@ _NOT_OURS = frozenset(
         "Update.AutoPromote",
         "Update.Canary",
         f"TaskGroups.app.Scaling.Policy.{HOLD_KEY}",
+        "TaskGroups.app.Scaling.CreateIndex",
+        "TaskGroups.app.Scaling.ModifyIndex",
         f"TaskGroups.app.Tasks.app.Meta.{ATTEMPT_KEY}",
     }
 )

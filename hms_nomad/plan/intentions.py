@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired, Intention
+from hms_nomad.compile.routes import permissions_of_router
 
 KIND = "service-intentions"
 _MARK = "hms-nomad: "
@@ -67,23 +68,12 @@ def is_ours(source: Mapping[str, Any]) -> bool:
     return bool(_declarations(source))
 
 
-def permissions_of_router(router: Mapping[str, Any] | None) -> tuple[dict[str, Any], ...]:
-    """L7 permissions for exactly what a stored service-router answers; empty (everything) without one."""
-    if router is None:
-        return ()
-    matches = [(route.get("Match") or {}).get("HTTP") or {} for route in router.get("Routes") or ()]
-    paths = [
-        {
-            key: value
-            for key, value in match.items()
-            if key in ("PathExact", "PathPrefix", "PathRegex", "Methods") and value
-        }
-        for match in matches
-        if not match.get("Header") and not match.get("QueryParam")
-    ]
-    if not paths or {"PathPrefix": "/"} in paths:
-        return ()
-    return tuple({"Action": "allow", "HTTP": path} for path in paths)
+def declarers(source: Mapping[str, Any], destination: str) -> frozenset[str]:
+    """The services whose specs declared a source of the service-intentions entry of ``destination``; none: operators'.
+
+    A caller's spec declares what it uses, the destination's spec everything else.
+    """
+    return frozenset(str(source["Name"]) if word == "uses" else destination for word in _declarations(source))
 
 
 def _narrowing(permissions: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -71,29 +71,30 @@ def job_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tupl
 
 
 def _clean(value: Any, key: str = "") -> Any:
-    if isinstance(value, Mapping):
-        cleaned = {k: _clean(v, k) for k, v in value.items() if k not in _SERVER_KEYS}
-        return {k: v for k, v in cleaned.items() if not _is_empty(v)}
+    if isinstance(value, str):
+        if key in _DURATION_KEYS and _GO_DURATION.match(value):
+            return int(sum(float(n) * _UNITS[unit] for n, unit in _GO_UNIT.findall(value)))
+        return value
     if isinstance(value, list | tuple):
         items = [_clean(item) for item in value]
         return [item.upper() for item in items] if key == "Methods" else items
-    if key in _DURATION_KEYS and isinstance(value, str) and _GO_DURATION.match(value):
-        return int(sum(float(n) * _UNITS[unit] for n, unit in _GO_UNIT.findall(value)))
+    if isinstance(value, Mapping):
+        return {k: kept for k, v in value.items() if k not in _SERVER_KEYS and (kept := _clean(v, k))}
     return value
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or value is False or value in ("", 0) or value in ({}, [])
-
-
 def _exact(path: str, before: Any, after: Any) -> list[FieldChange]:
+    if before == after:
+        return []
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         keys = sorted(set(before) | set(after))
         return [c for key in keys for c in _exact(_join(path, key), before.get(key), after.get(key))]
-    return [] if before == after else [FieldChange(path, before, after)]
+    return [FieldChange(path, before, after)]
 
 
 def _subset(path: str, before: Any, after: Any) -> list[FieldChange]:
+    if before is after:
+        return []
     last = path.rsplit(".", 1)[-1]
     if isinstance(after, Mapping):
         stored = before if isinstance(before, Mapping) else {}
@@ -106,7 +107,7 @@ def _subset(path: str, before: Any, after: Any) -> list[FieldChange]:
         return changes + [FieldChange(_join(path, key), stored[key], None) for key in missing]
     if isinstance(after, list | tuple):
         return _lists(path, before or [], after, exact=_exactly_ours(path))
-    if before == after or (_is_empty(before) and _is_empty(after)):
+    if before == after or not (before or after):
         return []
     return [FieldChange(path, before, after)]
 

@@ -19,7 +19,7 @@ from hms_nomad.spec.diagnostics import Diagnostic
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.yaml_source import read_yaml
 
-_CHECKS = ("images_from", "image_digest", "drivers", "at_most", "at_least", "owner", "names")
+_CHECKS = ("images_from", "image_digest", "drivers", "at_most", "at_least", "owner", "names", "require_signature")
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}\Z")
 _TASK = "app"
 
@@ -74,6 +74,7 @@ class RuleBody(_Section):
     at_least: Least | None = None
     owner: bool | str | None = None
     names: str | None = None
+    require_signature: tuple[str, ...] | None = Field(None, min_length=1)
 
     @field_validator("owner", "names")
     @classmethod
@@ -211,6 +212,23 @@ def judge(
         ended = f" (its exception ended on {granted[0].body.until})" if granted else ""
         violations += [Violation(spec.name, rule, path, f"{cause}{ended}", fix) for path, cause, fix in found]
     return tuple(violations), tuple(used)
+
+
+def held_to_signatures(spec: Spec, platform: Platform, rules: RuleSet, today: date) -> tuple[DeployRule, ...]:
+    """The rules that want the images of a spec signed, without those that an exception in force is from.
+
+    Whether they are is in the registry, so whoever may ask one judges it.
+    """
+    return tuple(
+        rule
+        for rule in rules.rules
+        if rule.body.require_signature
+        and _holds_here(rule.body.when, platform)
+        and not any(
+            (one.body.rule, one.body.service) == (rule.body.name, spec.name) and today <= one.body.until
+            for one in rules.exceptions
+        )
+    )
 
 
 _Found = tuple[tuple[str | int, ...], str, str]

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from hms_nomad.compile.gateway import ROUTE_KIND
 from hms_nomad.compile.names import canonical
 from hms_nomad.plan.change import Change, Plan
+from hms_nomad.plan.records import adapter_of
 
 SCHEMA = "hms-nomad/saved-plan/v1"
 """Name and version of the form of the file."""
@@ -99,7 +100,8 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """Everything that the file holds; ``made`` is a time in ISO 8601, ``author`` is user@host."""
+    """Everything that the file holds; ``made`` is a time in ISO 8601, ``author`` is user@host, ``pins`` what
+    images stood for."""
 
     program: str
     made: str
@@ -107,6 +109,7 @@ class SavedPlan:
     cluster: ClusterId
     inputs: Inputs
     services: tuple[SavedService, ...]
+    pins: Mapping[str, str] = field(default_factory=dict)
 
 
 def saved_service(plan: Plan, version: str, spec: Mapping[str, Any]) -> SavedService:
@@ -161,7 +164,7 @@ def plan_from(text: bytes, file: str) -> SavedPlan:
             f"{file} is of the form {schema}, and this program reads {SCHEMA}: make a new plan with it"
         )
     try:
-        return _ADAPTER.validate_python(body)
+        return adapter_of(SavedPlan).validate_python(body)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -262,6 +265,3 @@ def _as_json(value: Any) -> Any:
 
 def _shown(value: Any) -> str:
     return "absent" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-_ADAPTER: TypeAdapter[SavedPlan] = TypeAdapter(SavedPlan)

@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hms_nomad.apply.vault_roles import vault_changes
 from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.clients.nomad_types import Job
+from hms_nomad.compile.canary import owner_of
+from hms_nomad.plan.change import Change
 from hms_nomad.plan.diff import entry_changes
 from hms_nomad.plan.drift import CHANGED, MISSING, DriftedField, DriftedObject, entry_drift, job_drift, overruled
 from hms_nomad.plan.observed import Observed, ObservedJob
@@ -102,26 +105,31 @@ def _of_service(session: Session, name: str, mesh: Mesh, kept: _Kept) -> Service
         return ServiceDrift(name, DriftState.ROLLING, release, None, notes=("a rollout is under way",))
     observed = Observed(
         job=_observed(live),
-        entries={key: entry for key, entry in mesh.entries.items() if key[1] == name or key in mesh.routers},
+        entries={key: entry for key, entry in mesh.entries.items() if owner_of(key[1]) == name or key in mesh.routers},
         intentions=mesh.intentions,
     )
-    base = next(
-        (
-            one
-            for one in with_ends(kept.releases.get(name, ()), Journal(), observed)
-            if one.outcome is ReleaseOutcome.SUCCEEDED
-        ),
-        None,
-    )
+    ended = with_ends(kept.releases.get(name, ()), Journal(), observed)
+    base = next((one for one in ended if _stands(one, live)), None)
     if base is None:
         note = "no deploy of it is on record; compare it with its spec: hms-nomad plan SPEC"
         return ServiceDrift(name, DriftState.UNKNOWN, release, None, notes=(note,))
     job, notes = _job(base, live, versions)
-    changes = entry_changes(desired_of(base, {}), observed)
+    changes = (*_in_vault(session, base), *entry_changes(desired_of(base, {}), observed))
     found = (job, *(entry_drift(change) for change in changes), *overruled(base.intentions, mesh.intentions))
     objects = tuple(one for one in found if one is not None)
     state = DriftState.DRIFTED if objects else DriftState.CLEAN
     return ServiceDrift(name, state, release, base.number, objects, notes)
+
+
+def _in_vault(session: Session, base: Release) -> tuple[Change, ...]:
+    """What the release may read in Vault, as it stands there now."""
+    return vault_changes(session.vault, base.vault) if session.vault is not None else ()
+
+
+def _stands(release: Release, live: Job | None) -> bool:
+    """Whether a deploy left what it brought: of a job nothing is taken back when its run fails."""
+    batch = live is not None and live.type == "batch"
+    return release.outcome is ReleaseOutcome.SUCCEEDED or (batch and release.job_version is not None)
 
 
 def _job(base: Release, live: Job | None, versions: Sequence[Job]) -> tuple[DriftedObject | None, tuple[str, ...]]:
@@ -136,7 +144,8 @@ def _job(base: Release, live: Job | None, versions: Sequence[Job]) -> tuple[Drif
     digest = found.service_meta.get("digest", "") if found else ""
     if digest == base.digest:
         return None, (note,)
-    fields = (DriftedField("TaskGroups.app.Services.Meta.digest", base.digest, digest),)
+    where = "Meta.digest" if live.type == "batch" else "TaskGroups.app.Services.Meta.digest"
+    fields = (DriftedField(where, base.digest, digest),)
     return DriftedObject("job", base.service, CHANGED, live.modify_index, fields), (note,)
 
 

@@ -8,6 +8,7 @@ from hms_nomad.rollout.journal import Journal
 from hms_nomad.rollout.records import current_record, with_ends
 from hms_nomad.rollout.release import Release
 from hms_nomad.workflows.converge import cluster_of
+from hms_nomad.workflows.job_runs import job_records
 from hms_nomad.workflows.session import Session
 
 
@@ -26,6 +27,8 @@ def history(session: Session, name: str) -> History:
     cluster = cluster_of(session, name, lambda _: None)
     journal = cluster.store.journal()
     observed = cluster.observe()
-    releases = with_ends(cluster.store.releases(), journal, observed)
+    found = cluster.store.releases()
+    batch = observed.job is not None and observed.job.body.get("Type") == "batch"
+    releases = job_records(session, found, observed) if batch else with_ends(found, journal, observed)
     current = current_record(releases, observed)
     return History(name, releases, current.number if current else None, journal)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hms_nomad.apply.foresee import foresee
 from hms_nomad.compile import compile_spec
 from hms_nomad.compile.desired import Desired
 from hms_nomad.plan.change import Action, ForeignObjectError, Plan
 from hms_nomad.plan.diff import make_plan, promoting_itself, with_attempt
-from hms_nomad.plan.foresight import Foresight, counts
 from hms_nomad.plan.observed import Observed
 from hms_nomad.platform.model import PlatformError
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.external import plan_external
 from hms_nomad.workflows.fleet import side_by_side
-from hms_nomad.workflows.observe import observe, read_jobs, read_mesh
+from hms_nomad.workflows.observe import known, observe, read_all
+from hms_nomad.workflows.service_secrets import with_secrets
 from hms_nomad.workflows.session import Session
 
 
@@ -27,6 +28,14 @@ class Planned:
     desired: Desired | None = None
     plan: Plan | None = None
     error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A spec of which a server has to be asked."""
+
+    spec: Spec
+    desired: Desired
 
 
 def plan(session: Session, specs: Sequence[Spec], *, ask_scheduler: bool = True) -> tuple[Plan, ...]:
@@ -42,40 +51,51 @@ def plan_each(session: Session, specs: Sequence[Spec], *, ask_scheduler: bool = 
     """The plans of specs, in their order; objects that are not ours, and a platform that cannot run a spec, are errors
     of that spec alone.
 
-    Consul is read once for all of them, however many they are; Nomad takes two calls for its lists, one for each job
-    that exists and, with ``ask_scheduler``, one for each job that would be registered. Raises the errors of
-    ``hms_nomad.clients.errors``.
+    Nine calls at once read what all of them need, however many they are. Nomad takes one more for each job that is not
+    as we registered it or not as it is desired now, and, with ``ask_scheduler``, one for each job that would be
+    registered. Raises the errors of ``hms_nomad.clients.errors``.
     """
-    mesh = read_mesh(session.consul)
-    jobs = read_jobs(session.nomad) if len(specs) > 1 else None
+    mesh, jobs = read_all(session.nomad, session.consul, session.platform.namespace)
 
-    def planned(spec: Spec) -> Planned:
+    def without_asking(spec: Spec) -> Planned | _Open:
         try:
-            desired = compile_spec(spec, session.platform)
-            if desired.outside is not None:
-                return Planned(spec, desired, plan_external(session, desired, mesh))
-            observed = observe(session.nomad, spec.name, mesh, jobs)
-            found = make_plan(desired, observed)
-            return Planned(spec, desired, foreseen(session, found, observed) if ask_scheduler else found)
+            desired = compile_spec(spec, session.platform, session.pins)
+            observed = known(desired, mesh, jobs) if desired.outside is None else None
+            if observed is None:
+                return _Open(spec, desired)
+            found = with_secrets(session, desired, make_plan(desired, observed))
+            return _Open(spec, desired) if ask_scheduler and _registers(found) else Planned(spec, desired, found)
         except (ForeignObjectError, PlatformError) as error:
             return Planned(spec, error=error)
 
-    return tuple(side_by_side(planned, specs))
+    def asked(one: _Open) -> Planned:
+        try:
+            if one.desired.outside is not None:
+                return Planned(one.spec, one.desired, plan_external(session, one.desired, mesh))
+            observed = observe(session.nomad, one.spec.name, mesh, jobs)
+            found = with_secrets(session, one.desired, make_plan(one.desired, observed))
+            if ask_scheduler and _registers(found):
+                found = foreseen(session, found, observed)
+            return Planned(one.spec, one.desired, found)
+        except (ForeignObjectError, PlatformError) as error:
+            return Planned(one.spec, error=error)
+
+    first = [without_asking(spec) for spec in specs]
+    answers = iter(side_by_side(asked, [one for one in first if isinstance(one, _Open)]))
+    return tuple(next(answers) if isinstance(one, _Open) else one for one in first)
+
+
+def _registers(found: Plan) -> bool:
+    """Whether a deploy would register the job."""
+    change = next(change for change in found.changes if change.kind == "job")
+    return change.action is not Action.KEEP or (found.unfinished and not found.under_way)
 
 
 def foreseen(session: Session, found: Plan, observed: Observed) -> Plan:
-    """The same plan with what Nomad's scheduler says of its registration, where there would be one."""
+    """The same plan with what Nomad's scheduler says of its registration."""
     change = next(change for change in found.changes if change.kind == "job")
-    if change.action is Action.KEEP and (found.under_way or not found.unfinished):
-        return found
     change = with_attempt(change, observed.job) if found.unfinished else change
     change = change if found.new_release else promoting_itself(change)
     if change.body is None:
         return found
-    answer = session.nomad.plan_job(change.body)
-    foresight = Foresight(
-        groups={group: counts(updates) for group, updates in answer.updates.items()},
-        unplaced={group: failure.reason() for group, failure in answer.failed.items()},
-        warnings=answer.warnings,
-    )
-    return replace(found, foresight=foresight)
+    return replace(found, foresight=foresee(session.nomad, change.body))

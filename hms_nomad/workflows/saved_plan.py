@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +24,7 @@ from hms_nomad.plan.saved import (
     saved_service,
     shared_objects,
 )
+from hms_nomad.platform.private import write_private
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.plan import plan
@@ -85,9 +84,10 @@ def save_plan(
         cluster=cluster_id(session),
         inputs=Inputs(tuple(paths), environment, {k: v for k, v in variables.items() if k not in withheld}, withheld),
         services=tuple(_saved(file.spec, one) for file, one in zip(files, plans, strict=True)),
+        pins=dict(session.pins),
     )
     try:
-        _write(out, plan_text(saved))
+        write_private(out, plan_text(saved))
     except OSError as error:
         raise SavedPlanError(f"{out} cannot be written: {error.strerror}") from None
     return saved
@@ -172,15 +172,3 @@ def _beginning(path: str) -> bytes:
             return stream.read(200)
     except (OSError, ValueError):
         return b""
-
-
-def _write(file: Path, text: str) -> None:
-    """Write beside and rename: never half a plan, and never one that others may read (``mkstemp`` makes it 0600)."""
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

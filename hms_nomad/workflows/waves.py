@@ -6,17 +6,19 @@ fleet whose deploy was interrupted is finished.
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.plan.change import Plan
 from hms_nomad.rollout.journal import JournalError, journal_from, journal_key
 from hms_nomad.spec.fleet import cycles, deploy_order
 from hms_nomad.workflows import deploy as one
+from hms_nomad.workflows.as_they_end import as_they_end
 from hms_nomad.workflows.gateway import all_route_warnings
+from hms_nomad.workflows.observe import at_once
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
 from hms_nomad.workflows.plan import Planned, plan_each
 from hms_nomad.workflows.session import Session
@@ -69,10 +71,18 @@ def look_at(session: Session, files: Sequence[SpecFile]) -> Fleet:
 
     Raises the errors of ``hms_nomad.clients.errors``; what concerns a single service is kept for that service.
     """
-    planned = plan_each(session, [file.spec for file in files], ask_scheduler=False)
+    specs = [file.spec for file in files]
     prefix = journal_key(session.platform.namespace, "")
+    planned, journals, checks, warnings = at_once(
+        [
+            partial(plan_each, session, specs, ask_scheduler=False),
+            partial(session.consul.kv_list, prefix),
+            session.consul.all_checks,
+            partial(all_route_warnings, session, specs),
+        ]
+    )
     rolling = set()
-    for pair in session.consul.kv_list(prefix):
+    for pair in journals:
         try:
             busy = journal_from(pair.value, pair.key).rollout is not None
         except JournalError:
@@ -82,8 +92,8 @@ def look_at(session: Session, files: Sequence[SpecFile]) -> Fleet:
     return Fleet(
         planned={found.spec.name: found for found in planned},
         rolling=frozenset(rolling),
-        healthy=healthy_instances(session.consul.all_checks()),
-        warnings=all_route_warnings(session, [file.spec for file in files]),
+        healthy=healthy_instances(checks),
+        warnings=warnings,
     )
 
 
@@ -124,7 +134,7 @@ def deploy_all(
     for circle in cycles(file.spec for file in files):
         report(Event("warning", f"{', '.join(circle)} use each other in a circle, so none of them can come first", {}))
     for wave in deploy_order(file.spec for file in files):
-        for result in _side_by_side(work, [by_name[name] for name in wave]):
+        for result in as_they_end(work, [by_name[name] for name in wave], AT_ONCE):
             results[result.file.spec.name] = result
             if fail_fast and not result.good:
                 stop.set()
@@ -167,24 +177,3 @@ def _named(name: str, report: Report) -> Report:
         report(replace(event, kind=kind, message=f"{name}: {event.message}", data={**event.data, "allocation": name}))
 
     return told
-
-
-def _side_by_side(work: Callable[[SpecFile], Result], files: Sequence[SpecFile]) -> Iterator[Result]:
-    """Results as they come. The threads are daemons: an interrupted command ends at once and does not wait for them."""
-    waiting: queue.SimpleQueue[SpecFile] = queue.SimpleQueue()
-    ended: queue.SimpleQueue[Result] = queue.SimpleQueue()
-    for file in files:
-        waiting.put(file)
-
-    def serve() -> None:
-        while True:
-            try:
-                file = waiting.get_nowait()
-            except queue.Empty:
-                return
-            ended.put(work(file))
-
-    for _ in range(min(AT_ONCE, len(files))):
-        threading.Thread(target=serve, daemon=True).start()
-    for _ in files:
-        yield ended.get()

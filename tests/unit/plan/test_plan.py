@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from hms_nomad.compile import compile_spec
+from hms_nomad.compile.routes import permissions_of_router
 from hms_nomad.plan.change import Action, ForeignObjectError
 from hms_nomad.plan.diff import make_plan, promoting_itself, with_attempt
-from hms_nomad.plan.intentions import merged_intentions, permissions_of_router
+from hms_nomad.plan.intentions import merged_intentions
 from hms_nomad.plan.normal import entry_differences
 from hms_nomad.plan.observed import Observed, ObservedEntry, ObservedJob
 from hms_nomad.platform.model import Platform
