@@ -8,7 +8,6 @@ omission").
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from array import array
 from collections import Counter
@@ -66,12 +65,16 @@ def send_load(plan: LoadPlan, way: Callable[[], Way], progress: Callable[[Tally]
 
     ``way`` is asked for each connection, so instances and certificates may change meanwhile; a connection to an
     instance that is no longer among them is not used again. ``progress`` is told of the tally once a second. An
-    interruption ends the load early; what was counted stands. Raises what ``way`` raises at the beginning.
+    interruption ends the load early: what was counted stands, and requests under way are left out. Raises what ``way``
+    raises at the beginning.
     """
     way()
     tally = Tally()
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(_Load(plan, way, tally).run(progress))
+    except KeyboardInterrupt:
+        # Nobody waited for those under way, so nobody knows what became of them.
+        tally.due = len(tally.latencies) + sum(tally.failures.values())
     return tally
 
 

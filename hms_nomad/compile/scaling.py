@@ -62,6 +62,12 @@ def with_hold(job: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, An
     return {**job, "TaskGroups": [{**group, "Scaling": scaling}, *job["TaskGroups"][1:]]}
 
 
+def is_held(job: Mapping[str, Any]) -> bool:
+    """Whether somebody holds the count of a stored job."""
+    groups = job.get("TaskGroups") or ()
+    return any(HOLD_KEY in ((group.get("Scaling") or {}).get("Policy") or {}) for group in groups)
+
+
 def _checks(spec: Spec) -> Iterator[dict[str, Any]]:
     scaling = spec.scaling
     yield from _rule("cpu", "avg_cpu-allocated", scaling.cpu.high, scaling.cpu.low, _HIGHEST_PERCENT)

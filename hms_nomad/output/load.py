@@ -17,6 +17,8 @@ def load_lines(printer: Printer, result: LoadResult) -> Iterator[str]:
     yield f"{mark} {result.requests} requests in {pace}, {result.failed} failed"
     if result.statuses:
         yield f"Answers    {', '.join(f'{count} x {status}' for status, count in result.statuses.items())}"
+    if refused := result.statuses.get("403"):
+        yield f"Refused    {refused} by the mesh or the service itself; see hms-nomad mesh can-i"
     for reason, count in result.failures.items():
         yield f"No answer  {count} x {inert(reason)}"
     if result.instances:

@@ -21,6 +21,7 @@ from hms_nomad.compile.scaling_rules import Rule, Voice, held_until, hold, rules
 from hms_nomad.plan.change import ForeignObjectError
 from hms_nomad.rollout.perform import job_again
 from hms_nomad.spec.duration import seconds as seconds_of
+from hms_nomad.workflows.autoscaler import autoscaler_trouble
 from hms_nomad.workflows.fleet import side_by_side
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.status import not_there
@@ -282,12 +283,11 @@ def _resting(scaling: Mapping[str, Any], events: tuple[ScalingEvent, ...], now: 
 
 def _hindrance(session: Session, job: Job, stats: list[AllocationStats], held: datetime | None, *, blind: bool) -> str:
     """The first thing that keeps the autoscaler from acting, whatever the rules say."""
-    autoscaler, running = session.platform.autoscaler, _deployment(session, job)
-    dead = autoscaler is not None and not session.consul.instances(autoscaler.name, passing=True).value
+    running, trouble = _deployment(session, job), autoscaler_trouble(session)
     unmeasured = bool(stats) and not any(one.cpu_ticks or one.memory_bytes for one in stats)
     hold_end = f"{held:%Y-%m-%d %H:%M} UTC" if held else ""
     reasons = (
-        (dead, "no autoscaler runs; start it with: hms-nomad platform install autoscaler"),
+        (trouble, trouble),
         (held, f"the count is held until {hold_end}; lift it with: hms-nomad scale {job.id} --auto"),
         (not _scaling(job).get("Enabled", True), "the policy is switched off in the job"),
         (running, f"deployment {running} is under way, and Nomad lets no count change meanwhile"),

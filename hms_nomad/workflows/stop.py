@@ -9,12 +9,14 @@ import time
 from dataclasses import dataclass, replace
 
 from hms_nomad.apply.progress import Event, Report
+from hms_nomad.apply.registered import forget_registered
+from hms_nomad.apply.vault_roles import remove_roles
 from hms_nomad.apply.write import write_entries
 from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired, RegistryRecord
 from hms_nomad.compile.gateway import ROUTE_KIND
 from hms_nomad.plan.change import Action, Change, ForeignObjectError
-from hms_nomad.plan.diff import OWN_KINDS
+from hms_nomad.plan.diff import own_keys
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.intentions import merged_intentions
 from hms_nomad.plan.normal import entry_differences
@@ -26,6 +28,7 @@ from hms_nomad.workflows.external import is_external, unlink_external
 from hms_nomad.workflows.guard import Intent, guarded
 from hms_nomad.workflows.observe import observe, read_mesh
 from hms_nomad.workflows.runs import runs
+from hms_nomad.workflows.service_secrets import all_roles
 from hms_nomad.workflows.session import Session
 
 _DEFAULTS = "service-defaults"
@@ -46,8 +49,9 @@ class StopPlan:
     """What a stop would do: whether the job runs, the entries that go or change, and the services that call this one.
 
     ``forgets`` and ``records`` say that the job and the records of its releases are to be forgotten, ``rolls`` that a
-    rollout is under way. ``outside`` is True for an external service. ``ran`` are the runs of a job with a schedule,
-    ``living`` those that have not ended. ``foreign`` are objects of that name that are not ours and stay.
+    rollout is under way. ``outside`` is True for an external service, ``vault`` is what it has in Vault and goes.
+    ``ran`` are the runs of a job with a schedule, ``living`` those that have not ended. ``foreign`` are objects of that
+    name that are not ours and stay.
     """
 
     service: str
@@ -59,13 +63,15 @@ class StopPlan:
     callers: tuple[str, ...]
     foreign: tuple[str, ...]
     outside: bool = False
+    vault: tuple[Change, ...] = ()
     ran: tuple[str, ...] = ()
     living: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
         """True when there is nothing to do."""
-        return not (self.runs or self.living or self.rolls or self.forgets or self.records or self.changes)
+        objects = (*self.changes, *self.vault, *self.living)
+        return not (self.runs or self.rolls or self.forgets or self.records or objects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +93,20 @@ def plan_stop(session: Session, name: str, options: StopOptions) -> StopPlan:
     job = observed.job
     if job is not None and job.meta.get(OWNER_KEY) != OWNER:
         raise ForeignObjectError("job", name)
-    stored = [(kind, observed.entries.get((kind, name))) for kind in reversed(OWN_KINDS)]
+    stored = [(key, observed.entries.get(key)) for key in reversed(own_keys(name))]
     entries, foreign = [], []
-    for kind, entry in stored:
+    for key, entry in stored:
         if entry is None:
             continue
         if (entry.body.get("Meta") or {}).get(OWNER_KEY) == OWNER:
-            entries.append(Change(kind, name, Action.DELETE, (), None, entry.modify_index))
+            entries.append(Change(*key, Action.DELETE, (), None, entry.modify_index))
         else:
-            foreign.append(f"{kind} {name}")
+            foreign.append(" ".join(key))
     journal = _store(session, name).journal()
     ran = runs(session, name) if job is not None and job.body.get("Periodic") else ()
     intentions = _intention_changes(observed, name, session.platform.namespace)
     if _others_need_the_protocol(observed, intentions, name):
-        entries = [change for change in entries if change.kind != _DEFAULTS]
+        entries = [change for change in entries if (change.kind, change.name) != (_DEFAULTS, name)]
         foreign.append(f"{_DEFAULTS} {name} (rights by path that others gave need it)")
     return StopPlan(
         service=name,
@@ -117,6 +123,7 @@ def plan_stop(session: Session, name: str, options: StopOptions) -> StopPlan:
         callers=_callers(observed, name),
         foreign=tuple(foreign),
         outside=is_external(mesh, name),
+        vault=all_roles(session, name, job) if options.purge else (),
         ran=tuple(run.id for run in ran),
         living=tuple(run.id for run in ran if not run.stop and run.status != "dead"),
     )
@@ -162,12 +169,15 @@ def _stop(session: Session, name: str, options: StopOptions, report: Report) -> 
     if not plan.empty:
         for each in (name, *plan.living):
             _await_end(session, each, deadline, report)
+    if plan.vault and session.vault is not None:
+        remove_roles(plan.vault, session.vault, noted)
     if plan.forgets:
         # Only now: Nomad lists no instances of a job that it has forgotten.
         for each in (name, *plan.ran):
             session.nomad.stop_job(each, purge=True)
         noted(_done(name, "forgotten"))
     _remove(session, plan, options, noted, routes=False)
+    forget_registered(session.consul, session.platform.namespace, name)
     if plan.records:
         _store(session, name).forget()
         noted(Event("apply", f"records of {name} forgotten", {"kind": "records", "name": name, "action": "delete"}))

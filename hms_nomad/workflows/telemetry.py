@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from hms_nomad.clients.connection import Connection
+from hms_nomad.clients.envoy import EnvoySample, sample_from
+from hms_nomad.clients.errors import ServerError
 from hms_nomad.clients.prometheus import PrometheusClient
+from hms_nomad.clients.prometheus_text import Metric
+from hms_nomad.rollout.sidecars import Recorded
 from hms_nomad.workflows.session import Session
 
 _PATIENCE_SECONDS = 3.0
+_COUNTS = "envoy_http_downstream_rq_(xx|time_bucket|active)|envoy_server_uptime"
 
 
 @contextlib.contextmanager
@@ -34,3 +40,18 @@ def prometheus(session: Session) -> Iterator[PrometheusClient | None]:
         yield client
     finally:
         client.close()
+
+
+def recorded(session: Session, service: str) -> Recorded:
+    """A question for what the platform's Prometheus recorded of a service's sidecars; without one there is nothing."""
+
+    def ask(release: str) -> Mapping[str, EnvoySample]:
+        counts = f'{{job="sidecars",service="{service}",release="{release}",__name__=~"{_COUNTS}"}}'
+        found: dict[str, list[Metric]] = {}
+        with contextlib.suppress(ServerError), prometheus(session) as client:
+            for row in client.query(counts) if client else ():
+                metric = Metric(row.labels["__name__"], row.labels, str(row.value))
+                found.setdefault(row.labels.get("allocation", ""), []).append(metric)
+        return {allocation: replace(sample_from(metrics), recorded=True) for allocation, metrics in found.items()}
+
+    return ask

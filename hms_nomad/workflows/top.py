@@ -15,9 +15,11 @@ from hms_nomad.clients.prometheus import PrometheusClient, Sample
 from hms_nomad.compile.names import GROUP
 from hms_nomad.compile.scaling_rules import held_until
 from hms_nomad.output.top import Figures
+from hms_nomad.workflows.autoscaler import autoscaler_trouble
 from hms_nomad.workflows.fleet import service_names, side_by_side
 from hms_nomad.workflows.scale import used_percent
 from hms_nomad.workflows.session import Session
+from hms_nomad.workflows.status import not_there
 from hms_nomad.workflows.telemetry import prometheus
 
 _SERIES = {
@@ -40,20 +42,22 @@ class _Known:
 
 
 def top(session: Session, names: tuple[str, ...] = ()) -> tuple[Figures, ...]:
-    """The services of ``names``, or all of ours in the namespace, by name; those that do not run are left out.
+    """The services of ``names``, or all of ours in the namespace, by name, without those that do not run.
 
     Figures come from Prometheus where the platform has one. Without it CPU and memory are asked of each instance, and
-    the others stay unknown. Raises the errors of ``hms_nomad.clients.errors``.
+    the others stay unknown. Raises NotFoundError for one of ``names`` that does not run, and the other errors of
+    ``hms_nomad.clients.errors``.
     """
     chosen = names or service_names(session)
     if not chosen:
         return ()
     with prometheus(session) as metrics:
         known = _Known() if metrics is None else _known(metrics)
-    autoscaler = session.platform.autoscaler
-    scaled = autoscaler is None or bool(session.consul.instances(autoscaler.name, passing=True).value)
+    scaled = not autoscaler_trouble(session)
     deployments = {one.job_id: one for one in reversed(session.nomad.list_deployments())}
     jobs = [job for job in side_by_side(session.nomad.read_job, chosen) if job is not None and not job.stop]
+    if missing := sorted(set(names) - {job.id for job in jobs}):
+        raise not_there(session, missing[0])
     scales = side_by_side(session.nomad.scale_status, [job.id for job in jobs])
     return tuple(
         _figures(session, job, (scale or {}).get(GROUP), deployments.get(job.id), known, scaled=scaled)

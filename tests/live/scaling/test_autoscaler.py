@@ -78,9 +78,10 @@ def test_a_count_by_hand_stays_within_the_bounds_of_the_spec(
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert "runs between 2 and 3 instances" in ran.stderr
     assert cli("scale", "no-such-service", "2").exit_code == 2
-    assert cli("scale", name, "3").exit_code == 0
-    assert cli("scale", name, "3").stdout.startswith(f"✓ {name}: 3 instances already")
-    # With room below, the autoscaler itself would take another one away before anybody looks.
+    # With room below, the autoscaler itself would take one away again before anybody looks.
+    assert cli("scale", name, "3", "--hold", "1h").exit_code == 0
+    assert "3 instances, held until" in cli("scale", name, "3").stdout
+    assert cli("scale", name, "--auto").exit_code == 0
     deployed(scaling={"min": 2, "max": 2})
     assert explained(cli, name)["count"] == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
 from array import array
 from collections import Counter
@@ -119,6 +120,22 @@ def test_requests_without_an_answer_say_why(answered_by):
 
     answered_by(hang_up)
     assert all(reason.startswith("the connection broke") for reason in sent().failures)
+
+
+def test_a_load_that_is_ended_early_counts_no_request_under_way(answered_by):
+    answers = 0
+
+    async def answer(reader, request):
+        nonlocal answers
+        answers += 1
+        if answers == 5:
+            signal.raise_signal(signal.SIGINT)
+        if answers < 4:
+            reader.feed_data(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    answered_by(answer)
+    tally = sent(connections=10)
+    assert (tally.due, tally.statuses, tally.failures) == (3, {200: 3}, {})
 
 
 def test_failed_requests_are_those_without_an_answer_and_errors_of_the_service():

@@ -57,6 +57,21 @@ def test_the_order_is_route_instances_rights_rules():
     ]
 
 
+def test_the_second_name_goes_after_the_route_and_before_what_it_leads_to():
+    nomad, consul = deployed()
+    for kind in ("service-defaults", "service-resolver"):
+        consul.store(kind, "receipt_canary")
+    stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+    assert [line for line in consul.done if "intentions" not in line] == [
+        "delete http-route receipt",
+        "delete service-resolver receipt_canary",
+        "delete service-defaults receipt_canary",
+        "delete service-router receipt",
+        "delete service-resolver receipt",
+        "delete service-defaults receipt",
+    ]
+
+
 def test_sources_of_operators_stay():
     nomad, consul = deployed(sources=(DENIED, CALLER, OPERATOR))
     stop(session(nomad, consul), "receipt", StopOptions(), quiet)
