@@ -1,0 +1,233 @@
+"""B7, B15 and the soak: real deploys on a stack of this machine, their own share, their calls, and what they leave."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import requests
+from zero_loss.world import CALLER, SERVICE, World, quiet, running_world
+
+from hms_nomad.clients.envoy import EnvoyStats
+from hms_nomad.clients.errors import DeadlineExceededError
+from hms_nomad.compile import compile_spec
+from hms_nomad.compile.names import METRICS_META
+from hms_nomad.rollout.perform import KEPT_RELEASES
+from hms_nomad.spec.model import Spec
+from hms_nomad.workflows.deploy import DeployOptions
+from hms_nomad.workflows.specs import SpecFile
+from hms_nomad.workflows.stop import StopOptions, stop
+from hms_nomad.workflows.waves import AT_ONCE, deploy_all
+
+from .figures import Figure, Goal, command, ours, plain_environment
+
+WAITING_SECONDS = 60.0
+_TURNS = 3
+
+
+def deploys(blocks: int) -> list[Figure]:
+    """B7 and B15."""
+    with running_world(None, 0) as world:
+        return [*_one_service(world, blocks), *_waiting(world)]
+
+
+def soak(rounds: int) -> list[Figure]:
+    """So many deploys that go to and fro between two releases, and what is left of them."""
+    often = {"path": "/health", "interval": "2s", "timeout": "1s"}
+    rollout = {"strategy": "rolling", "drain": "1s", "min_healthy": "1s"}
+    with running_world(None, 0) as world:
+        world.start()
+        process = psutil.Process()
+        memory: list[float] = []
+        before: Mapping[str, int] = {}
+        for number in range(rounds):
+            world.version = 2 + number % 2
+            world.must_deploy(world.spec(allow=[CALLER], health=often, rollout=rollout))
+            if number == 1:
+                # Both releases have been there once.
+                before = _left(world)
+            if number in (rounds // 4, rounds - 1):
+                memory.append(process.memory_info().rss / 2**20)
+        after = _left(world)
+    grown = {"ours": [memory[-1] / memory[0]]}
+    what = f"memory after {rounds} deploys against after {rounds // 4 + 1}"
+    return [
+        *(_nothing_more(f"left by {rounds} deploys: {name}", before[name], after[name]) for name in before),
+        Figure("soak", what, "x", grown, goals=[Goal("ours", at_most=1.1)]),
+    ]
+
+
+def _nothing_more(what: str, before: int, after: int) -> Figure:
+    return Figure("soak", what, "", {"ours": [after - before]}, goals=[Goal("ours", at_most=0)])
+
+
+def _one_service(world: World, blocks: int) -> list[Figure]:
+    seconds: dict[str, list[float]] = {"ours": [], "peer": [], "limit": []}
+    above: dict[str, list[float]] = {"ours": [], "peer": []}
+    environment = plain_environment(
+        NOMAD_ADDR=world.platform.nomad.address,
+        HMS_NOMAD_CONFIG_DIR=os.environ["HMS_NOMAD_CONFIG_DIR"],
+        HMS_NOMAD_CONTEXT=world.platform.name,
+    )
+    with TemporaryDirectory(prefix="bench-deploy-") as name:
+        # A deployment's length varies by the moment of its first check: more turns than blocks tell the ratio.
+        for block in range(_TURNS * blocks):
+            mine, by_hand = _written(Path(name), world, f"ours-{block}"), _written(Path(name), world, f"peer-{block}")
+            words = {
+                "ours": partial(ours, environment, "deploy", str(mine[0]), "--quiet"),
+                "peer": partial(command, ["nomad", "job", "run", "-json", str(by_hand[1])], environment),
+            }
+            for column in ("ours", "peer") if block % 2 else ("peer", "ours"):
+                started = time.perf_counter()
+                words[column]()
+                seconds[column].append(time.perf_counter() - started)
+                above[column].append(seconds[column][-1] - _deployment_seconds(world, f"{column}-{block}"))
+            seconds["limit"].append(seconds["ours"][-1] - above["ours"][-1])
+            stop(world.session, f"ours-{block}", StopOptions(), quiet)
+            command(["nomad", "job", "stop", "-purge", f"peer-{block}"], environment)
+    return [
+        Figure(
+            "B7",
+            "one service, deploy to healthy",
+            "s",
+            seconds,
+            "nomad job run of the same job",
+            "Nomad's own deployment",
+            [Goal("ours/peer", at_most=1.05)],
+        ),
+        Figure(
+            "B7",
+            "share above Nomad's own deployment",
+            "s",
+            above,
+            "nomad job run of the same job",
+            goals=[Goal("ours", at_most=0.4)],
+        ),
+    ]
+
+
+def _written(folder: Path, world: World, name: str) -> tuple[Path, Path]:
+    """The spec of a service, and the job that one would write by hand for it."""
+    often = {"path": "/health", "interval": "2s", "timeout": "1s"}
+    spec = world.spec(name, version="1.0.0", scaling={"min": 2, "max": 4}, health=often)
+    body = json.loads(spec.model_dump_json(exclude_unset=True))
+    file, job = folder / f"{name}.hms.json", folder / f"{name}-job.json"
+    file.write_text(json.dumps(body), encoding="utf-8")
+    job.write_text(json.dumps({"Job": dict(compile_spec(spec, world.platform).job)}), encoding="utf-8")
+    return file, job
+
+
+def _deployment_seconds(world: World, name: str) -> float:
+    """How long Nomad's own deployment took, by the times that it keeps."""
+    rows = _get(world.platform.nomad.address, f"/v1/job/{name}/deployments")
+    newest = max(rows, key=lambda row: row["JobVersion"])
+    return (newest["ModifyTime"] - newest["CreateTime"]) / 1e9
+
+
+def _waiting(world: World) -> list[Figure]:
+    """B15: as many services as are deployed at once, none of which gets healthy."""
+    files = [SpecFile(f"waits-{number}", _never_healthy(world, f"waits-{number}")) for number in range(AT_ONCE)]
+    connections: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        process = psutil.Process()
+        while not over.wait(0.5):
+            found = [one for one in process.net_connections("tcp") if one.status == psutil.CONN_ESTABLISHED]
+            connections.append(max(Counter(one.raddr for one in found).values(), default=0))
+
+    with _counted() as calls:
+        threading.Thread(target=watch, daemon=True).start()
+        started = time.perf_counter()
+        with suppress(DeadlineExceededError):
+            options = DeployOptions(timeout=WAITING_SECONDS)
+            deploy_all(world.session, files, lambda _: options, quiet, lambda _: None)
+        minutes = (time.perf_counter() - started) / 60
+        over.set()
+    for file in files:
+        stop(world.session, file.spec.name, StopOptions(), quiet)
+    a_minute = calls.total() / minutes / len(files)
+    return [
+        Figure(
+            "B15",
+            f"calls a service and minute, {len(files)} services waiting",
+            "",
+            {"ours": [a_minute]},
+            goals=[Goal("ours", at_most=10)],
+            notes=["with the calls of the deploys themselves"],
+        ),
+        Figure(
+            "B15",
+            "connections to one server, at most",
+            "",
+            {"ours": [max(connections)]},
+            goals=[Goal("ours", at_most=16)],
+        ),
+    ]
+
+
+def _never_healthy(world: World, name: str) -> Spec:
+    return world.spec(name, version="1.0.0", command=["/bin/sleep", "600"], scaling={"min": 1, "max": 2})
+
+
+@contextmanager
+def _counted() -> Iterator[Counter[str]]:
+    """Counts the requests of this process by method."""
+    found: Counter[str] = Counter()
+    send = requests.adapters.HTTPAdapter.send
+
+    def counted(self: Any, request: requests.PreparedRequest, *rest: Any, **named: Any) -> Any:
+        found[str(request.method)] += 1
+        return send(self, request, *rest, **named)
+
+    requests.adapters.HTTPAdapter.send = counted  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        requests.adapters.HTTPAdapter.send = send  # type: ignore[method-assign]
+
+
+def _left(world: World) -> Mapping[str, int]:
+    """What deploys could leave behind."""
+    consul = world.platform.consul.address
+    resolver = _get(consul, f"/v1/config/service-resolver/{SERVICE}")
+    keys = _get(consul, "/v1/kv/hms-nomad/?keys")
+    releases = [key for key in keys if key.startswith("hms-nomad/releases/") and f"/{SERVICE}/" in key]
+    return {
+        "sessions": len(_get(consul, "/v1/session/list")),
+        "subsets": len(resolver.get("Subsets") or {}),
+        "keys but those of the audit trail and of releases": sum(
+            not key.startswith(("hms-nomad/audit/", "hms-nomad/releases/")) for key in keys
+        ),
+        f"releases beyond the {KEPT_RELEASES} that are kept": max(0, len(releases) - KEPT_RELEASES),
+        "subsets that the caller's Envoy knows": len(_known_to_envoy(world)),
+    }
+
+
+def _known_to_envoy(world: World) -> frozenset[str]:
+    """The subsets of the service that its caller's sidecar knows."""
+    sidecar = next(iter(world.session.consul.instances(CALLER, connect=True).value))
+    sample = EnvoyStats().scrape(sidecar.address, int(sidecar.meta[METRICS_META]))
+    return sample.subsets.get(SERVICE, frozenset())
+
+
+def _get(address: str, path: str) -> Any:
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    try:
+        connection.request("GET", path)
+        return json.loads(connection.getresponse().read() or b"null")
+    finally:
+        connection.close()

@@ -1,0 +1,232 @@
+"""B3 to B6 and B18: plans and detached deploys of one service and of many, on servers whose node takes no work."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import bench_plan
+
+from hms_nomad.compile import compile_spec
+from hms_nomad.platform.model import Platform, ServerAddress
+from hms_nomad.workflows.gateway import all_route_warnings
+from hms_nomad.workflows.observe import at_once
+from hms_nomad.workflows.plan import plan
+from hms_nomad.workflows.prepare import prepare
+from hms_nomad.workflows.session import open_session
+from hms_nomad.workflows.specs import SpecFile, read_specs
+from tests.contract.consul_server import Consul, consul_process
+from tests.contract.nomad_server import Nomad, nomad_with_acls
+
+from .distance import far_away
+from .figures import Figure, Goal, command, in_turns, milliseconds, ours, peak_mib, plain_environment
+
+AWAY_SECONDS = 0.1
+PLAN = "the bare calls that a plan needs"
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Real servers without work, and the environment of commands that talk to them."""
+
+    consul: Consul
+    nomad: Nomad
+    folder: Path
+
+    @property
+    def platform(self) -> Platform:
+        """The two as a platform."""
+        return Platform(
+            nomad=ServerAddress(address=self.nomad.address), consul=ServerAddress(address=self.consul.address)
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For ours and for the servers' own programs."""
+        return plain_environment(
+            NOMAD_ADDR=self.nomad.address,
+            NOMAD_TOKEN=self.nomad.token,
+            CONSUL_HTTP_ADDR=self.consul.address,
+            HMS_NOMAD_CONFIG_DIR=str(self.folder / "config"),
+        )
+
+
+def fleets(blocks: int, services: int) -> list[Figure]:
+    """All of them, on one pair of servers; the peer's loops are taken over a fifth of the ``services``."""
+    with _servers() as servers:
+        figures = [*_many(servers, blocks, services), *_one(servers, blocks), *_distant(servers, services)]
+        return [*figures, *_applied(servers, blocks, services // 5)]
+
+
+@contextmanager
+def _servers() -> Iterator[Servers]:
+    with tempfile.TemporaryDirectory(prefix="bench-fleet-") as name:
+        folder = Path(name)
+        for part in ("consul", "nomad", "config"):
+            (folder / part).mkdir()
+        with consul_process(folder / "consul") as consul, nomad_with_acls(folder / "nomad") as nomad:
+            os.environ["NOMAD_TOKEN"] = nomad.token
+            yield Servers(consul, nomad, folder)
+
+
+def _many(servers: Servers, blocks: int, services: int) -> list[Figure]:
+    """B4 and B6: five hundred services, nothing to do, and five of them changed."""
+    folder = servers.folder / "many"
+    folder.mkdir()
+    for part in ("specs", "jobs"):
+        (folder / part).mkdir()
+    found = bench_plan.measure(
+        folder, servers.consul.address, servers.nomad.address, servers.nomad.token, services, blocks
+    )
+    calls = found["calls"][str(services)]
+    words = ["-m", "hms_nomad", "plan", str(folder / "specs"), "--detailed", "summary"]
+    memory = peak_mib([sys.executable, *words], servers.environment)
+    return [
+        Figure(
+            "B4",
+            f"plan of {services} services, nothing to do",
+            "s",
+            found["seconds"],
+            f"{services} x nomad job plan",
+            PLAN,
+            [Goal("peer/ours", at_least=10), Goal("ours/limit", at_most=4)],
+            [f"{calls.get('consul', 0)} calls to Consul, {calls.get('nomad', 0)} to Nomad"],
+        ),
+        Figure(
+            "B4",
+            f"memory of that plan, {services} services",
+            "MiB",
+            {"ours": [memory]},
+            goals=[Goal("ours", at_most=200)],
+        ),
+        Figure(
+            "B6",
+            f"registrations when 5 of {services} changed",
+            "",
+            {"ours": [found["registrations_when_5_changed"]]},
+            goals=[Goal("ours", at_most=5)],
+        ),
+    ]
+
+
+def _one(servers: Servers, blocks: int) -> list[Figure]:
+    """B3: one service, nothing to do."""
+    spec = servers.folder / "many" / "specs" / "svc-0010.hms.json"
+    job = servers.folder / "many" / "jobs" / "svc-0010.json"
+    found = in_turns(
+        blocks * 3,
+        {
+            "ours": lambda: ours(servers.environment, "plan", str(spec), "--detailed", "summary"),
+            "peer": lambda: command(["nomad", "job", "plan", "-json", str(job)], servers.environment, codes=(0, 1)),
+        },
+    )
+    calls = bench_plan.count_calls(servers.platform, servers.folder / "many" / "specs", 1)
+    notes = [f"{sum(calls.values())} calls; nomad job plan knows nothing of Consul's entries"]
+    return [
+        Figure("B3", "plan of one service, nothing to do", "ms", milliseconds(found), "nomad job plan", notes=notes)
+    ]
+
+
+def _distant(servers: Servers, services: int) -> list[Figure]:
+    """B18: how many round trips a plan takes one after the other, seen from far away."""
+    files = read_specs([str(servers.folder / "many" / "specs")])
+    figures = []
+    with _far(servers) as distant:
+        for count, goals in ((1, [Goal("ours", at_most=4)]), (services, [Goal("ours", at_most=4)])):
+            here = _planned(servers.platform, files[:count])
+            there = _planned(distant, files[:count])
+            trips = [(there - here) / AWAY_SECONDS]
+            what = f"round trips of a plan, {count} service{'s' * (count > 1)}, servers {AWAY_SECONDS * 1000:g} ms away"
+            figures.append(Figure("B18", what, "", {"ours": trips}, goals=goals, notes=["opening a connection is one"]))
+    return figures
+
+
+@contextmanager
+def _far(servers: Servers) -> Iterator[Platform]:
+    with (
+        far_away(_port(servers.nomad.address), AWAY_SECONDS) as nomad,
+        far_away(_port(servers.consul.address), AWAY_SECONDS) as consul,
+    ):
+        yield Platform(
+            nomad=ServerAddress(address=f"http://127.0.0.1:{nomad}"),
+            consul=ServerAddress(address=f"http://127.0.0.1:{consul}"),
+        )
+
+
+def _planned(where: Platform, files: tuple[SpecFile, ...]) -> float:
+    def once() -> None:
+        """What the command asks of the servers, from its first call to its last."""
+        with open_session(where) as session:
+            specs = [file.spec for file in prepare(session, files, lambda _: None, build=False).files]
+            at_once([partial(plan, session, specs), partial(all_route_warnings, session, specs)])
+
+    return in_turns(1, {"ours": once})["ours"][0]
+
+
+def _applied(servers: Servers, blocks: int, services: int) -> list[Figure]:
+    """B5: new services detached, beside a loop of the servers' own programs; each block has services of its own."""
+    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
+    for block in range(blocks):
+        folder = servers.folder / f"applied-{block}"
+        folder.mkdir()
+        for number in range(services):
+            _write_spec(folder, f"new-{block}-{number:04d}")
+        by_hand = {
+            file.spec.name.replace("new", "hand", 1): _by_hand(folder, file, servers.platform)
+            for file in read_specs([str(folder)])
+        }
+        found = in_turns(
+            1,
+            {
+                "ours": lambda folder=folder: ours(servers.environment, "deploy", str(folder), "--detach", "--quiet"),
+                "peer": lambda files=by_hand: _loop(files, servers.environment),
+            },
+        )
+        for name, values in found.items():
+            seconds[name] += values
+    return [
+        Figure(
+            "B5",
+            f"{services} new services, detached",
+            "s",
+            seconds,
+            "a shell loop of nomad job run and consul config write",
+            goals=[Goal("peer/ours", at_least=10)],
+        )
+    ]
+
+
+def _write_spec(folder: Path, name: str) -> None:
+    bench_plan.write_spec(folder, 0, name=name)
+    (folder / "svc-0000.hms.json").rename(folder / f"{name}.hms.json")
+
+
+def _by_hand(folder: Path, file: SpecFile, platform: Platform) -> list[Path]:
+    """The files that one would write by hand for the same service, under another name: entries first, then the job."""
+    desired = compile_spec(file.spec, platform)
+    written = []
+    name = file.spec.name.replace("new", "hand", 1)
+    for entry in desired.entries:
+        written.append(folder / f"{name}-{entry.kind}.json")
+        written[-1].write_text(json.dumps(dict(entry.body)).replace(file.spec.name, name), encoding="utf-8")
+    written.append(folder / f"{name}-job.json")
+    written[-1].write_text(json.dumps({"Job": dict(desired.job)}).replace(file.spec.name, name), encoding="utf-8")
+    return written
+
+
+def _loop(files: Mapping[str, list[Path]], environment: Mapping[str, str]) -> None:
+    for written in files.values():
+        for entry in written[:-1]:
+            command(["consul", "config", "write", str(entry)], environment)
+        command(["nomad", "job", "run", "-detach", "-json", str(written[-1])], environment)
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
