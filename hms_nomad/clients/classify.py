@@ -7,6 +7,7 @@ answer it, so the text decides.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ _CONFLICT = re.compile(
     r"|can't (promote|fail|pause|resume) (a )?terminal deployment|deployment .* (is terminal|has terminal status)",
     re.IGNORECASE,
 )
-_DENIED = re.compile(r"permission denied|acl (token )?not found|acl token expired|acl not found", re.IGNORECASE)
+_DENIED = re.compile(
+    r"permission denied|acl (token )?not found|acl token expired|acl not found|no known key successfully validated",
+    re.IGNORECASE,
+)
 _ABSENT = re.compile(
     r"unknown allocation|^(parameterized job|job|deployment|alloc|allocation|eval|evaluation|task|tag)\b.* not found"
     r"|could not find task runner",
@@ -62,6 +66,9 @@ _INVALID = re.compile(
     r"protocol|already exists|no such|not found|is not a |unpermitted|did not provide|task not running",
     re.IGNORECASE,
 )
+_PLAIN_FAILURES = frozenset({"registry", "artifact store"})
+"""Servers whose 5xx is never a "no"."""
+
 _RPC_PREFIX = re.compile(r"^(rpc error( making call)?:\s*)+", re.IGNORECASE)
 _GENERIC = frozenset({"", "internal server error", "internal error", "error", "500 internal server error"})
 
@@ -104,6 +111,8 @@ def classify(request: Request, status: int, body: str, headers: Mapping[str, str
 
 def _classify_failure(request: Request, status: int, detail: str, page: bool) -> ServerError:  # noqa: PLR0911
     where = (request.server, request.operation, request.address)
+    if request.server in _PLAIN_FAILURES:
+        return _lost(request, detail, status)
     core = _RPC_PREFIX.sub("", detail)
     if page or core.strip().lower() in _GENERIC:
         return _lost(request, detail, status)
@@ -173,7 +182,7 @@ def _detail(body: str, status: int) -> str:
 
 
 def _unwrapped(body: str) -> str:
-    """Vault wraps its reasons in ``{"errors": [...]}``; the others answer plain text."""
+    """Vault and registries wrap their reasons in ``{"errors": [...]}``; the others answer plain text."""
     if not body.lstrip().startswith("{"):
         return body
     try:
@@ -182,4 +191,18 @@ def _unwrapped(body: str) -> str:
         return body
     if errors == []:
         return ""
-    return "; ".join(map(str, errors)) if isinstance(errors, list) else body
+    return "; ".join(map(_reason, errors)) if isinstance(errors, list) else body
+
+
+def _reason(error: object) -> str:
+    """One reason: a text of Vault's, or an object with code and message of a registry's.
+
+    Docker's registry says of a fault of its disk what Go's os.PathError holds.
+    """
+    if not isinstance(error, Mapping):
+        return str(error)
+    text = str(error.get("message") or error.get("code") or "")
+    inner = (error.get("detail") or {}).get("Enclosed") if isinstance(error.get("detail"), Mapping) else None
+    if isinstance(inner, Mapping) and isinstance(inner.get("Err"), int):
+        return f"{text}: {inner.get('Op', '')} {inner.get('Path', '')}: {os.strerror(inner['Err']).lower()}"
+    return text or str(dict(error))

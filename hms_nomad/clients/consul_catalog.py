@@ -62,6 +62,20 @@ class CatalogCalls(ConsulCalls):
             lambda body: tuple(_parse_check(check) for check in body or ()),
         )
 
+    def watch_checks(self, index: int = 0, wait: float = 0.0) -> Snapshot[tuple[Check, ...]]:
+        """What ``all_checks`` answers; with ``index`` not 0 waits up to ``wait`` seconds until one of them changes.
+
+        API: https://developer.hashicorp.com/consul/api-docs/health#list-checks-in-state
+        """
+        return self._snapshot(
+            "watch checks",
+            "/v1/health/state/any",
+            {},
+            lambda body: tuple(_parse_check(check) for check in body or ()),
+            index=index,
+            wait=wait,
+        )
+
     def services(self, index: int = 0, wait: float = 0.0) -> Snapshot[Mapping[str, tuple[str, ...]]]:
         """The names of all services, each with all tags in use, in alphabetical order; waits like ``instances``.
 

@@ -59,6 +59,22 @@ class MeshCalls(ConsulCalls):
             lambda body: tuple(_parse_entry(entry) for entry in body or ()),
         )
 
+    def watch_entries(self, kind: str, index: int = 0, wait: float = 0.0) -> Snapshot[tuple[StoredEntry, ...]]:
+        """What ``list_entries`` answers; with ``index`` not 0 waits up to ``wait`` seconds until one is made, changed
+        or gone.
+
+        API: https://developer.hashicorp.com/consul/api-docs/config#list-configurations
+        """
+        operation = f"watch {kind}"
+        return self._snapshot(
+            operation,
+            f"/v1/config/{self._segment(operation, kind)}",
+            {},
+            lambda body: tuple(_parse_entry(entry) for entry in body or ()),
+            index=index,
+            wait=wait,
+        )
+
     def write_entry(self, body: Mapping[str, Any], modify_index: int) -> StoredEntry:
         """Write a config entry if its index still is ``modify_index`` (0: it must not exist) and read it back.
 
@@ -216,6 +232,8 @@ def _parse_roots(body: Any) -> tuple[CaRoot, ...]:
             pem=root.get("RootCert") or "",
             trust_domain=body.get("TrustDomain") or "",
             not_after=root.get("NotAfter") or "",
+            intermediates=tuple(root.get("IntermediateCerts") or ()),
+            signing_key_id=root.get("SigningKeyID") or "",
         )
         for root in body.get("Roots") or ()
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
-from hms_nomad.clients.consul_calls import ConsulCalls
-from hms_nomad.clients.consul_types import AclToken, LeafCertificate
+from hms_nomad.clients.consul_calls import JSON, ConsulCalls, truth
+from hms_nomad.clients.consul_types import AclRight, AclToken, LeafCertificate
 from hms_nomad.clients.errors import DeniedError
+from hms_nomad.clients.login import Login, seconds_until
+from hms_nomad.clients.transport import nothing_settled
 
 _ACLS_OFF = 401
 
@@ -27,6 +31,34 @@ class IdentityCalls(ConsulCalls):
                 return None
             raise
 
+    def login(self, method: str, jwt: str) -> Login:
+        """A token for a JWT, by the way in (auth method) ``method``. Raises DeniedError where Consul does not trust it.
+
+        API: https://developer.hashicorp.com/consul/api-docs/acl#login-to-auth-method
+        """
+        body = json.dumps({"AuthMethod": method, "BearerToken": jwt})
+        return self._write("log in", lambda: self._http.post(JSON(), "/v1/acl/login", data=body), _parse_login)
+
+    def logout(self) -> None:
+        """End the token that this client sends; it has to be one of a login.
+
+        API: https://developer.hashicorp.com/consul/api-docs/acl#logout-from-auth-method
+        """
+        self._write("log out", lambda: self._http.post(_nothing, "/v1/acl/logout"), lambda _: None, nothing_settled)
+
+    def authorized(self, rights: Sequence[AclRight]) -> tuple[bool, ...]:
+        """Which of ``rights`` the token of this client has, in their order; asked of Consul's own judge.
+
+        Consul's user interface asks the same; before it existed one had to try. Raises DeniedError where ACLs are off.
+        API: none is documented; ``/v1/internal/acl/authorize`` is in every version since 1.9.
+        """
+        body = [{"Resource": one.resource, "Access": one.access, "Segment": one.segment} for one in rights]
+        return self._read(
+            "ask for its own rights",
+            lambda: self._http.post(JSON(), "/v1/internal/acl/authorize", data=json.dumps(body)),
+            lambda answer: tuple(truth(one["Allow"]) for one in answer),
+        )
+
     def leaf_certificate(self, service: str) -> LeafCertificate:
         """The certificate that a sidecar of ``service`` shows in the mesh, with its key (needs service:write).
 
@@ -37,6 +69,22 @@ class IdentityCalls(ConsulCalls):
         # python-consul2 asks for it without /v1 and answers nothing.
         path = f"/v1/agent/connect/ca/leaf/{self._segment(operation, service)}"
         return self._read(operation, lambda: self._get(path), _parse_leaf)
+
+
+def _nothing(response: Any) -> None:
+    """The answer has no content."""
+    del response
+
+
+def _parse_login(body: Any) -> Login:
+    names = [one["Name"] for kind in ("Policies", "Roles") for one in body.get(kind) or ()]
+    names += [f"service {one['ServiceName']}" for one in body.get("ServiceIdentities") or ()]
+    return Login(
+        token=str(body["SecretID"]),
+        accessor=body["AccessorID"],
+        rights=tuple(names),
+        seconds=seconds_until(body.get("ExpirationTime")),
+    )
 
 
 def _parse_token(body: Any) -> AclToken:

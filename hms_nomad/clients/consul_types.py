@@ -13,7 +13,8 @@ from hms_nomad.clients.snapshot import Snapshot as Snapshot  # noqa: PLC0414 - o
 class ConsulAgent:
     """The agent that answers. ``supported_envoy`` are the Envoy versions it knows; a port is 0 when it is closed.
 
-    ``allows_by_default`` says whether the mesh lets requests through of which no intention speaks.
+    ``allows_by_default`` says whether the mesh lets requests through of which no intention speaks, ``mesh`` whether
+    there is one, ``acl`` whether it asks for tokens. ``dns_addresses`` are like ``udp://127.0.0.1:8600``.
     """
 
     version: str
@@ -23,6 +24,9 @@ class ConsulAgent:
     grpc_port: int
     grpc_tls_port: int
     allows_by_default: bool = True
+    dns_addresses: tuple[str, ...] = ()
+    mesh: bool = True
+    acl: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,18 @@ class AclToken:
 
 
 @dataclass(frozen=True, slots=True)
+class AclRight:
+    """A right such as service:write on one name; ``segment`` is the name, "" for rights without one (mesh, operator).
+
+    For the right on every name that begins with something, ask about such a name.
+    """
+
+    resource: str
+    access: str
+    segment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LeafCertificate:
     """A service's certificate in the mesh, in PEM, with its key, which never shows in a ``repr``."""
 
@@ -140,7 +156,10 @@ class LeafCertificate:
 
 @dataclass(frozen=True, slots=True)
 class CaRoot:
-    """A root certificate of the mesh, in PEM; sidecars trust all, leaves are signed by the ``active`` one."""
+    """A root certificate of the mesh, in PEM; sidecars trust all, leaves are signed by the ``active`` one.
+
+    ``intermediates`` in PEM stand between it and the leaves, the last one signs them: its key is ``signing_key_id``.
+    """
 
     id: str
     name: str
@@ -148,6 +167,8 @@ class CaRoot:
     pem: str
     trust_domain: str
     not_after: str
+    intermediates: tuple[str, ...] = ()
+    signing_key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

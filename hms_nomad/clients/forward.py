@@ -57,6 +57,9 @@ async def _serve(
             await _carry(reader, writer, way, carried)
         except ServerError as error:
             carried(Carried("", "", str(error)))
+        except asyncio.CancelledError:
+            # The command ends; asyncio would report a connection that ends with it as an error of ours.
+            return
         finally:
             writer.close()
 

@@ -71,6 +71,18 @@ def mesh_context(leaf: LeafCertificate, roots: Sequence[CaRoot], protocols: Sequ
     return context
 
 
+def public_context(ca_file: str | None) -> ssl.SSLContext:
+    """The TLS settings of a caller from outside, who compares the host's name with its certificate.
+
+    ``ca_file`` is the PEM file of the authority that is trusted, None for those of this machine. Raises OSError for
+    a file that cannot be read.
+    """
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols([HTTP])
+    return context
+
+
 @contextlib.contextmanager
 def open_socket(target: Target, timeout: float, context: ssl.SSLContext | None = None) -> Iterator[socket.socket]:
     """A connection to a target; with ``context`` encrypted, and only after the other side proved its identity.
@@ -90,8 +102,9 @@ def open_socket(target: Target, timeout: float, context: ssl.SSLContext | None =
         try:
             secured = context.wrap_socket(plain, server_hostname=target.server_name or None)
         except ssl.SSLCertVerificationError as error:
+            owner = "the mesh's" if target.identity else "good"
             raise DeniedError(
-                target.name, operation, address, f"its certificate is not the mesh's: {error.verify_message}"
+                target.name, operation, address, f"its certificate is not {owner}: {error.verify_message}"
             ) from None
         except OSError as error:
             raise UnavailableError(target.name, operation, address, f"no TLS: {error.strerror or error}") from None

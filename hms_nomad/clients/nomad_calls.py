@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import requests
 from nomad import api
 
 from hms_nomad.clients.connection import Connection
@@ -14,6 +15,8 @@ from hms_nomad.clients.snapshot import Snapshot, next_index
 from hms_nomad.clients.transport import Transport
 
 T = TypeVar("T")
+EMBEDDED_HEADER = "X-HMS-Nomad-Embedded"
+"""A header of every answer of the embedded agent, by which it is known that this is no Nomad."""
 
 
 class NomadCalls:
@@ -29,6 +32,9 @@ class NomadCalls:
         self.region = region
         params = {"namespace": namespace} | ({"region": region} if region else {})
         self._transport = Transport("nomad", connection, "X-Nomad-Token", params)
+        self.embedded = False
+        """True once the embedded agent of a development stack has answered, which stands in for a Nomad."""
+        self._transport.session.hooks["response"].append(self._recognize)
         settings = {
             "address": connection.address,
             "session": self._transport.session,
@@ -37,6 +43,7 @@ class NomadCalls:
         }
         self._status = api.Status(**settings)
         self._agent = api.Agent(**settings)
+        self._acl = api.Acl(**settings)
         self._nodes = api.Nodes(**settings)
         self._node = api.Node(**settings)
         self._jobs = api.Jobs(**settings)
@@ -44,6 +51,7 @@ class NomadCalls:
         self._validate = api.Validate(**settings)
         self._evaluation = api.Evaluation(**settings)
         self._allocation = api.Allocation(**settings)
+        self._allocations = api.Allocations(**settings)
         self._deployment = api.Deployment(**settings)
         self._deployments = api.Deployments(**settings)
         self._client = api.Client(**settings)
@@ -62,6 +70,9 @@ class NomadCalls:
     def close(self) -> None:
         """Close the idle connections; the client can be used again."""
         self._transport.session.close()
+
+    def _recognize(self, answer: requests.Response, *_: Any, **__: Any) -> None:
+        self.embedded |= EMBEDDED_HEADER in answer.headers
 
     def _read(self, operation: str, send: Callable[[], Any], parse: Callable[[Any], T], *, retry: bool = True) -> T:
         return self._transport.read(operation, lambda: parse(send()), retry=retry)

@@ -12,6 +12,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -120,6 +121,14 @@ class LogReader:
             yield from arriving(response, request, self._transport.connection, lambda: _SILENCE_SECONDS)
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A piece of a followed log: the ``file`` it stands in, and its ``data`` (empty for a heartbeat)."""
+
+    file: str
+    data: bytes
+
+
 class FrameDecoder:
     """Bytes as they come -> the data of whole frames."""
 
@@ -130,6 +139,11 @@ class FrameDecoder:
 
     def feed(self, chunk: bytes) -> Iterator[bytes | None]:
         """The data of the frames that ``chunk`` completes; None for a heartbeat. Raises ValueError for what is none."""
+        for frame in self.frames(chunk):
+            yield frame.data or None
+
+    def frames(self, chunk: bytes) -> Iterator[Frame]:
+        """The frames that ``chunk`` completes, without those that only tell of files. Raises ValueError as ``feed``."""
         self._text += self._bytes.decode(chunk)
         while self._text.strip():
             text = self._text.lstrip()
@@ -143,10 +157,8 @@ class FrameDecoder:
                 return
             self._text = text[end:]
             data = frame.get("Data")
-            if data:
-                yield base64.b64decode(data, validate=True)
-            elif not frame.get("FileEvent"):
-                yield None
+            if data or not frame.get("FileEvent"):
+                yield Frame(frame.get("File") or "", base64.b64decode(data or "", validate=True))
 
 
 class Lines:

@@ -19,6 +19,8 @@ from hms_nomad.clients.nomad_types import (
     JobSummary,
     JobValidation,
     Node,
+    NomadAgent,
+    NomadToken,
     PlacementFailure,
     Port,
     Registration,
@@ -34,6 +36,7 @@ Json = Mapping[str, Any]
 def parse_node(body: Json) -> Node:
     """A node from ``GET /v1/node/:id`` or a row of ``GET /v1/nodes``."""
     drivers = body.get("Drivers") or {}
+    resources = body.get("NodeResources") or {}
     return Node(
         id=body["ID"],
         name=body.get("Name") or "",
@@ -44,6 +47,37 @@ def parse_node(body: Json) -> Node:
         attributes=body.get("Attributes") or {},
         node_pool=body.get("NodePool") or "default",
         address=body.get("Address") or (body.get("HTTPAddr") or "").rsplit(":", 1)[0],
+        networks=frozenset(str(one.get("Mode")) for one in resources.get("Networks") or ()),
+        draining=bool(body.get("Drain") or body.get("DrainStrategy")),
+    )
+
+
+def parse_agent(body: Json) -> NomadAgent:
+    """The agent of ``GET /v1/agent/self``."""
+    config = body["config"]
+    version = config["Version"]
+    consul: Json = next(iter(config.get("Consuls") or ()), config.get("Consul") or {})
+    client: Json = config.get("Client") or {}
+    return NomadAgent(
+        version=str(version["Version"] if isinstance(version, dict) else version),
+        client=bool(client.get("Enabled")),
+        publishes_allocations=bool((config.get("Telemetry") or {}).get("PublishAllocationMetrics")),
+        consul_grpc=consul.get("GRPCAddr") or "",
+        consul_grpc_ca=consul.get("GRPCCAFile") or "",
+        consul_tls=bool(consul.get("EnableSSL")),
+        consul_identities=bool(consul.get("ServiceIdentity")),
+        acl=bool((config.get("ACL") or {}).get("Enabled")),
+    )
+
+
+def parse_token(body: Json) -> NomadToken:
+    """A token of ``GET /v1/acl/token/self``, without its secret."""
+    return NomadToken(
+        accessor_id=body["AccessorID"],
+        name=body.get("Name") or "",
+        management=body.get("Type") == "management",
+        policies=tuple(body.get("Policies") or ()),
+        expires=body.get("ExpirationTime") or "",
     )
 
 
@@ -206,6 +240,7 @@ def parse_allocation(body: Json) -> Allocation:
         tasks={name: _parse_task(state) for name, state in (body.get("TaskStates") or {}).items()},
         previous_allocation=body.get("PreviousAllocation") or "",
         ports=_parse_ports(body),
+        modify_time_ns=int(body.get("ModifyTime") or 0),
     )
 
 
@@ -272,6 +307,7 @@ def parse_deployment(body: Json) -> Deployment:
         create_index=int(body.get("CreateIndex") or 0),
         modify_index=int(body.get("ModifyIndex") or 0),
         groups={name: _parse_group(state) for name, state in (body.get("TaskGroups") or {}).items()},
+        modify_time_ns=int(body.get("ModifyTime") or 0),
     )
 
 

@@ -25,6 +25,37 @@ class Node:
     attributes: Mapping[str, str]
     node_pool: str
     address: str
+    networks: frozenset[str] = frozenset()
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NomadAgent:
+    """The agent that answers. ``client`` says that it runs tasks too, ``publishes_allocations`` that it measures them.
+
+    ``consul_*`` is how it reaches Consul: address of gRPC ("" unless it is set), authority of gRPC's certificate, and
+    whether it uses TLS; ``consul_identities`` says whether services log in there by their own identity.
+    """
+
+    version: str
+    client: bool
+    publishes_allocations: bool
+    consul_grpc: str
+    consul_grpc_ca: str
+    consul_tls: bool
+    consul_identities: bool
+    acl: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NomadToken:
+    """A token without its secret; ``expires`` is "" when it does not."""
+
+    accessor_id: str
+    name: str
+    management: bool
+    policies: tuple[str, ...]
+    expires: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +255,7 @@ class Allocation:
     """An instance on a node.
 
     ``ports`` by label and ``previous_allocation``, which it replaces, are filled by reading one; lists leave them out.
+    ``modify_time_ns`` is when it last changed, in nanoseconds since 1970.
     """
 
     id: str
@@ -243,6 +275,7 @@ class Allocation:
     tasks: Mapping[str, TaskState]
     previous_allocation: str
     ports: Mapping[str, Port]
+    modify_time_ns: int = 0
 
     @property
     def done(self) -> bool:
@@ -287,7 +320,10 @@ class DeploymentGroup:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The rollout of one job version; ``job_modify_index`` is its JobSpecModifyIndex."""
+    """The rollout of one job version; ``job_modify_index`` is its JobSpecModifyIndex.
+
+    ``modify_time_ns`` is nanoseconds since 1970, 0 where the server is too old to tell.
+    """
 
     id: str
     job_id: str
@@ -298,6 +334,7 @@ class Deployment:
     create_index: int
     modify_index: int
     groups: Mapping[str, DeploymentGroup]
+    modify_time_ns: int = 0
 
     @property
     def done(self) -> bool:

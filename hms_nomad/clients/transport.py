@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
 import requests
@@ -37,6 +38,7 @@ _FIRST_BACKOFF_SECONDS = 0.2
 _LONGEST_BACKOFF_SECONDS = 5.0
 _LONGEST_ERROR_BODY = 65536
 _CONNECTIONS = 16
+_ANY_STATUS = frozenset(range(300, 600))
 _CUT_SHORT = (http.client.IncompleteRead, IncompleteRead, InvalidChunkLength)
 _BROKEN = (
     requests.exceptions.ConnectionError,
@@ -159,6 +161,16 @@ class Transport:
                 retries.earn()
                 return answer
         raise AssertionError("tenacity ends with a result or an error")
+
+    def clock(self, path: str) -> float:
+        """What the server's clock shows, in seconds since 1970, to the second; ``path`` is one that anybody may read.
+
+        Every answer has it (https://www.rfc-editor.org/rfc/rfc9110#name-date). Raises the errors of
+        ``hms_nomad.clients.errors``.
+        """
+        with self.calling("read its clock", write=False, accepted=_ANY_STATUS):
+            answer = self.session.get(f"{self.connection.address}{path}")
+            return parsedate_to_datetime(answer.headers["Date"]).timestamp()
 
     def request(self, operation: str, *, write: bool) -> Request:
         """The description of an operation, for errors that are made outside a call."""

@@ -10,6 +10,7 @@ from typing import Any
 from hms_nomad.compile.connect import sidecar_task, upstreams
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.compile.files import group_volumes
+from hms_nomad.compile.images import NO_PINS, Pins
 from hms_nomad.compile.job import CompiledJob, merge_escape_hatch, operators_interface
 from hms_nomad.compile.names import GROUP, short_hash
 from hms_nomad.compile.placement import placement
@@ -27,12 +28,12 @@ KIND_KEY = "kind"
 _NO_PORT = "1"
 
 
-def compile_batch(spec: Spec, platform: Platform) -> CompiledJob:
+def compile_batch(spec: Spec, platform: Platform, pins: Pins = NO_PINS) -> CompiledJob:
     """The job, with its release and digest in its own meta: it has no service that could carry them.
 
     A change of any of it makes Nomad run a job without a schedule once more.
     """
-    job = _job(spec, platform)
+    job = _job(spec, platform, pins)
     merge_escape_hatch(job, spec.nomad)
     release = "r" + short_hash(job, 10)
     job["Meta"] = {**job["Meta"], "release": release}
@@ -41,7 +42,7 @@ def compile_batch(spec: Spec, platform: Platform) -> CompiledJob:
     return CompiledJob(body=job, release=release, digest=digest)
 
 
-def _job(spec: Spec, platform: Platform) -> dict[str, Any]:
+def _job(spec: Spec, platform: Platform, pins: Pins) -> dict[str, Any]:
     meta = {OWNER_KEY: OWNER, KIND_KEY: "job", "version": spec.version}
     job: dict[str, Any] = {
         "ID": spec.name,
@@ -51,7 +52,7 @@ def _job(spec: Spec, platform: Platform) -> dict[str, Any]:
         "Region": platform.region,
         **placement(spec, platform),
         "Meta": {**meta, "owner": spec.owner} if spec.owner else meta,
-        "TaskGroups": [_group(spec, platform)],
+        "TaskGroups": [_group(spec, platform, pins)],
     }
     if spec.schedule is not None:
         job["Periodic"] = {
@@ -65,7 +66,7 @@ def _job(spec: Spec, platform: Platform) -> dict[str, Any]:
     return job
 
 
-def _group(spec: Spec, platform: Platform) -> dict[str, Any]:
+def _group(spec: Spec, platform: Platform, pins: Pins) -> dict[str, Any]:
     delay = nanoseconds(spec.attempts.delay)
     group: dict[str, Any] = {
         "Name": GROUP,
@@ -79,7 +80,7 @@ def _group(spec: Spec, platform: Platform) -> dict[str, Any]:
             "Mode": "fail",
         },
         "ReschedulePolicy": {"Attempts": 0, "Unlimited": False},
-        "Tasks": tasks(spec, platform),
+        "Tasks": tasks(spec, platform, pins),
     }
     if spec.uses:
         group["Services"] = [_caller(spec, platform)]

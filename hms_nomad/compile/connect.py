@@ -18,12 +18,24 @@ from hms_nomad.compile.names import (
     upstream_addresses,
     upstream_port,
 )
-from hms_nomad.platform.model import Platform
+from hms_nomad.compile.tracing import proxy_config
+from hms_nomad.platform.model import Platform, PlatformError
 from hms_nomad.spec.duration import nanoseconds
 from hms_nomad.spec.model import Spec
 
 _SECOND = 1_000_000_000
+# Envoy's account in its own image, and that of exec, by which the kernel tells a sidecar's packets from a service's.
+_ACCOUNTS = {"docker": "101", "exec": "65534"}
 _PROCESS_DRIVERS = frozenset({"exec", "raw_exec"})
+
+FLUSH = ("--file-flush-interval-msec", "1000")
+"""Arguments of Envoy: its access log is written each second, not every ten."""
+
+# What Nomad starts a sidecar with in a container; whoever names one argument must name all.
+_NOMADS_ARGUMENTS = (
+    *("-c", "${NOMAD_SECRETS_DIR}/envoy_bootstrap.json", "-l", "${meta.connect.log_level}"),
+    *("--concurrency", "${meta.connect.proxy_concurrency}", "--disable-hot-restart"),
+)
 
 # An instance that dies is deregistered some seconds later; until then only the callers' own experience can keep
 # requests away from it. Half of the instances at most are left out, so that an error of the service itself cannot
@@ -45,6 +57,10 @@ def group_service(spec: Spec, platform: Platform) -> dict[str, Any]:
     proxy: dict[str, Any] = {
         "Config": {"protocol": spec.protocol, "envoy_prometheus_bind_addr": f"0.0.0.0:{METRICS_LISTENER}"}
     }
+    if platform.sidecar.transparent_proxy:
+        proxy["TransparentProxy"] = _transparent(platform)
+    if platform.tracing:
+        proxy["Config"] |= proxy_config(platform.tracing, spec.name)
     if exposed := _exposed_paths(spec):
         proxy["Expose"] = {"Paths": exposed}
     if spec.uses:
@@ -59,6 +75,24 @@ def group_service(spec: Spec, platform: Platform) -> dict[str, Any]:
             "SidecarService": _sidecar_service(spec, proxy),
             "SidecarTask": sidecar_task(spec, platform),
         },
+    }
+
+
+def _transparent(platform: Platform) -> dict[str, Any]:
+    """How a network namespace leads everything through the sidecar (Nomad API, ``TransparentProxy``).
+
+    Dependencies keep their loopback addresses. What Prometheus reads is on a port of its own, in plain text.
+    """
+    account = _ACCOUNTS.get(platform.sidecar.driver)
+    if account is None:
+        why = f"sidecars of {platform.name} run as root under {platform.sidecar.driver}"
+        mend = "let them run under exec or docker, or leave sidecar.transparent_proxy out"
+        raise PlatformError(f"{why}, where a transparent proxy cannot tell them from services; {mend}")
+    return {
+        "UID": account,
+        "ExcludeInboundPorts": [str(METRICS_LISTENER)],
+        "ExcludeOutboundCIDRs": ["127.0.0.0/8"],
+        "NoDNS": True,
     }
 
 
@@ -126,12 +160,13 @@ def sidecar_task(spec: Spec, platform: Platform) -> dict[str, Any]:
         "Resources": {"CPU": sidecar.cpu, "MemoryMB": sidecar.memory},
         "ShutdownDelay": nanoseconds(spec.rollout.drain),
         "KillTimeout": 10 * _SECOND,
-        "LogConfig": {"MaxFiles": 2, "MaxFileSizeMB": 2},
+        # Access logs stay here until the feed of events has read them.
+        "LogConfig": {"MaxFiles": 4, "MaxFileSizeMB": 10},
     }
     if sidecar.driver in _PROCESS_DRIVERS:
         task.update(_process_sidecar(platform))
     else:
-        config: dict[str, Any] = {}
+        config: dict[str, Any] = {"args": [*_NOMADS_ARGUMENTS, *FLUSH]}
         if sidecar.image:
             config["image"] = sidecar.image
         # One hosts file serves the whole allocation, and whichever container starts first writes it: the sidecar.
@@ -144,7 +179,7 @@ def sidecar_task(spec: Spec, platform: Platform) -> dict[str, Any]:
 def _process_sidecar(platform: Platform) -> dict[str, Any]:
     chrooted = platform.sidecar.driver == "exec"
     bootstrap = "/secrets/envoy_bootstrap.json" if chrooted else "${NOMAD_SECRETS_DIR}/envoy_bootstrap.json"
-    arguments = ["-c", bootstrap, "-l", "warning", "--concurrency", "1", "--disable-hot-restart"]
+    arguments = ["-c", bootstrap, "-l", "warning", "--concurrency", "1", "--disable-hot-restart", *FLUSH]
     # No user is named: exec's own, nobody, may bind the dependencies' port 80 (the driver hands it NET_BIND_SERVICE),
     # and by default Nomad refuses root there.
     settings: dict[str, Any] = {"Config": {"command": platform.sidecar.command, "args": arguments}}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 OWNER_KEY = "managed-by"
 OWNER = "hms-nomad"
+OWNER_MARK = f"{OWNER_KEY}: {OWNER}"
+"""The same as one text, for objects that have a description and no meta."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,26 @@ class Outside:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the registry holds of how an image was made; empty where it holds nothing.
+
+    ``bill`` is the digest of its bill of materials, ``statement`` that of the signed statement of its making.
+    """
+
+    commit: str = ""
+    bill: str = ""
+    statement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """Everything that one spec stands for on one platform.
 
     ``release`` is a short hash of what replaces instances when it changes; ``digest`` a hash of the whole job
     without its count. ``job`` is the struct of ``PUT /v1/jobs`` (durations in nanoseconds). ``permissions`` are the
     L7 permissions that every caller of this service gets; empty means that every request is allowed. ``vault`` holds
-    roles and policies. ``outside`` is set for what runs elsewhere, which has no job and no release.
+    roles and policies. ``outside`` is set for what runs elsewhere, which has no job and no release. ``images`` are the
+    names that were pinned, with what they stand for in the job; ``evidence`` is by the latter, for the record alone.
     """
 
     service: str
@@ -86,3 +101,5 @@ class Desired:
     vault: tuple[Mapping[str, Any], ...]
     registry: RegistryRecord
     outside: Outside | None = None
+    images: Mapping[str, str] = field(default_factory=dict)
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Desired, Outside, RegistryRecord
-from hms_nomad.compile.entries import defaults, intentions, permissions, router
+from hms_nomad.compile.entries import defaults, intentions, router
 from hms_nomad.compile.names import service_url, short_hash
+from hms_nomad.compile.routes import permissions_of_router
 from hms_nomad.platform.model import Platform, PlatformError
 from hms_nomad.spec.model import Spec
 
@@ -36,7 +37,7 @@ def compile_external(spec: Spec, platform: Platform) -> Desired:
         egress=platform.egress.name,
         link=_link(spec),
     )
-    allowed = permissions(spec.routes) if spec.protocol != "tcp" else ()
+    allowed = permissions_of_router(router(spec).body if spec.protocol != "tcp" else None)
     parts = [[entry.body for entry in entries], outside.address, outside.port, outside.meta, outside.link]
     return Desired(
         service=spec.name,
@@ -45,7 +46,7 @@ def compile_external(spec: Spec, platform: Platform) -> Desired:
         digest=short_hash(parts, 16),
         job={},
         entries=tuple(entries),
-        intentions=tuple(one for one in intentions(spec) if one.destination == spec.name),
+        intentions=tuple(one for one in intentions(spec, platform) if one.destination == spec.name),
         permissions=allowed,
         vault=(),
         registry=RegistryRecord(

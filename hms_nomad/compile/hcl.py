@@ -1,113 +1,69 @@
-"""A compiled job -> HCL text for people and for ``nomad job validate``; what is sent to Nomad is always the struct."""
+"""A job struct -> HCL text for ``nomad job run``: readable, for people who want to leave the tool or to look.
+
+What is registered is always the struct itself; this text stands for the same job.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from hms_nomad.spec.nomad_fields import NomadField, nomad_fields
 
 _MILLISECONDS = 1_000_000
 _ESCAPE = re.compile(r"\\.")
-_DURATIONS = frozenset(
-    {
-        "ShutdownDelay", "KillTimeout", "MinHealthyTime", "HealthyDeadline", "ProgressDeadline", "Interval", "Delay",
-        "MaxDelay", "Timeout", "Stagger", "Splay",
-    }
-)  # fmt: skip
-_ATTRIBUTES = {
-    "Type": "type", "Namespace": "namespace", "Region": "region", "Datacenters": "datacenters", "NodePool": "node_pool",
-    "Priority": "priority", "AllAtOnce": "all_at_once", "Count": "count", "ShutdownDelay": "shutdown_delay",
-    "Mode": "mode", "Driver": "driver", "User": "user", "KillTimeout": "kill_timeout", "KillSignal": "kill_signal",
-    "Leader": "leader", "CPU": "cpu", "Cores": "cores", "MemoryMB": "memory", "MemoryMaxMB": "memory_max",
-    "MaxFiles": "max_files", "MaxFileSizeMB": "max_file_size", "MaxParallel": "max_parallel",
-    "HealthCheck": "health_check", "MinHealthyTime": "min_healthy_time", "HealthyDeadline": "healthy_deadline",
-    "ProgressDeadline": "progress_deadline", "AutoRevert": "auto_revert", "AutoPromote": "auto_promote",
-    "Canary": "canary", "Attempts": "attempts", "Interval": "interval", "Delay": "delay",
-    "DelayFunction": "delay_function", "MaxDelay": "max_delay", "Unlimited": "unlimited", "Min": "min", "Max": "max",
-    "Enabled": "enabled", "PortLabel": "port", "Provider": "provider", "Path": "path", "Method": "method",
-    "Timeout": "timeout", "OnUpdate": "on_update", "TaskName": "task", "Command": "command", "Args": "args",
-    "DisableDefaultTCPCheck": "disable_default_tcp_check",
-    "Protocol": "protocol", "LocalPathPort": "local_path_port", "ListenerPort": "listener_port",
-    "DestinationName": "destination_name", "DestinationType": "destination_type",
-    "LocalBindAddress": "local_bind_address", "LocalBindPort": "local_bind_port", "To": "to", "Value": "static",
-    "Label": "label", "URL": "url", "Description": "description", "Name": "name", "LTarget": "attribute",
-    "DestPath": "destination", "EmbeddedTmpl": "data", "ChangeMode": "change_mode", "ChangeSignal": "change_signal",
-    "LeftDelim": "left_delimiter", "RightDelim": "right_delimiter", "Perms": "perms", "Splay": "splay",
-    "ErrMissingKey": "error_on_missing_key", "GetterSource": "source", "GetterMode": "mode",
-    "RelativeDest": "destination", "Volume": "volume", "Destination": "destination", "ReadOnly": "read_only",
-    "Source": "source", "AccessMode": "access_mode", "AttachmentMode": "attachment_mode", "Hook": "hook",
-    "GRPCService": "grpc_service", "Specs": "crons", "ProhibitOverlap": "prohibit_overlap", "TimeZone": "time_zone",
-
-    "Sidecar": "sidecar",
-    "RTarget": "value", "Operand": "operator", "Attribute": "attribute", "Weight": "weight", "Percent": "percent",
-}  # fmt: skip
-_BLOCKS = {
-    "UI": "ui", "Links": "link", "Networks": "network", "Update": "update", "RestartPolicy": "restart",
-    "ReschedulePolicy": "reschedule", "Services": "service", "Checks": "check", "Connect": "connect",
-    "SidecarService": "sidecar_service", "SidecarTask": "sidecar_task", "Proxy": "proxy", "Expose": "expose",
-    "Paths": "path", "Upstreams": "upstreams", "Resources": "resources", "LogConfig": "logs",
-    "Periodic": "periodic",
-    "Templates": "template", "Artifacts": "artifact", "VolumeMounts": "volume_mount", "Lifecycle": "lifecycle",
-    "Constraints": "constraint", "Affinities": "affinity", "Spreads": "spread",
-}  # fmt: skip
-_LABELLED = {
-    "DynamicPorts": "port",
-    "ReservedPorts": "port",
-    "SpreadTarget": "target",
-    "Actions": "action",
-    "Volumes": "volume",
-}
-_MAPS = {"Env": "env", "Meta": "meta", "Config": "config", "GetterOptions": "options"}
+_AS_ATTRIBUTE = frozenset({"args"})
 
 
 def job_to_hcl(job: Mapping[str, Any]) -> str:
-    """HCL2 text that Nomad parses back to the same job. Raises KeyError for a field that has no HCL name here."""
-    body = {key: value for key, value in job.items() if key not in ("ID", "TaskGroups", "Name")}
-    lines = [f"job {_text(job['ID'])} {{", f"  name = {_text(job['Name'])}", *_fields(body, 1)]
-    for group in job["TaskGroups"]:
-        lines += _labelled("group", group, 1)
-    return "\n".join([*lines, "}", ""])
+    """HCL2 text that Nomad parses back to the same job. Raises KeyError for a field that Nomad's API does not have."""
+    named = {"Name": job["Name"], **{key: value for key, value in job.items() if key != "ID"}}
+    return "\n".join([f"job {_text(job['ID'])} {{", *_fields("Job", named, 1), "}", ""])
 
 
-def _labelled(word: str, value: Mapping[str, Any], depth: int) -> list[str]:
-    label = value.get("Name") or value.get("Label") or value.get("Attribute") or value.get("Value")
-    label_keys = ("Name", "Label", "Tasks", *(("Value",) if word == "target" else ()))
-    rest = {key: item for key, item in value.items() if key not in label_keys}
-    lines = [f"{_pad(depth)}{word} {_text(label)} {{", *_fields(rest, depth + 1)]
-    for task in value.get("Tasks", ()):
-        lines += _labelled("task", task, depth + 1)
-    return [*lines, f"{_pad(depth)}}}"]
+def _fields(section: str, value: Mapping[str, Any], depth: int) -> list[str]:
+    fields = nomad_fields(section)
+    # Groups and tasks stand last, where a reader looks for them.
+    ordered = sorted(value, key=lambda key: key in ("TaskGroups", "Tasks"))
+    return [line for key in ordered for line in _field(key, fields[key], value[key], depth)]
 
 
-def _fields(value: Mapping[str, Any], depth: int) -> list[str]:
-    lines: list[str] = []
-    for key, item in value.items():
-        lines += _field(key, item, depth)
-    return lines
-
-
-def _field(key: str, item: Any, depth: int) -> list[str]:
+def _field(key: str, field: NomadField, item: Any, depth: int) -> list[str]:
+    if item is None or field.kind == "#":
+        return []
     if key == "Scaling":
         return _scaling(item, depth)
-    if key in _MAPS:
-        return _block(
-            _MAPS[key], [f"{_pad(depth + 1)}{_key(k)} = {_value(v, depth + 1)}" for k, v in item.items()], depth
-        )
-    if key in _LABELLED:
-        elements = item.values() if isinstance(item, Mapping) else item
-        return [line for element in elements for line in _labelled(_LABELLED[key], element, depth)]
-    if key in _BLOCKS:
-        elements = item if isinstance(item, Sequence) else [item]
-        return [line for element in elements for line in _block(_BLOCKS[key], _fields(element, depth + 1), depth)]
-    if key in _DURATIONS:
-        return [f'{_pad(depth)}{_ATTRIBUTES[key]} = "{item // _MILLISECONDS}ms"']
-    return [f"{_pad(depth)}{_ATTRIBUTES[key]} = {_value(item, depth)}"]
+    if field.kind in ("m", "h", "a") and field.hcl not in _AS_ATTRIBUTE:
+        return _mapping(field.hcl, item, depth)
+    if field.section:
+        parts = [item] if field.kind == ">" else item.values() if isinstance(item, Mapping) else item
+        return [line for part in parts for line in _section(field, part, depth)]
+    if field.kind == "d":
+        whole, rest = divmod(item, _MILLISECONDS)
+        return [f'{_pad(depth)}{field.hcl} = "{item if rest else whole}{"ns" if rest else "ms"}"']
+    return [f"{_pad(depth)}{field.hcl} = {_value(item, depth)}"]
+
+
+def _mapping(word: str, value: Mapping[str, Any], depth: int) -> list[str]:
+    """A block of names, or an attribute where a name is one that no block may have."""
+    if any(_key(name) != name for name in value):
+        return [f"{_pad(depth)}{word} = {_value(value, depth)}"]
+    return _block(word, [f"{_pad(depth + 1)}{name} = {_value(item, depth + 1)}" for name, item in value.items()], depth)
+
+
+def _section(field: NomadField, value: Mapping[str, Any], depth: int) -> list[str]:
+    """A block, with its label where the section has one."""
+    labels = [key for key, inner in nomad_fields(field.section).items() if inner.kind == "#"]
+    words = " ".join([field.hcl, *(_text(value.get(label) or "") for label in labels)])
+    return _block(words, _fields(field.section, value, depth + 1), depth)
 
 
 def _scaling(scaling: Mapping[str, Any], depth: int) -> list[str]:
-    lines = _fields({key: scaling[key] for key in ("Enabled", "Min", "Max")}, depth + 1)
-    policy = dict(scaling["Policy"])
+    bounds = {key: scaling[key] for key in ("Enabled", "Min", "Max") if key in scaling}
+    lines = _fields("ScalingPolicy", bounds, depth + 1)
+    policy = dict(scaling.get("Policy") or {})
     inner = []
     for check in policy.pop("check", ()):
         for name, bodies in check.items():

@@ -12,6 +12,7 @@ from typing import Any
 from hms_nomad.compile.connect import dynamic_ports, group_service
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.compile.files import group_volumes
+from hms_nomad.compile.images import NO_PINS, Pins
 from hms_nomad.compile.names import GROUP, short_hash
 from hms_nomad.compile.placement import placement
 from hms_nomad.compile.scaling import scaling_block
@@ -33,7 +34,7 @@ class CompiledJob:
     digest: str
 
 
-def compile_job(spec: Spec, platform: Platform) -> CompiledJob:
+def compile_job(spec: Spec, platform: Platform, pins: Pins = NO_PINS) -> CompiledJob:
     """The job of a service, with its release and its digest.
 
     ``release`` ("r" and 10 hex digits) changes exactly when instances must be replaced; it goes into the task's
@@ -41,7 +42,7 @@ def compile_job(spec: Spec, platform: Platform) -> CompiledJob:
     apart. ``digest`` (64 bits) covers the whole job but the count; it goes into the service's meta, because a change
     there alone makes Nomad send the registration to Consul again.
     """
-    job = _job(spec, platform)
+    job = _job(spec, platform, pins)
     merge_escape_hatch(job, spec.nomad)
     group = job["TaskGroups"][0]
     release = "r" + short_hash(_what_replaces_instances(job), 10)
@@ -60,7 +61,7 @@ def with_count(job: Mapping[str, Any], count: int, canaries: int) -> dict[str, A
     return {**job, "TaskGroups": [group, *job["TaskGroups"][1:]]}
 
 
-def _job(spec: Spec, platform: Platform) -> dict[str, Any]:
+def _job(spec: Spec, platform: Platform, pins: Pins) -> dict[str, Any]:
     job: dict[str, Any] = {
         "ID": spec.name,
         "Name": spec.name,
@@ -69,7 +70,7 @@ def _job(spec: Spec, platform: Platform) -> dict[str, Any]:
         "Region": platform.region,
         **placement(spec, platform),
         "Meta": {OWNER_KEY: OWNER},
-        "TaskGroups": [_group(spec, platform)],
+        "TaskGroups": [_group(spec, platform, pins)],
     }
     if interface := operators_interface(spec):
         job["UI"] = interface
@@ -83,11 +84,11 @@ def operators_interface(spec: Spec) -> dict[str, Any]:
     if lines:
         interface["Description"] = "\n\n".join(lines)
     if spec.links:
-        interface["Links"] = [{"Label": label, "URL": url} for label, url in spec.links.items()]
+        interface["Links"] = [{"Label": label, "Url": url} for label, url in spec.links.items()]
     return interface
 
 
-def _group(spec: Spec, platform: Platform) -> dict[str, Any]:
+def _group(spec: Spec, platform: Platform, pins: Pins) -> dict[str, Any]:
     group = {
         "Name": GROUP,
         "Count": spec.scaling.min,
@@ -105,7 +106,7 @@ def _group(spec: Spec, platform: Platform) -> dict[str, Any]:
         },
         "Scaling": scaling_block(spec),
         "Services": [group_service(spec, platform)],
-        "Tasks": tasks(spec, platform),
+        "Tasks": tasks(spec, platform, pins),
     }
     if volumes := group_volumes(spec):
         group["Volumes"] = volumes
@@ -132,7 +133,11 @@ def _what_replaces_instances(job: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a job whose change makes Nomad replace instances; everything else is updated in place."""
     group = job["TaskGroups"][0]
     service = group["Services"][0]
+    proxy = service["Connect"]["SidecarService"]["Proxy"]
+    # A network namespace is made once; where there is nothing of the kind, ids stay what they were.
+    transparent = {key: proxy[key] for key in ("TransparentProxy",) if key in proxy}
     return {
+        **transparent,
         "Meta": job["Meta"],
         "Networks": group["Networks"],
         # Operators' actions change in place, like the job's constraints and spreads.
@@ -142,11 +147,7 @@ def _what_replaces_instances(job: Mapping[str, Any]) -> dict[str, Any]:
         "PortLabel": service["PortLabel"],
         "SidecarTask": service["Connect"]["SidecarTask"],
         # A sidecar reads these when it starts, and never again.
-        "Bootstrap": {
-            key: value
-            for key, value in service["Connect"]["SidecarService"]["Proxy"]["Config"].items()
-            if key.startswith("envoy_")
-        },
+        "Bootstrap": {key: value for key, value in proxy["Config"].items() if key.startswith("envoy_")},
     }
 
 

@@ -31,6 +31,9 @@ METRICS_META = "metrics_port"
 SCALING_META = "scaling_max"
 """Key in an instance's meta: how many instances run at most, which alerts compare with how many do."""
 
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600}
+"""Units of a rate such as "500/s"."""
+
 _HTTP_PORT = 80
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from hms_nomad.compile.desired import ConfigEntry
 from hms_nomad.compile.gateway import filled
 from hms_nomad.compile.names import short_hash
-from hms_nomad.platform.model import Autoscaler, Platform, PlatformError, Program, Telemetry
+from hms_nomad.platform.model import Autoscaler, Platform, PlatformError, Program, Runnable, Telemetry
 
 TELEMETRY_FILES = (
     "bounds.yml",
@@ -32,13 +32,21 @@ _SECRETS = '<<< env "NOMAD_SECRETS_DIR" >>>'
 class CompiledPlatformJob:
     """A job of the platform, named after its service; ``digest`` changes with anything but the count.
 
-    ``entry`` is the config entry that it needs, None for jobs outside the mesh.
+    ``entry`` is the config entry that it needs, None for jobs outside the mesh; ``beside`` are further ones, of which
+    the first is written before ``entry`` and the others after it.
     """
 
     name: str
     job: Mapping[str, Any]
     digest: str
     entry: ConfigEntry | None = None
+    beside: tuple[ConfigEntry, ...] = ()
+
+    @property
+    def entries(self) -> tuple[ConfigEntry, ...]:
+        """All config entries that it needs, in the order in which Consul takes them."""
+        own = () if self.entry is None else (self.entry,)
+        return (*self.beside[:1], *own, *self.beside[1:])
 
     @property
     def instances(self) -> int:
@@ -57,6 +65,7 @@ def compile_autoscaler(
         "namespaces": json.dumps(namespaces),
         "telemetry": platform.telemetry.name if platform.telemetry else "",
         "guard": guard,
+        "consul_block": consul_block(autoscaler.consul_token),
         **driver_values(platform, autoscaler, ["agent", "-config", "${NOMAD_TASK_DIR}/autoscaler.hcl"], "guard.sh"),
     }
     values["settings"] = filled(settings, values)
@@ -96,7 +105,7 @@ def compile_telemetry(
     values = {
         **common_values(platform, telemetry),
         "disk": telemetry.disk,
-        "consul_block": {"Cluster": "default"} if telemetry.consul_token else None,
+        "consul_block": consul_block(telemetry.consul_token),
         "templates": [_template(name, filled(text, words)) for name, text in sorted(files.items())],
         **driver_values(platform, telemetry, arguments),
     }
@@ -116,21 +125,22 @@ def _window(every: str) -> str:
     return f"{4 * int(every[:-1])}{every[-1]}"
 
 
-def common_values(platform: Platform, program: Program) -> dict[str, Any]:
+def common_values(platform: Platform, program: Runnable) -> dict[str, Any]:
     """What every job of the platform is told: its name, where it runs and what it reserves."""
+    always = {"instances": program.instances} if isinstance(program, Program) else {}
     return {
+        **always,
         "name": program.name,
         "namespace": platform.namespace,
         "region": platform.region,
         "datacenters": list(platform.datacenters),
         "node_pool": program.node_pool or platform.node_pool,
-        "instances": program.instances,
         "cpu": program.cpu,
         "memory": program.memory,
     }
 
 
-def driver_values(platform: Platform, program: Program, arguments: list[str], script: str = "") -> dict[str, Any]:
+def driver_values(platform: Platform, program: Runnable, arguments: list[str], script: str = "") -> dict[str, Any]:
     """How a program runs: in its image where one is named, else as a process of the node; in the node's network.
 
     ``script`` is a shell script in the task's directory that gets the program and its arguments.
@@ -142,6 +152,11 @@ def driver_values(platform: Platform, program: Program, arguments: list[str], sc
         return {"driver": "docker", "driver_config": config}
     command, rest = ("/bin/sh", words) if script else (words[0], words[1:])
     return {"driver": program.driver or platform.command_driver, "driver_config": {"command": command, "args": rest}}
+
+
+def consul_block(token: bool) -> dict[str, str] | None:
+    """The block with which Nomad gets a token of Consul for the job's identity, where one is needed."""
+    return {"Cluster": "default"} if token else None
 
 
 def finished(body: dict[str, Any]) -> CompiledPlatformJob:

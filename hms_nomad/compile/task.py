@@ -6,8 +6,10 @@ from typing import Any
 
 from hms_nomad.compile.connect import extra_hosts
 from hms_nomad.compile.files import artifacts, bind_mounts, hosts_file, templates, volume_mounts
+from hms_nomad.compile.images import NO_PINS, Pins, own_image
 from hms_nomad.compile.names import TASK, mesh_host, upstream_addresses, upstream_url, url_variable
 from hms_nomad.compile.placement import actions
+from hms_nomad.compile.secrets import needs_vault, secret_templates, vault_fields
 from hms_nomad.platform.model import Platform, PlatformError
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.model_task import SideTask
@@ -21,19 +23,19 @@ _HOOKS = {
 }
 
 
-def tasks(spec: Spec, platform: Platform) -> list[dict[str, Any]]:
+def tasks(spec: Spec, platform: Platform, pins: Pins = NO_PINS) -> list[dict[str, Any]]:
     """The group's tasks, the service's own first (Nomad API, job JSON, ``Tasks``). Raises PlatformError."""
-    own = _task(TASK, spec, spec, platform)
+    own = _task(TASK, spec, spec, platform, pins)
     if spec.actions:
         own["Actions"] = actions(spec)
     helpers = [
-        {**_task(name, task, spec, platform), "Lifecycle": dict(_HOOKS[task.hook])}
+        {**_task(name, task, spec, platform, pins), "Lifecycle": dict(_HOOKS[task.hook])}
         for name, task in sorted(spec.tasks.items())
     ]
     return [own, *helpers]
 
 
-def _task(name: str, task: Runnable, spec: Spec, platform: Platform) -> dict[str, Any]:
+def _task(name: str, task: Runnable, spec: Spec, platform: Platform, pins: Pins) -> dict[str, Any]:
     driver = _driver(task, spec, platform)
     resources: dict[str, Any] = {"CPU": task.resources.cpu, "MemoryMB": task.resources.memory}
     if task.resources.memory_max is not None:
@@ -41,7 +43,7 @@ def _task(name: str, task: Runnable, spec: Spec, platform: Platform) -> dict[str
     fields: dict[str, Any] = {
         "Name": name,
         "Driver": driver,
-        "Config": _container(task, spec, platform) if task.image else _process(task),
+        "Config": _container(task, spec, platform, pins) if task.image else _process(task),
         "Env": _environment(task, spec, platform),
         "Resources": resources,
         "KillTimeout": 30 * _SECOND,
@@ -50,6 +52,9 @@ def _task(name: str, task: Runnable, spec: Spec, platform: Platform) -> dict[str
     if task.user:
         fields["User"] = task.user
     rendered = templates(task)
+    rendered += secret_templates(task, spec, platform, driver)
+    if needs_vault(task):
+        fields |= vault_fields(spec, platform)
     if driver == "exec" and spec.uses:
         rendered.append(hosts_file(spec, platform))
     mounts = volume_mounts(spec, task)
@@ -73,9 +78,10 @@ def _driver(task: Runnable, spec: Spec, platform: Platform) -> str:
     return inherited or platform.command_driver
 
 
-def _container(task: Runnable, spec: Spec, platform: Platform) -> dict[str, Any]:
+def _container(task: Runnable, spec: Spec, platform: Platform, pins: Pins) -> dict[str, Any]:
     # The engine's own init passes signals on: a service that is process 1 would never see the request to stop.
-    config: dict[str, Any] = {"image": task.image, "init": True}
+    image = own_image(task, platform) if isinstance(task, Spec) else task.image
+    config: dict[str, Any] = {"image": pins.get(image or "", image), "init": True}
     if task.args:
         config["args"] = list(task.args)
     if spec.uses:

@@ -9,6 +9,7 @@ import pytest
 
 from hms_nomad.clients.nomad import NomadClient
 from tests.contract.consul_server import Consul, consul_anyhow, consul_process, consul_without_leader
+from tests.contract.embedded_agent import embedded_agent
 from tests.contract.jobs import Jobs, jobs_of
 from tests.contract.nomad_server import Nomad, nomad_agent, nomad_with_acls, nomad_without_leader
 from tests.contract.vault_server import Vault, new_vault, vault_anyhow, vault_process
@@ -43,9 +44,11 @@ def leaderless_consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cons
 
 
 @pytest.fixture(scope="session")
-def nomad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
-    """A Nomad server and client that runs shell commands."""
-    with nomad_agent(_directory(tmp_path_factory, "nomad")) as server:
+def nomad(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
+    """A Nomad server and client that runs shell commands; a module's ``pytestmark = BOTH`` asks our own agent too."""
+    kind = getattr(request, "param", "real")
+    make = embedded_agent if kind == "embedded" else nomad_agent
+    with make(_directory(tmp_path_factory, f"{kind}-nomad")) as server:
         yield server
 
 

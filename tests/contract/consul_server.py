@@ -47,9 +47,12 @@ class Consul:
 
 
 @contextlib.contextmanager
-def consul_process(directory: Path, *, acl: bool = False) -> Iterator[Consul]:
-    """A Consul in development mode (one server, mesh on); with ``acl`` everything is denied but to the token."""
-    with _agent(directory, ["-dev"], acl=acl) as consul:
+def consul_process(directory: Path, *, acl: bool = False, config: Mapping[str, Any] | None = None) -> Iterator[Consul]:
+    """A Consul in development mode (one server, mesh on); with ``acl`` everything is denied but to the token.
+
+    ``config`` is merged into the agent's configuration, its ports one by one.
+    """
+    with _agent(directory, ["-dev"], acl=acl, config=config) as consul:
         assert consul.server is not None
         consul.server.wait_until(lambda: _has_leader(consul), "ready")
         yield consul
@@ -98,9 +101,10 @@ def _agent(
             "server": free_port(),
             "serf_lan": free_port(),
             "serf_wan": -1,
+            **(config or {}).get("ports", {}),
         },
         **_acl(acl),
-        **(config or {}),
+        **{key: value for key, value in (config or {}).items() if key != "ports"},
     }
     file = directory / "consul.json"
     file.write_text(json.dumps(settings))

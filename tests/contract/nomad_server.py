@@ -42,10 +42,21 @@ class Nomad:
 
 
 @contextlib.contextmanager
-def nomad_agent(directory: Path) -> Iterator[Nomad]:
-    """A server and client in one, in development mode, whose tasks end with it."""
-    settings = {"telemetry": {"publish_allocation_metrics": True, "collection_interval": "1s"}}
-    with _agent(directory, ["-dev"], settings) as nomad:
+def nomad_agent(directory: Path, settings: Mapping[str, Any] | None = None) -> Iterator[Nomad]:
+    """A server and client in one, in development mode, whose tasks end with it; ``settings`` overrule its own."""
+    own = {"telemetry": {"publish_allocation_metrics": True, "collection_interval": "1s"}}
+    with _agent(directory, ["-dev"], {**own, **(settings or {})}) as nomad:
+        nomad.server.wait_until(lambda: _asked(nomad, "/v1/nodes", _has_ready_node), "ready")
+        yield nomad
+
+
+@contextlib.contextmanager
+def nomad_unmeasured(directory: Path) -> Iterator[Nomad]:
+    """A server and client in one that publishes no statistics, which development mode always does."""
+    settings = _server_only()
+    settings["client"] = {"enabled": True, "cni_path": str(directory)}
+    settings["plugin"] = [{"raw_exec": {"config": {"enabled": True}}}]
+    with _agent(directory, [], settings) as nomad:
         nomad.server.wait_until(lambda: _asked(nomad, "/v1/nodes", _has_ready_node), "ready")
         yield nomad
 
@@ -57,6 +68,14 @@ def nomad_with_acls(directory: Path) -> Iterator[Nomad]:
         nomad.server.wait_until(lambda: _asked(nomad, "/v1/status/leader", bool), "leading")
         nomad.server.wait_until(lambda: _bootstrap(nomad), "ready for tokens")
         nomad.server.wait_until(lambda: _asked(nomad, "/v1/nodes", _has_ready_node), "ready")
+        yield nomad
+
+
+@contextlib.contextmanager
+def nomad_with_acls_unclaimed(directory: Path) -> Iterator[Nomad]:
+    """A server alone that denies everything, and to which no first token was given yet."""
+    with _agent(directory, [], {**_server_only(), "acl": {"enabled": True}}) as nomad:
+        nomad.server.wait_until(lambda: _asked(nomad, "/v1/status/leader", bool), "leading")
         yield nomad
 
 
@@ -125,13 +144,15 @@ def _agent(directory: Path, options: list[str], settings: Mapping[str, Any], tok
         "data_dir": str(directory / "data"),
         "ports": {"http": port, "rpc": free_port(), "serf": free_port()},
         "consul": {"address": "127.0.0.1:1", "auto_advertise": False, "client_auto_join": False},
+        # Jobs may speak of a Vault; none is there.
+        "vault": {"enabled": True, "address": "http://127.0.0.1:1"},
         "disable_update_check": True,
         **settings,
     }
+    denied = ["env_aws", "env_azure", "env_digitalocean", "env_gce", "vault"]
+    denied += [] if "consul" in settings else ["consul"]
     # The machine may be in a cloud or look as if it were; asking its metadata service only costs time.
-    config.setdefault("client", {})["options"] = {
-        "fingerprint.denylist": "env_aws,env_azure,env_digitalocean,env_gce,consul,vault"
-    }
+    config["client"] = {**config.get("client", {}), "options": {"fingerprint.denylist": ",".join(denied)}}
     file = directory / "nomad.json"
     file.write_text(json.dumps(config))
     with running([program, "agent", *options, f"-config={file}"], directory) as server:

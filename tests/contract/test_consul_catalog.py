@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from hms_nomad.apply.authority import Servers, renew_root
+from hms_nomad.clients.certificates import read_pem
+from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.consul_types import ExternalService
+from hms_nomad.clients.consul_types import ExternalService, Instance
 from hms_nomad.clients.errors import InvalidRequestError, NotFoundError
+from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.snapshot import Snapshot
 from tests.contract.consul_server import Consul
 from tests.waiting import eventually
@@ -84,6 +88,29 @@ def test_an_instance_is_as_ill_as_its_worst_check(consul: Consul, client: Consul
     bad = next(check for check in client.health_checks("ill").value if check.id == "ill:bad")
     assert (bad.name, bad.status, bad.service_id) == ("bad", "critical", "ill-1")
     assert bad.node == instance.node
+
+
+@pytest.mark.contract("ConsulClient.watch_checks", "ConsulClient.services")
+def test_news_of_any_instance_end_a_wait(consul: Consul, client: ConsulClient) -> None:
+    """A changed health is seen by who waits for checks, a changed meta by who waits for services."""
+    checks = [{"CheckID": "moving:it", "Name": "it", "TTL": "1h", "Status": "passing"}]
+    _register(consul, "moving", Checks=checks, Meta={"release": "r1"})
+
+    def followed(ask: Callable[[int, float], Snapshot[object]], good: Callable[[], bool]) -> None:
+        """Wait for news until it is ``good``; without news the test runs out of time."""
+        index = ask(0, 0.0).index
+        while not good():
+            index = ask(index, 280.0).index
+
+    def moving() -> Instance:
+        return client.instances("moving").value[0]
+
+    followed(client.watch_checks, lambda: moving().status == "passing")
+    consul.http("PUT", "/v1/agent/check/update/moving:it", {"Status": "critical", "Output": "it hurts"})
+    followed(client.watch_checks, lambda: moving().status == "critical")
+    _register(consul, "moving", Checks=checks, Meta={"release": "r2"})
+    followed(client.services, lambda: moving().meta["release"] == "r2")
+    assert "moving:it" in {check.id for check in client.watch_checks().value}
 
 
 @pytest.mark.contract("ConsulClient.instances")
@@ -317,3 +344,27 @@ def test_an_authority_that_is_none_is_refused(client: ConsulClient) -> None:
 @pytest.mark.contract("ConsulClient.own_token")
 def test_without_acls_there_is_no_token(client: ConsulClient) -> None:
     assert client.own_token() is None
+
+
+@pytest.mark.contract("ConsulClient.servers", "ConsulClient.transfer_leadership")
+def test_the_only_server_cannot_hand_its_leadership_on(client: ConsulClient) -> None:
+    assert len(client.servers()) == 1
+    with pytest.raises(InvalidRequestError, match="cannot find peer"):
+        client.transfer_leadership()
+    assert client.leader()
+
+
+@pytest.mark.contract("ConsulClient.ca_roots", "ConsulClient.leaf_certificate")
+def test_a_root_of_consuls_own_is_made_anew_as_often_as_one_likes(client: ConsulClient) -> None:
+    nobody = NomadClient(Connection("http://127.0.0.1:1"), "default", "global")
+    seen = {root.id for root in client.ca_roots()}
+    for _ in range(2):
+        renew_root(Servers(nobody, client, None))
+        (active,) = [root for root in client.ca_roots() if root.active]
+        assert active.id not in seen
+        seen.add(active.id)
+        leaf, *between = read_pem(client.leaf_certificate("renewed").certificate_pem)
+        assert leaf.signer_key_id == active.signing_key_id
+        # Who knows the earlier root alone trusts the leaf by the certificate between them.
+        assert [one.key_id for one in between] == [active.signing_key_id]
+    assert seen == {root.id for root in client.ca_roots()}

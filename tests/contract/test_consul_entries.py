@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.consul_types import StoredEntry
 from hms_nomad.clients.errors import ConflictError, InvalidRequestError
+from hms_nomad.clients.snapshot import Snapshot
 from tests.contract.consul_server import Consul
 
 
@@ -161,6 +163,35 @@ def test_a_watch_without_news_ends_with_what_there_is(client: ConsulClient) -> N
     again = client.watch_entry("service-defaults", "quiet", present.index, wait=0.2)
 
     assert again.value == stored
+
+
+@pytest.mark.contract("ConsulClient.watch_entries")
+def test_a_watch_of_a_kind_ends_when_one_of_it_is_made_changed_or_gone(client: ConsulClient) -> None:
+    def news(index: int, change: Callable[[], object]) -> Snapshot[tuple[StoredEntry, ...]]:
+        seen: list[Snapshot[tuple[StoredEntry, ...]]] = []
+        thread = threading.Thread(target=lambda: seen.append(client.watch_entries("service-router", index, wait=60)))
+        thread.start()
+        change()
+        thread.join(60)
+        return seen[0]
+
+    def stored(snapshot: Snapshot[tuple[StoredEntry, ...]]) -> dict[str, StoredEntry]:
+        return {entry.name: entry for entry in snapshot.value}
+
+    client.write_entry(_defaults("kind-watched"), modify_index=0)
+    route = {"Match": {"HTTP": {"PathPrefix": "/a"}}}
+    router = {"Kind": "service-router", "Name": "kind-watched", "Routes": [route]}
+    none = client.watch_entries("service-router")
+    assert "kind-watched" not in stored(none)
+    made = news(none.index, lambda: client.write_entry(router, modify_index=0))
+    first = stored(made)["kind-watched"]
+    changed = news(made.index, lambda: client.write_entry({**router, "Meta": {"a": "b"}}, first.modify_index))
+    second = stored(changed)["kind-watched"]
+    assert second.body["Meta"] == {"a": "b"}
+    quiet = client.watch_entries("service-router", changed.index, wait=0.2)
+    assert (quiet.index, stored(quiet)) == (changed.index, stored(changed))
+    gone = news(changed.index, lambda: client.delete_entry("service-router", "kind-watched", second.modify_index))
+    assert "kind-watched" not in stored(gone)
 
 
 @pytest.mark.contract("ConsulClient.check_intention", "ConsulClient.read_intention")

@@ -11,13 +11,16 @@ from types import FunctionType
 import pytest
 
 import tests.contract
+from hms_nomad.clients.artifacts import ArtifactStore
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.envoy import EnvoyStats
 from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.clients.oci import RegistryClient
 from hms_nomad.clients.vault import VaultClient
+from hms_nomad.clients.vault_login import VaultLogin
 from hms_nomad.clients.vault_operator import VaultOperator
 
-CLIENTS = (NomadClient, ConsulClient, VaultClient, VaultOperator, EnvoyStats)
+CLIENTS = (NomadClient, ConsulClient, VaultClient, VaultOperator, VaultLogin, EnvoyStats, RegistryClient, ArtifactStore)
 # What sends nothing has no contract with a server.
 _LOCAL = frozenset({"close"})
 

@@ -8,9 +8,12 @@ import pytest
 
 from hms_nomad.clients.errors import ConflictError, InvalidRequestError, NotFoundError
 from hms_nomad.clients.nomad import NomadClient
+from tests.contract.embedded_agent import BOTH
 from tests.contract.jobs import Jobs
 from tests.contract.nomad_server import Nomad, job
 from tests.waiting import eventually
+
+pytestmark = BOTH
 
 
 @pytest.mark.contract("NomadClient.leader", "NomadClient.version")

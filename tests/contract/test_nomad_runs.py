@@ -10,9 +10,12 @@ import pytest
 
 from hms_nomad.clients.errors import ConflictError, InvalidRequestError, NotFoundError
 from hms_nomad.clients.nomad import NomadClient
+from tests.contract.embedded_agent import BOTH
 from tests.contract.jobs import Jobs
 from tests.contract.nomad_server import FOREVER, job
 from tests.waiting import eventually
+
+pytestmark = BOTH
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 CANARY = {"Canary": 1, "MaxParallel": 1, "MinHealthyTime": 10_000_000, "HealthCheck": "task_states"}
@@ -43,6 +46,20 @@ def test_an_instance_has_a_place_a_version_and_task_states(client: NomadClient, 
     assert client.job_allocations("no-such-job").value == ()
     with pytest.raises(NotFoundError):
         client.read_allocation(NOBODY)
+
+
+@pytest.mark.contract("NomadClient.list_allocations")
+def test_the_allocations_of_all_jobs_are_listed_and_waited_for(client: NomadClient, jobs: Jobs) -> None:
+    first = jobs.run("listed-one")
+    before = client.list_allocations()
+    second = jobs.run("listed-two")
+    after = client.list_allocations(before.index, wait=30)
+
+    assert first.id in {one.id for one in before.value}
+    assert after.index > before.index
+    found = {one.id: one for one in client.list_allocations().value}
+    assert found.keys() >= {first.id, second.id}
+    assert found[second.id].modify_time_ns > found[first.id].modify_time_ns > 0
 
 
 @pytest.mark.contract("NomadClient.job_allocations")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from hms_nomad.compile.entries import config_entries, intentions, permissions
+import pytest
+
+from hms_nomad.compile.entries import config_entries, intentions
+from hms_nomad.compile.routes import permissions_of_router, whole_routes
+from hms_nomad.platform.model import Platform
 from tests.unit.specs import spec
 
 
@@ -23,13 +27,68 @@ def test_a_try_that_times_out_at_one_instance_is_made_again_at_another():
     assert entries["service-defaults"]["LocalRequestTimeoutMs"] == 2000
     destination = entries["service-router"]["Routes"][0]["Destination"]
     assert destination["NumRetries"] == 2
-    assert "gateway-error" in destination["RetryOn"]
     assert destination["RequestTimeout"] == "6000ms"
 
 
 def test_only_declared_paths_and_methods_are_routed_and_permitted():
     assert bodies()["service-router"]["Routes"][0]["Match"]["HTTP"] == {"PathPrefix": "/receipt", "Methods": ["POST"]}
-    assert permissions(spec().routes) == ({"Action": "allow", "HTTP": {"PathPrefix": "/receipt", "Methods": ["POST"]}},)
+    assert permissions_of_router(bodies()["service-router"]) == (
+        {"Action": "allow", "HTTP": {"PathPrefix": "/receipt", "Methods": ["POST"]}},
+    )
+
+
+EARLY = ["connect-failure", "refused-stream"]
+LATE = [*EARLY, "reset", "gateway-error"]
+REPEATABLE = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]
+
+
+def retries(**changes):
+    """Methods and conditions of each route of the router."""
+    routes = bodies(**changes)["service-router"]["Routes"]
+    return [(route["Match"]["HTTP"].get("Methods"), route["Destination"].get("RetryOn")) for route in routes]
+
+
+@pytest.mark.parametrize(
+    ("methods", "mesh", "found"),
+    [
+        (["POST"], {}, [(["POST"], EARLY)]),
+        (["GET"], {}, [(["GET"], LATE)]),
+        (["POST", "GET"], {}, [(["GET"], LATE), (["POST"], EARLY)]),
+        ([], {}, [(REPEATABLE, LATE), (None, EARLY)]),
+        (["POST", "GET"], {"retry_methods": ["GET", "POST"]}, [(["POST", "GET"], LATE)]),
+        (["POST"], {"retry_on": ["5xx"]}, [(["POST"], None)]),
+        (["POST", "GET"], {"retry_on": EARLY}, [(["POST", "GET"], EARLY)]),
+        (["POST", "GET"], {"retries": 0}, [(["POST", "GET"], None)]),
+    ],
+)
+def test_what_may_not_be_carried_out_twice_is_tried_again_only_where_nobody_got_it(methods, mesh, found):
+    assert retries(routes=[{"path": "/a", "methods": methods}], mesh=mesh) == found
+
+
+def test_a_service_without_routes_repeats_no_post_either():
+    assert retries(routes=[]) == [(REPEATABLE, LATE), (None, EARLY)]
+    assert permissions_of_router(bodies(routes=[])["service-router"]) == ()
+
+
+def test_a_route_in_two_parts_is_read_as_one():
+    routes = [{"path": "/a", "methods": ["POST", "GET"]}, {"path": "/a", "timeout": "1s"}, {"path": "/b"}]
+    router = bodies(routes=routes)["service-router"]
+    read = [route["Match"]["HTTP"] for route in whole_routes(router["Routes"])]
+    assert [(match["PathPrefix"], match.get("Methods") or []) for match in read] == [
+        ("/a", ["GET", "POST"]),
+        ("/a", []),
+        ("/b", []),
+    ]
+    assert [one["HTTP"] for one in permissions_of_router(router)] == [
+        {"PathPrefix": "/a", "Methods": ["GET", "POST"]},
+        {"PathPrefix": "/a"},
+        {"PathPrefix": "/b"},
+    ]
+
+
+def test_the_first_parts_of_two_paths_are_no_one_route():
+    router = {"Routes": [{"Match": {"HTTP": {"PathPrefix": path, "Methods": ["GET"]}}} for path in ("/a", "/b")]}
+    assert len(whole_routes(router["Routes"])) == 2
 
 
 def test_tcp_services_have_no_router():
@@ -37,7 +96,7 @@ def test_tcp_services_have_no_router():
 
 
 def test_nobody_calls_a_service_unless_somebody_declares_it():
-    declared = intentions(spec(uses=["tax-svc"], allow=["portal"]))
+    declared = intentions(spec(uses=["tax-svc"], allow=["portal"]), Platform())
     assert [(i.source, i.destination, i.action, i.declared_by) for i in declared] == [
         ("*", "receipt-svc", "deny", "default"),
         ("portal", "receipt-svc", "allow", "allow"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hms_nomad.compile.job import compile_job, with_count
-from hms_nomad.platform.model import Platform, Sidecar
+from hms_nomad.platform.model import Platform, PlatformError, Sidecar
 from tests.unit.specs import spec
 
 PLATFORM = Platform()
@@ -169,7 +169,7 @@ def test_operators_see_owner_description_and_links_in_the_nomad_ui():
     )
     assert job.body["UI"] == {
         "Description": "Sends receipts.\n\nOwner: tax-team",
-        "Links": [{"Label": "Runbook", "URL": "https://wiki/r"}],
+        "Links": [{"Label": "Runbook", "Url": "https://wiki/r"}],
     }
 
 
@@ -178,3 +178,22 @@ def test_the_escape_hatch_is_laid_over_the_job_last():
     assert job["Priority"] == 70
     assert job["TaskGroups"][0]["Tasks"][0]["Config"]["image"] == "ghcr.io/gov/receipt:1.0"
     assert job["TaskGroups"][0]["Tasks"][0]["Config"]["force_pull"] is True
+
+
+def test_a_transparent_proxy_leads_everything_through_the_sidecar_and_is_another_release():
+    plain = compile_job(spec(uses=["db"]), Platform(sidecar=Sidecar(driver="exec")))
+    through = compile_job(spec(uses=["db"]), Platform(sidecar=Sidecar(driver="exec", transparent_proxy=True)))
+    proxy = through.body["TaskGroups"][0]["Services"][0]["Connect"]["SidecarService"]["Proxy"]
+    assert proxy["TransparentProxy"] == {
+        "UID": "65534",
+        "ExcludeInboundPorts": ["9102"],
+        "ExcludeOutboundCIDRs": ["127.0.0.0/8"],
+        "NoDNS": True,
+    }
+    assert [one["LocalBindAddress"] for one in proxy["Upstreams"]] == ["127.0.1.1"]
+    assert through.release != plain.release
+
+
+def test_a_transparent_proxy_must_be_told_from_services_that_are_root():
+    with pytest.raises(PlatformError, match="run as root under raw_exec"):
+        compile_job(spec(), Platform(sidecar=Sidecar(driver="raw_exec", transparent_proxy=True)))
