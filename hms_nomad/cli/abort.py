@@ -12,7 +12,9 @@ from hms_nomad.workflows.steering import SteerOptions
 app = new_app()
 
 
-@command(app, "abort", "hms-nomad abort receipt-svc", 'hms-nomad abort receipt-svc --message "wrong totals"')
+@command(
+    app, "abort", "hms-nomad abort receipt-svc", 'hms-nomad abort receipt-svc --message "wrong totals"', changes=True
+)
 def abort(
     run: Run,
     name: ServiceArgument,

@@ -1,7 +1,4 @@
-"""The command line: a table of commands, each loaded only when it is called, and the one place where errors end.
-
-To add a command: a module with an ``app`` (see ``hms_nomad.cli.command``) and a line in the table.
-"""
+"""The command line: the table of commands, each loaded only when it is called, and the one place where errors end."""
 
 from __future__ import annotations
 
@@ -9,64 +6,15 @@ import importlib
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from hms_nomad import __version__
+from hms_nomad.cli.quick import version_line
+from hms_nomad.cli.table import COMMANDS
 from hms_nomad.output.exit_codes import ExitCode
-
-EVERYDAY = "Everyday"
-LOOKING = "Looking"
-MACHINE = "Setting up"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A command of the table: where it lives, its one line of help, and the panel it is listed in."""
-
-    module: str
-    about: str
-    panel: str
-
-
-COMMANDS: dict[str, Entry] = {
-    "init": Entry("hms_nomad.cli.init", "Write a first spec, also from a job or a compose file.", EVERYDAY),
-    "validate": Entry("hms_nomad.cli.validate", "Check specs, without asking a server.", EVERYDAY),
-    "explain": Entry("hms_nomad.cli.explain", "Explain a field of the spec.", EVERYDAY),
-    "render": Entry("hms_nomad.cli.render", "Show what a spec stands for, without asking a server.", EVERYDAY),
-    "plan": Entry("hms_nomad.cli.plan", "Show what a deploy would change.", EVERYDAY),
-    "deploy": Entry("hms_nomad.cli.deploy", "Bring services up, and wait until they are healthy.", EVERYDAY),
-    "promote": Entry("hms_nomad.cli.promote", "Let a rollout enter its next step, or take all the traffic.", EVERYDAY),
-    "abort": Entry("hms_nomad.cli.abort", "Take a rollout back, traffic first.", EVERYDAY),
-    "rollback": Entry("hms_nomad.cli.rollback", "Go back to an earlier release.", EVERYDAY),
-    "pause": Entry("hms_nomad.cli.pause", "Let a rollout stay at its step.", EVERYDAY),
-    "resume": Entry("hms_nomad.cli.resume", "Let a rollout go on, also one whose process died.", EVERYDAY),
-    "scale": Entry("hms_nomad.cli.scale", "Set how many instances run, or see why it is that many.", EVERYDAY),
-    "stop": Entry("hms_nomad.cli.stop", "Stop a service and remove what was made for it.", EVERYDAY),
-    "status": Entry("hms_nomad.cli.status", "Show what runs, and what is wrong with it.", LOOKING),
-    "drift": Entry("hms_nomad.cli.drift", "Find what somebody changed by hand.", LOOKING),
-    "top": Entry("hms_nomad.cli.top", "Show what services use and how they answer, live.", LOOKING),
-    "watch": Entry("hms_nomad.cli.watch", "Follow a rollout that others drive.", LOOKING),
-    "history": Entry("hms_nomad.cli.history", "Show the deploys of a service, and how they ended.", LOOKING),
-    "logs": Entry("hms_nomad.cli.logs", "Show what the instances of a service write.", LOOKING),
-    "registry": Entry("hms_nomad.cli.registry", "Look up where services live.", LOOKING),
-    "mesh": Entry("hms_nomad.cli.mesh", "See who may call whom, and how the sidecars are.", LOOKING),
-    "call": Entry("hms_nomad.cli.call", "Make one request to a service in the mesh.", LOOKING),
-    "connect": Entry("hms_nomad.cli.connect", "Open a local port that leads to a service in the mesh.", LOOKING),
-    "load": Entry("hms_nomad.cli.load", "Send a steady rate of requests to a service in the mesh.", LOOKING),
-    "gateway": Entry("hms_nomad.cli.gateway", "Look at the way in from outside.", LOOKING),
-    "dev": Entry("hms_nomad.cli.dev", "Run a whole platform on this machine, for development.", MACHINE),
-    "platform": Entry("hms_nomad.cli.platform", "Run the platform's own jobs, such as the gateway.", MACHINE),
-    "policies": Entry("hms_nomad.cli.policies", "Show the access policies that ship with the program.", MACHINE),
-    "audit": Entry("hms_nomad.cli.audit", "See who changed what, and check that the trail is whole.", LOOKING),
-    "events": Entry("hms_nomad.cli.events", "Follow the changes as CloudEvents.", LOOKING),
-    "lock": Entry("hms_nomad.cli.lock", "See who works on a service, and end a lock that was left behind.", LOOKING),
-    "context": Entry("hms_nomad.cli.context", "Choose the cluster that commands talk to.", MACHINE),
-}
 
 
 class Commands(TyperGroup):
@@ -163,7 +111,7 @@ def wants_json(words: Sequence[str]) -> bool:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"hms-nomad {__version__}")
+        typer.echo(version_line())
         raise typer.Exit
 
 

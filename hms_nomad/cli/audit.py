@@ -41,6 +41,7 @@ def verify(
         found = workflow.verify_audit(session, expect)
     for line in found.wrong:
         run.printer.warn(f"error: {line}")
-    whole = f"{run.printer.style('✓', 'green')} {found.records} records, the chain is whole; last hash {found.last}"
+    many = f"{found.records} record{'' if found.records == 1 else 's'}"
+    whole = f"{run.printer.style('✓', 'green')} {many}, the chain is whole; last hash {found.last}"
     run.printer.show("audit", {"verified": found}, lambda: () if found.wrong else [whole])
     return ExitCode.CONFLICT if found.wrong else ExitCode.OK

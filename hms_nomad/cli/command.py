@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
@@ -14,6 +14,7 @@ import typer
 from hms_nomad.apply.interrupts import time_limit
 from hms_nomad.cli.options import (
     ColorOption,
+    ConfirmOption,
     ContextOption,
     LockWaitOption,
     NamespaceOption,
@@ -36,31 +37,54 @@ _LOOK: dict[str, tuple[Any, Any]] = {
     "timeout": (TimeLimitOption, None),
 }
 _WRITES: dict[str, tuple[Any, Any]] = {"lock_wait": (LockWaitOption, None)}
+_CHANGES: dict[str, tuple[Any, Any]] = {"confirm": (ConfirmOption, None)}
 _CLUSTER: dict[str, tuple[Any, Any]] = {"context": (ContextOption, None), "namespace": (NamespaceOption, None)}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a command: its printer, and the way to the cluster it was pointed at."""
+    """One run of a command: its printer, and the way to the cluster it was pointed at.
+
+    ``changes`` says whether it is about to change that cluster, ``confirmed`` is what ``--confirm`` says.
+    """
 
     printer: Printer
     context: str | None = None
     namespace: str | None = None
     lock_wait: float | None = None
+    changes: bool = False
+    confirmed: str | None = None
+
+    def looking(self) -> Run:
+        """The same run, which changes nothing after all."""
+        return replace(self, changes=False)
+
+    def confirm(self, *platforms: Platform) -> None:
+        """Ask for the names of those that are production clusters, where this run changes them. Raises BadParameter."""
+        if self.changes:
+            from hms_nomad.cli.production import confirm_production
+
+            confirm_production(platforms, self.confirmed)
 
     def platform(self) -> Platform:
         """The platform of ``--context`` and ``--namespace``. Raises ContextError."""
+        return self.platform_of(self.context)
+
+    def platform_of(self, context: str | None) -> Platform:
+        """The platform of a context, with the ``--namespace`` of this run. Raises ContextError."""
         from hms_nomad.platform.context import load_platform
 
-        platform = load_platform(self.context)
+        platform = load_platform(context)
         return platform.model_copy(update={"namespace": self.namespace}) if self.namespace else platform
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """The clients of that platform."""
+        """The clients of that platform. Raises BadParameter for a change of production that is not confirmed."""
         from hms_nomad.workflows.session import open_session
 
-        with open_session(self.platform(), self.lock_wait or 0.0) as session:
+        platform = self.platform()
+        self.confirm(platform)
+        with open_session(platform, self.lock_wait or 0.0) as session:
             yield session
 
 
@@ -73,20 +97,22 @@ def new_app(about: str = "") -> typer.Typer:
 
 
 def command(
-    app: typer.Typer, name: str, *examples: str, cluster: bool = True, writes: bool = False
+    app: typer.Typer, name: str, *examples: str, cluster: bool = True, writes: bool = False, changes: bool = False
 ) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Register a function as a command of ``app``.
 
     The function's docstring is the help and ``examples`` stand below it. Its first parameter is the Run; what it
     returns is the exit code (None: 0). The options of every command are added behind its own; ``cluster`` adds those
-    that choose one, ``writes`` those of a command that changes a service. A command with an option of its own for one
-    of them, such as further forms of ``--output``, keeps it.
+    that choose one, ``changes`` those of a command that changes it, and ``writes`` also those of one that takes the
+    lock of a service for that. A command with an option of its own for one of them, such as further forms of
+    ``--output``, keeps it.
     """
 
     def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
         hints = get_type_hints(function, include_extras=True)
         own = list(inspect.signature(function).parameters.values())[1:]
-        shared = (_WRITES if writes else {}) | (_CLUSTER if cluster else {}) | _LOOK
+        changing = writes or changes
+        shared = (_WRITES if writes else {}) | (_CHANGES if changing else {}) | (_CLUSTER if cluster else {}) | _LOOK
         added = {key: option for key, option in shared.items() if key not in hints}
 
         @functools.wraps(function)
@@ -95,7 +121,14 @@ def command(
             form = Format.JSON if chosen["output"] == Format.JSON else Format.TEXT
             printer = Printer(Look(form, bool(chosen["quiet"]), chosen["color"] or Color.AUTO))
             rest = {key: value for key, value in values.items() if key not in added}
-            chosen_run = Run(printer, chosen.get("context"), chosen.get("namespace"), chosen.get("lock_wait"))
+            chosen_run = Run(
+                printer,
+                chosen.get("context"),
+                chosen.get("namespace"),
+                chosen.get("lock_wait"),
+                changing,
+                chosen.get("confirm"),
+            )
             # A command with a time limit of its own knows better what it waits for.
             with time_limit(chosen["timeout"] if "timeout" in added else None):
                 return function(chosen_run, **rest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +13,24 @@ import typer
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import TimeoutOption
 from hms_nomad.dev import stack
+from hms_nomad.dev.contexts import admin_context
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.printer import Printer
 from hms_nomad.output.progress import shown
 from hms_nomad.output.table import table
+from hms_nomad.workflows.bootstrap import prepare
 
 app = new_app("Run a whole platform on this machine, for development: Consul, Nomad, Vault and Envoy.")
 
 _COLORS = {"running": ("green",), "silent": ("yellow",), "sealed": ("yellow",), "dead": ("red",)}
+
+
+class NomadKind(StrEnum):
+    """Which Nomad a stack has."""
+
+    REAL = "real"
+    EMBEDDED = "embedded"
+
 
 NameOption = Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the stack, and of its context.")]
 StateDirOption = Annotated[
@@ -33,6 +44,9 @@ StateDirOption = Annotated[
     "up",
     "hms-nomad dev up",
     "hms-nomad dev up --name second --port-offset 1000 --no-vault",
+    "hms-nomad dev up --registry",
+    "hms-nomad dev up --nomad embedded",
+    "hms-nomad dev up --secure",
     "hms-nomad dev up --no-download --output json",
     cluster=False,
 )
@@ -48,6 +62,18 @@ def up(
     docker: Annotated[
         bool | None, typer.Option("--docker/--no-docker", help="Demand Docker, or leave it out; else where found.")
     ] = None,
+    nomad: Annotated[
+        NomadKind | None,
+        typer.Option(
+            "--nomad", help="The real one, or the small embedded agent; by default the real one where it is found."
+        ),
+    ] = None,
+    registry: Annotated[
+        bool, typer.Option("--registry", help="Add a registry of images, for what is built on this machine.")
+    ] = False,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="Access lists that deny by default, TLS on all servers, encrypted gossip.")
+    ] = False,
     download: Annotated[
         bool, typer.Option("--download/--no-download", help="Fetch what the machine lacks from the makers' releases.")
     ] = True,
@@ -65,11 +91,16 @@ def up(
         port_offset=port_offset,
         vault=vault,
         docker=docker,
+        registry=registry,
+        nomad=nomad.value if nomad else None,
+        secure=secure,
         download=download,
     )
     settings = replace(settings, timeout=timeout) if timeout else settings
     with shown(run.printer, f"Bringing up {name}") as report:
         status = stack.up(settings, report)
+        if status.secure:
+            prepare(admin_context(status.context), report)
     run.printer.show("dev", {"stack": status}, lambda: _up_lines(run.printer, status))
 
 
@@ -93,8 +124,12 @@ def _up_lines(printer: Printer, status: stack.StackStatus) -> Iterator[str]:
     tick = printer.style("✓", "green")
     yield f"{tick} {status.name} is up" if status.changed else f"{tick} {status.name} is up already: nothing to do"
     for server in status.servers:
-        yield f"{server.name.capitalize():<8}{server.address}"
+        yield f"{server.name.capitalize():<7} {server.address}"
+    if status.nomad == "embedded":
+        yield "        it is the embedded agent, for development only: docs/embedded-agent.md says where it is simpler"
     yield f"Context {status.context}"
+    if status.secure:
+        yield f"        {status.context}-admin, with the management tokens, for setting up"
     example = Path("examples/receipt") / ("receipt.hms.yml" if status.docker else "receipt-process.hms.yml")
     yield f"Next: hms-nomad deploy {example if example.is_file() else 'SPEC'} --context {status.context}"
 
@@ -111,7 +146,8 @@ def _status_lines(printer: Printer, found: stack.StackStatus) -> Iterator[str]:
     if not found.servers:
         return
     docker = "with Docker" if found.docker else "without Docker"
-    yield f"Context {found.context or '-'}, sidecars under {found.sidecar or '-'}, {docker}"
+    secured = ", access lists and TLS" if found.secure else ""
+    yield f"Context {found.context or '-'}, sidecars under {found.sidecar or '-'}, {docker}{secured}"
     yield ""
     rows = [
         (one.name, one.state, one.version, one.address, str(one.pid or ""), one.binary, one.log_file)

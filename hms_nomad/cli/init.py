@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from hms_nomad.output.printer import inert, is_terminal
 from hms_nomad.workflows import init as workflow
 from hms_nomad.workflows.init_compose import drafts_of_compose
 from hms_nomad.workflows.init_job import draft_of_job
+from hms_nomad.workflows.init_sources import draft_of_sources
 from hms_nomad.workflows.status import not_there
 
 app = new_app()
@@ -24,6 +26,7 @@ app = new_app()
     app,
     "init",
     "hms-nomad init",
+    "hms-nomad init receipt-svc --allow payment-svc",
     "hms-nomad init receipt-svc --image ghcr.io/gov/receipt:1.0 --port 3000 --path /receipt --instances 2-10",
     "hms-nomad init --from-job legacy-receipt --file receipt.hms.yml",
     "hms-nomad init --from-compose compose.yml",
@@ -39,6 +42,9 @@ def init(
     path: Annotated[str | None, typer.Option("--path", help="Path that it answers; all of them when empty.")] = None,
     instances: Annotated[
         str | None, typer.Option("--instances", metavar="MIN-MAX", help="How many instances run, like 2-10.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option("--allow", metavar="NAME", help="Service that may call it; repeatable.")
     ] = None,
     from_job: Annotated[
         str | None, typer.Option("--from-job", metavar="JOB", help="Describe a job that Nomad knows.")
@@ -57,10 +63,15 @@ def init(
 ) -> None:
     """Write a first spec, with comments and with help for editors.
 
-    On a terminal it asks for what no option says: name, image, port, path and number of instances. From a job of Nomad
-    or from a compose file it takes over what a spec can hold, and lists all that it cannot, in the file too. A file
-    that is there is never replaced without --force.
+    In a directory with sources it finds out their language, and writes a spec that builds them: port, routes and health
+    route are read from the program, and what could not be found is listed.
+
+    Elsewhere, on a terminal, it asks for what no option says: name, image, port, path and number of instances. From a
+    job of Nomad or from a compose file it takes over what a spec can hold, and lists all that it cannot, in the file
+    too. A file that is there is never replaced without --force.
     """
+    if allow and (from_job is not None or from_compose is not None):
+        raise typer.BadParameter("who may call it is said in the file, once it is written", param_hint="--allow")
     _one_origin(from_job, from_compose, (name, image, process, port, path, instances), group, service)
     try:
         if from_job is not None:
@@ -68,7 +79,10 @@ def init(
         elif from_compose is not None:
             drafts = drafts_of_compose(from_compose, service)
         else:
-            drafts = (_of_answers(name, image, process, port, path, instances),)
+            asked = any(one is not None for one in (image, process, port, path, instances))
+            found = None if asked else draft_of_sources(file if file.is_dir() else file.parent, name)
+            drafts = (found or _of_answers(name, image, process, port, path, instances),)
+            drafts = (replace(drafts[0], fields={**drafts[0].fields, "allow": allow}),) if allow else drafts
         if len(drafts) > 1 and not file.is_dir():
             raise typer.BadParameter(f"{len(drafts)} services need a directory", param_hint="--file")
         written = workflow.write(drafts, file, force=force)
@@ -162,6 +176,7 @@ def _lines(run: Run, written: tuple[workflow.Written, ...]) -> Iterator[str]:
     for one in written:
         yield f"{tick} {one.file} written"
         if one.left:
-            yield f"Not carried over from {one.service}:"
+            yield f"{one.title} from {one.service}:" if not one.builds else f"{one.title}:"
             yield from (f"  - {inert(each)}" for each in one.left)
-    yield f"Next: hms-nomad validate {' '.join(shlex.quote(one.file) for one in written)}"
+    verb = "deploy" if all(one.builds for one in written) else "validate"
+    yield f"Next: hms-nomad {verb} {' '.join(shlex.quote(one.file) for one in written)}"

@@ -30,6 +30,21 @@ class Until(StrEnum):
     CANARY_HEALTHY = "canary-healthy"
 
 
+class Wave(StrEnum):
+    """Which clusters are deployed to side by side."""
+
+    CONTEXT = "context"
+    REGION = "region"
+
+
+def parse_names(text: str) -> list[str]:
+    """Names of a list like "eu-1,us-1". Raises BadParameter."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise typer.BadParameter(f"{text!r} lists no names; write for example eu-1,us-1", param_hint="--contexts")
+    return names
+
+
 def parse_seconds(text: str) -> float:
     """Seconds of a duration as people type it: "90", "90s", "1.5m". Raises BadParameter."""
     try:
@@ -89,6 +104,20 @@ ContextOption = Annotated[
         autocompletion=complete_context,
         rich_help_panel=_SHARED,
     ),
+]
+ConfirmOption = Annotated[
+    str | None,
+    typer.Option(
+        "--confirm",
+        metavar="NAME",
+        help="Change the production cluster of this name, without a question for it.",
+        autocompletion=complete_context,
+        rich_help_panel=_SHARED,
+    ),
+]
+ContextsOption = Annotated[
+    str | None,
+    typer.Option("--contexts", metavar="NAMES", help="Clusters to deploy to, by contexts, like eu-1,us-1."),
 ]
 NamespaceOption = Annotated[str | None, typer.Option("--namespace", help="Nomad namespace.", rich_help_panel=_SHARED)]
 OutputOption = Annotated[Format, typer.Option("--output", "-o", help="What stdout carries.", rich_help_panel=_SHARED)]
@@ -170,9 +199,24 @@ OptionalServiceArgument = Annotated[
 DetachSteering = Annotated[
     bool, typer.Option("--detach", help="Only leave word for whoever drives the rollout; do not wait.")
 ]
+InClusterOption = Annotated[
+    bool, typer.Option("--in-cluster", help="Let the cluster's own job drive the rollout; do not wait for its end.")
+]
+RolloutOption = Annotated[
+    int | None,
+    typer.Option("--rollout", min=0, metavar="NUMBER", help="Only this one, by its number as in the history."),
+]
 MessageOption = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="Why, for the history.")]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Deploy even a release that was taken back before; run a job again.")
+]
+SignOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sign",
+        metavar="KEY",
+        help="Sign the services' own images: a PEM file, or a key of cosign's; password: COSIGN_PASSWORD.",
+    ),
 ]
 StrategyOption = Annotated[
     Strategy | None, typer.Option("--strategy", help="How traffic moves; the spec's own when absent.")

@@ -10,7 +10,7 @@ from hms_nomad.workflows.pause import pause as workflow
 app = new_app()
 
 
-@command(app, "pause", "hms-nomad pause receipt-svc")
+@command(app, "pause", "hms-nomad pause receipt-svc", changes=True)
 def pause(run: Run, name: ServiceArgument) -> int:
     """Let a rollout stay at its step until somebody resumes, promotes or aborts it.
 

@@ -17,6 +17,7 @@ from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.progress import shown
 from hms_nomad.output.table import table
 from hms_nomad.platform import jobspecs
+from hms_nomad.workflows import access_log as access_logs
 from hms_nomad.workflows import platform_jobs as workflow
 
 app = new_app("Run the platform's own jobs.")
@@ -32,6 +33,13 @@ _COLORS = {
 }
 
 
+class Switch(StrEnum):
+    """On or off."""
+
+    ON = "on"
+    OFF = "off"
+
+
 class Job(StrEnum):
     """The jobs that ship with the program."""
 
@@ -39,6 +47,8 @@ class Job(StrEnum):
     EGRESS = workflow.EGRESS
     AUTOSCALER = workflow.AUTOSCALER
     TELEMETRY = workflow.TELEMETRY
+    ROLLOUTS = workflow.ROLLOUTS
+    REGISTRY = workflow.REGISTRY
 
 
 JobArgument = Annotated[
@@ -46,7 +56,8 @@ JobArgument = Annotated[
     typer.Argument(
         metavar="JOB",
         help="gateway: the way in for routes with public: true. egress: the way out to external services. "
-        "autoscaler: what moves the counts of services. telemetry: Prometheus, with rules and alerts.",
+        "autoscaler: what moves the counts of services. telemetry: Prometheus, with rules and alerts. "
+        "rollouts: what drives rollouts in the cluster. registry: answers by HTTP where services live.",
     ),
 ]
 
@@ -70,7 +81,8 @@ def install(run: Run, job: JobArgument, timeout: TimeoutOption = None) -> int:
     run.printer.show("platform", {"installed": outcome}, lambda: _installed(run.printer, outcome))
     if outcome.failure is None:
         return ExitCode.OK
-    run.printer.warn(f"error: {outcome.job} did not become healthy: {inert(outcome.failure.reason)}")
+    what = "does not work" if outcome.kind == Job.ROLLOUTS else "did not become healthy"
+    run.printer.warn(f"error: {outcome.job} {what}: {inert(outcome.failure.reason)}")
     for line in evidence_lines(outcome.failure):
         run.printer.warn(line)
     return ExitCode.FAILED
@@ -96,6 +108,33 @@ def status(run: Run) -> None:
     with run.session() as session:
         jobs = workflow.platform_status(session)
     run.printer.show("platform", {"jobs": jobs}, lambda: _overview(run.printer, jobs))
+
+
+@command(
+    app,
+    "access-log",
+    "hms-nomad platform access-log",
+    "hms-nomad platform access-log on",
+    "hms-nomad platform access-log off --output json",
+    writes=True,
+)
+def access_log(
+    run: Run,
+    state: Annotated[Switch | None, typer.Argument(metavar="[on|off]", help="What it shall be.")] = None,
+) -> None:
+    """Show whether the proxies of the mesh write down each call, or switch that.
+
+    Each call is then a line in the output of the callee's sidecar, with the identities of both sides, which
+    "hms-nomad events" delivers. All proxies take it over at once, without a restart. Queries behind a path are kept in
+    those lines, but never delivered.
+    """
+    with (run if state else run.looking()).session() as session:
+        if state is None:
+            found = access_logs.access_log_state(session)
+        else:
+            with shown(run.printer, f"Switching the access log {state}") as report:
+                found = access_logs.set_access_log(session, report, on=state is Switch.ON)
+    run.printer.show("platform", {"access_log": found}, lambda: [_switched(run.printer, found, state)])
 
 
 @command(
@@ -126,9 +165,22 @@ def dashboards(
     run.printer.show("platform", {"dashboards": [str(folder / name) for name in found]}, lambda: [done])
 
 
+def _switched(printer: Printer, found: access_logs.AccessLog, state: Switch | None) -> str:
+    if state is None:
+        hint = "; switch it on with: hms-nomad platform access-log on"
+        words = {access_logs.OTHER: "set by somebody else", access_logs.OFF: f"off{hint}"}
+        return f"the access log of the mesh is {words.get(found.state, found.state)}"
+    word = found.state if found.changed else f"{found.state} already: nothing to change"
+    return f"{printer.style('✓', 'green')} the access log of the mesh is {word}"
+
+
 def _installed(printer: Printer, outcome: workflow.PlatformOutcome) -> Iterator[str]:
     if outcome.failure is None:
         word = "runs" if outcome.changed else "runs already: nothing to change"
+        if outcome.kind == Job.ROLLOUTS:
+            ready = "is ready" if outcome.changed else "is ready already: nothing to change"
+            yield f"{printer.style('✓', 'green')} {outcome.job} {ready} (tried out on a node)"
+            return
         count = f"{outcome.instances} healthy {'instance' if outcome.instances == 1 else 'instances'}"
         yield f"{printer.style('✓', 'green')} {outcome.job} {word} ({count})"
 

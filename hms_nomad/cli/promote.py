@@ -15,7 +15,9 @@ from hms_nomad.workflows.steering import SteerOptions
 app = new_app()
 
 
-@command(app, "promote", "hms-nomad promote receipt-svc", "hms-nomad promote receipt-svc --full --output json")
+@command(
+    app, "promote", "hms-nomad promote receipt-svc", "hms-nomad promote receipt-svc --full --output json", changes=True
+)
 def promote(
     run: Run,
     name: ServiceArgument,

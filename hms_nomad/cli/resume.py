@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hms_nomad.cli.command import Run, command, new_app
-from hms_nomad.cli.options import DetachSteering, ServiceArgument, TimeoutOption
+from hms_nomad.cli.options import DetachSteering, InClusterOption, ServiceArgument, TimeoutOption
 from hms_nomad.cli.steering import steer
 from hms_nomad.workflows.pause import resume as workflow
 from hms_nomad.workflows.steering import SteerOptions
@@ -11,11 +11,17 @@ from hms_nomad.workflows.steering import SteerOptions
 app = new_app()
 
 
-@command(app, "resume", "hms-nomad resume receipt-svc", "hms-nomad resume receipt-svc --detach")
-def resume(run: Run, name: ServiceArgument, detach: DetachSteering = False, timeout: TimeoutOption = None) -> int:
+@command(app, "resume", "hms-nomad resume receipt-svc", "hms-nomad resume receipt-svc --in-cluster", changes=True)
+def resume(
+    run: Run,
+    name: ServiceArgument,
+    detach: DetachSteering = False,
+    in_cluster: InClusterOption = False,
+    timeout: TimeoutOption = None,
+) -> int:
     """Let a rollout go on and bring it to its end: a paused one, a detached one, or one whose process died.
 
-    Without a rollout nothing happens.
+    With --in-cluster the cluster's own job brings it to its end. Without a rollout nothing happens.
     """
     options = SteerOptions(timeout=timeout, detach=detach)
     with run.session() as session:
@@ -23,6 +29,6 @@ def resume(run: Run, name: ServiceArgument, detach: DetachSteering = False, time
             run,
             "resume",
             f"Going on with {name}",
-            lambda report: workflow(session, name, options, report),
-            "it may enter its next steps",
+            lambda report: workflow(session, name, options, report, in_cluster=in_cluster),
+            "the cluster drives it to its end" if in_cluster else "it may enter its next steps",
         )

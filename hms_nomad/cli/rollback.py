@@ -9,7 +9,14 @@ import typer
 
 from hms_nomad.apply.progress import Event
 from hms_nomad.cli.command import Run, command, new_app
-from hms_nomad.cli.options import ForceOption, MessageOption, ServiceArgument, StrategyOption, TimeoutOption
+from hms_nomad.cli.options import (
+    ForceOption,
+    InClusterOption,
+    MessageOption,
+    ServiceArgument,
+    StrategyOption,
+    TimeoutOption,
+)
 from hms_nomad.output.deploys import deploy_document, deploy_lines, failure_lines, interrupted_line
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.plans import plan_lines
@@ -40,6 +47,7 @@ def rollback(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     strategy: StrategyOption = None,
+    in_cluster: InClusterOption = False,
     force: ForceOption = False,
     message: MessageOption = "",
     timeout: TimeoutOption = None,
@@ -49,7 +57,9 @@ def rollback(
     It shows what would change first, and asks on a terminal. Traffic moves by the same steps as in a deploy. A rollout
     that is under way is not rolled back but aborted.
     """
-    options = DeployOptions(timeout=timeout, strategy=strategy, force=force, author=author(message))
+    options = DeployOptions(
+        timeout=timeout, strategy=strategy, in_cluster=in_cluster, force=force, author=author(message)
+    )
     with run.session() as session:
         target = workflow.plan_rollback(session, name, release)
         for line in plan_lines(run.printer, [target.plan]):

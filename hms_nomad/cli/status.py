@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import OptionalServiceArgument
 from hms_nomad.clients.errors import NotFoundError
-from hms_nomad.output.locks import lock_document, unfinished_document, work_lines
+from hms_nomad.output.locks import lock_document, orphan_lines, unfinished_document, work_lines
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.table import table
 from hms_nomad.output.top import Figures, use_of
 from hms_nomad.workflows import lock as locks
+from hms_nomad.workflows import orphans as left
 from hms_nomad.workflows import status as workflow
 from hms_nomad.workflows import top
 from hms_nomad.workflows.session import Session
@@ -38,24 +39,27 @@ _COLORS = {
 def status(run: Run, name: OptionalServiceArgument = None) -> None:
     """Show what runs, and what is wrong with it.
 
-    Without a name: all our services of the namespace. With one: its instances, their health checks, why one is not
-    healthy, who works on it, and what a command that died left unfinished.
+    Without a name: all our services of the namespace, and what commands that died left behind. With one: its instances,
+    their health checks, why one is not healthy, who works on it, and what is left unfinished.
     """
     with run.session() as session:
         if name is None:
             services = workflow.list_status(session)
-            run.printer.show("status", {"services": services}, lambda: _overview(run.printer, services))
+            orphans = left.find_orphans(session)
+            body = {"services": services, "orphans": orphans}
+            run.printer.show("status", body, lambda: (*_overview(run.printer, services), *orphan_lines(orphans)))
         else:
             _show_one(run, session, name)
 
 
 def _show_one(run: Run, session: Session, name: str) -> None:
     work = locks.work_on(session, name)
+    orphans = left.find_orphans(session, name)
     try:
         detail = workflow.service_status(session, name)
     except NotFoundError:
         # A first deploy that was broken off before the job was there.
-        for line in work_lines(name, work.lock, work.unfinished):
+        for line in work_lines(work.lock, orphans):
             run.printer.warn(line)
         raise
     figures = top.figures_of(session, name) if detail.summary.kind == "service" else None
@@ -64,8 +68,9 @@ def _show_one(run: Run, session: Session, name: str) -> None:
         "figures": figures,
         "lock": lock_document(work.lock) if work.lock else None,
         "unfinished": [unfinished_document(one) for one in work.unfinished],
+        "orphans": orphans,
     }
-    lines = (*_detail(run.printer, detail, figures), *work_lines(name, work.lock, work.unfinished))
+    lines = (*_detail(run.printer, detail, figures), *work_lines(work.lock, orphans))
     run.printer.show("status", body, lambda: lines)
 
 

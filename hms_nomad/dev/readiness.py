@@ -9,6 +9,7 @@ from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.clients.nomad_parse import parse_node
 from hms_nomad.clients.nomad_types import Node
 from hms_nomad.dev.server import failed
 from hms_nomad.dev.state import ServerRecord
@@ -19,7 +20,9 @@ _VAULT = ("vault.version",)
 _OPTIONAL_SECONDS = 15.0
 
 
-def await_node(server: ServerRecord, *, docker: bool, vault: bool, deadline: float, report: Report) -> Node:
+def await_node(
+    server: ServerRecord, *, docker: bool, vault: bool, deadline: float, report: Report, token: str = ""
+) -> Node:
     """Wait until the stack's node is ready and has all that services need.
 
     ``docker`` and ``vault`` demand the driver and the server too. ``deadline`` is a value of ``time.monotonic()``.
@@ -28,7 +31,8 @@ def await_node(server: ServerRecord, *, docker: bool, vault: bool, deadline: flo
     """
     drivers = frozenset({"raw_exec", "docker"} if docker else {"raw_exec"})
     attributes = (*_CONNECT, *_BRIDGE, *(_VAULT if vault else ()))
-    with contextlib.closing(NomadClient(Connection(address=server.address))) as client:
+    where = Connection(address=server.address, token=token, ca_file=server.ca_file or None)
+    with contextlib.closing(NomadClient(where)) as client:
         node = _follow(client, drivers, attributes, server, deadline)
         if "exec" not in node.drivers:
             patience = min(deadline, time.monotonic() + _OPTIONAL_SECONDS)
@@ -62,12 +66,14 @@ def _follow(
 def _until(client: NomadClient, drivers: frozenset[str], attributes: tuple[str, ...], deadline: float) -> Node:
     # From index 0 the stream begins with what it remembers: no event falls between looking and following.
     events = client.events({"Node": ["*"]}, deadline=deadline)
+    node = next(iter(client.ready_nodes()), None)
     while True:
-        node = next(iter(client.ready_nodes()), None)
         missing = lacks(node, drivers, attributes)
         if node is not None and not missing:
             return node
         try:
-            next(events)
+            # What it tells cannot always be read yet, so it is taken from the event itself.
+            told = parse_node(next(events).payload["Node"])
         except DeadlineExceededError:
             raise DeadlineExceededError(missing) from None
+        node = told if told.status == "ready" else None

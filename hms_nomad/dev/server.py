@@ -15,7 +15,8 @@ from hms_nomad.clients.errors import ServerError
 from hms_nomad.dev.binaries import Binary, search_path
 from hms_nomad.dev.errors import ServerFailedError, UnsuitableMachineError
 from hms_nomad.dev.processes import STACK_VARIABLE, alive, spawn, stop, wait_for_exit
-from hms_nomad.dev.state import ServerRecord, write_private
+from hms_nomad.dev.state import ServerRecord
+from hms_nomad.platform.private import write_private
 
 _LAST_LINES = 5
 _STOP_SECONDS = 15.0
@@ -27,7 +28,10 @@ _KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LOGNAME", "TMPDIR", "TZ", "USER")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What one server is to be; ``arguments`` follow the program, ``config`` goes into ``config_file``."""
+    """What one server is to be; ``arguments`` follow the program, ``config`` goes into ``config_file``.
+
+    ``ca_file`` says who signed its certificate ("": it speaks plain http).
+    """
 
     name: str
     binary: Binary
@@ -36,6 +40,7 @@ class Server:
     arguments: tuple[str, ...]
     config: Mapping[str, Any]
     environment: Mapping[str, str]
+    ca_file: str = ""
 
     @property
     def config_file(self) -> Path:
@@ -93,6 +98,7 @@ def ensure_started(server: Server, before: ServerRecord | None) -> tuple[ServerR
         log_file=str(server.log_file),
         process=process,
         config=server.digest,
+        ca_file=server.ca_file,
     )
     return record, True
 

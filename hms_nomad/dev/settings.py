@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 
@@ -23,6 +24,7 @@ class Ports:
 
     consul_http: int
     consul_grpc: int
+    consul_grpc_tls: int
     consul_dns: int
     consul_rpc: int
     consul_serf: int
@@ -31,6 +33,7 @@ class Ports:
     nomad_serf: int
     vault_api: int
     vault_cluster: int
+    registry: int
 
     @classmethod
     def shifted(cls, offset: int) -> Ports:
@@ -38,6 +41,7 @@ class Ports:
         return cls(
             consul_http=8500 + offset,
             consul_grpc=8502 + offset,
+            consul_grpc_tls=8503 + offset,
             consul_dns=_HIGHEST_DEFAULT_PORT + offset,
             consul_rpc=8300 + offset,
             consul_serf=8301 + offset,
@@ -46,6 +50,7 @@ class Ports:
             nomad_serf=4648 + offset,
             vault_api=8200 + offset,
             vault_cluster=8201 + offset,
+            registry=5000 + offset,
         )
 
 
@@ -55,8 +60,11 @@ class StackSettings:
 
     ``state_dir`` holds everything that the stack keeps (default: the user's state directory). ``port_offset`` is added
     to every server's default port. ``vault`` and ``docker``: True demands it, False leaves it out, None takes it where
-    it is found. ``download`` allows fetching what the machine lacks from ``releases``. ``timeout`` bounds ``up`` in
-    seconds, downloads not counted. Raises SettingsError for a value that cannot be used.
+    it is found. ``nomad``: the real one, or our own agent (None: the real one
+    where it is found). ``registry`` adds a registry of images, which stays part of the stack; so does ``secure``, with
+    which the servers ask for tokens, deny by default and speak TLS. ``download`` allows fetching what is lacking from
+    ``releases``. ``timeout`` bounds ``up`` in seconds, downloads not counted. Raises
+    SettingsError for a value that cannot be used.
     """
 
     name: str = "dev"
@@ -64,6 +72,9 @@ class StackSettings:
     port_offset: int = 0
     vault: bool | None = None
     docker: bool | None = None
+    registry: bool = False
+    secure: bool = False
+    nomad: Literal["real", "embedded"] | None = None
     download: bool = True
     releases: ReleaseSource = HASHICORP
     timeout: float = 120.0

@@ -64,5 +64,7 @@ def _status(settings: StackSettings, *, changed: bool) -> StackStatus:
         address=slot.address if slot else "",
         sidecar=record.sidecar,
         docker=record.docker,
+        secure=record.secure,
+        nomad=record.nomad or "real",
         changed=changed,
     )

@@ -6,7 +6,6 @@ import dataclasses
 import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 from hms_nomad.dev.errors import StackError, StackLockedError
 from hms_nomad.dev.processes import ProcessId
+from hms_nomad.platform.private import write_private
 
 _FILE = "stack.json"
 _FORMAT = 1
@@ -22,7 +22,10 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """A server as it was started last; ``config`` is a digest of its configuration and program."""
+    """A server as it was started last; ``config`` is a digest of its configuration and program.
+
+    ``ca_file`` is the authority of its certificate, "" where it speaks plain http.
+    """
 
     name: str
     binary: str
@@ -31,6 +34,7 @@ class ServerRecord:
     log_file: str
     process: ProcessId
     config: str
+    ca_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class StackRecord:
     """All that ``down`` must know. ``slot`` numbers the stack on this machine: interface, subnet and short directory.
 
     ``image`` is the container image that we made, ``context`` the context that we wrote, ``sidecar`` the driver that
-    runs Envoy.
+    runs Envoy. A ``secure`` stack has access lists and TLS; ``nomad`` is "embedded" for our own agent.
     """
 
     name: str
@@ -48,6 +52,8 @@ class StackRecord:
     context: str = ""
     sidecar: str = ""
     docker: bool = False
+    secure: bool = False
+    nomad: str = ""
     servers: Mapping[str, ServerRecord] = field(default_factory=dict)
 
     def with_server(self, server: ServerRecord) -> StackRecord:
@@ -74,18 +80,6 @@ def save(state_dir: Path, record: StackRecord) -> None:
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     body = {"format": _FORMAT, **dataclasses.asdict(record)}
     write_private(state_dir / _FILE, json.dumps(body, indent=2, sort_keys=True) + "\n")
-
-
-def write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner can read (0600), whole or not at all."""
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

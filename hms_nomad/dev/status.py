@@ -11,6 +11,7 @@ from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.errors import ServerError
 from hms_nomad.clients.vault import VaultClient
 from hms_nomad.dev.consul_agent import consul_client
+from hms_nomad.dev.image_registry import lacks_answer
 from hms_nomad.dev.nomad_agent import nomad_client
 from hms_nomad.dev.processes import alive
 from hms_nomad.dev.state import ServerRecord, StackRecord
@@ -50,7 +51,9 @@ class ServerStatus:
 class StackStatus:
     """A stack. ``context`` is what other commands select it by; the rest is empty while it is down.
 
-    ``address`` is where allocations are published, ``sidecar`` how Envoy runs, ``docker`` whether images run.
+    ``address`` is where allocations are published, ``sidecar`` how Envoy runs, ``docker`` whether images run,
+    ``secure`` whether the servers ask for tokens and speak TLS,
+    ``nomad`` which one runs: real or embedded.
     """
 
     name: str
@@ -62,6 +65,8 @@ class StackStatus:
     address: str = ""
     sidecar: str = ""
     docker: bool = False
+    secure: bool = False
+    nomad: str = ""
     changed: bool = False
 
 
@@ -92,9 +97,12 @@ def overall(record: StackRecord | None, servers: tuple[ServerStatus, ...]) -> St
 def _answer(record: ServerRecord) -> ServerState:
     try:
         if record.name == "vault":
-            with contextlib.closing(VaultClient(Connection(record.address, retry_seconds=0))) as vault:
+            where = Connection(record.address, ca_file=record.ca_file or None, retry_seconds=0)
+            with contextlib.closing(VaultClient(where)) as vault:
                 return ServerState.SEALED if vault.health().sealed else ServerState.RUNNING
-        with contextlib.closing((consul_client if record.name == "consul" else nomad_client)(record.address)) as client:
+        if record.name == "registry":
+            return ServerState.SILENT if lacks_answer(record.address) else ServerState.RUNNING
+        with contextlib.closing((consul_client if record.name == "consul" else nomad_client)(record)) as client:
             return ServerState.RUNNING if client.leader() else ServerState.SILENT
     except ServerError:
         return ServerState.SILENT

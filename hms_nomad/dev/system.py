@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hms_nomad.dev.binaries import search_path
 from hms_nomad.dev.errors import StackError
@@ -20,9 +20,12 @@ class CommandError(StackError):
         self.answer = answer
 
 
-def run(arguments: Sequence[str], seconds: float = _SECONDS) -> str:
-    """Run a command and answer its standard output. Raises CommandError when it fails or takes over ``seconds``."""
-    environment = {"PATH": search_path(), "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")}
+def run(arguments: Sequence[str], seconds: float = _SECONDS, variables: Mapping[str, str] | None = None) -> str:
+    """Run a command and answer its standard output. Raises CommandError when it fails or takes over ``seconds``.
+
+    ``variables`` are added to its environment; it sees few others.
+    """
+    environment = {"PATH": search_path(), "LC_ALL": "C", "HOME": os.environ.get("HOME", "/"), **(variables or {})}
     try:
         done = subprocess.run(
             list(arguments), capture_output=True, text=True, timeout=seconds, check=False, env=environment
@@ -36,9 +39,9 @@ def run(arguments: Sequence[str], seconds: float = _SECONDS) -> str:
     return done.stdout
 
 
-def attempt(arguments: Sequence[str]) -> str | None:
+def attempt(arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> str | None:
     """As ``run``, but None when the command fails: for things that may be gone already."""
     try:
-        return run(arguments)
+        return run(arguments, variables=variables)
     except CommandError:
         return None

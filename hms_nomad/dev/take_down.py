@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.dev.bring_up import owner_of
+from hms_nomad.dev.contexts import admin_context
+from hms_nomad.dev.embedded import EMBEDDED, take_down_embedded
 from hms_nomad.dev.engine import find_engine, remove_image
 from hms_nomad.dev.errors import StackError
 from hms_nomad.dev.firewall import clean_firewall
@@ -20,7 +22,9 @@ from hms_nomad.dev.leftovers import (
 )
 from hms_nomad.dev.machine import check_rights
 from hms_nomad.dev.network import Slot, release
+from hms_nomad.dev.nomad_agent import program_environment
 from hms_nomad.dev.processes import alive, another_runs, of_stack, stop
+from hms_nomad.dev.security import security_of
 from hms_nomad.dev.settings import StackSettings
 from hms_nomad.dev.state import StackRecord, load
 from hms_nomad.dev.system import CommandError, run
@@ -52,18 +56,33 @@ def take_down(settings: StackSettings, report: Report) -> DownResult:
     record = load(settings.state_dir)
     if record is None:
         return DownResult(settings.name, changed=False)
+    if record.nomad == EMBEDDED:
+        return _forget(settings, record, *take_down_embedded(settings, record, report), report)
     check_rights()
     slot = Slot(record.slot) if record.slot is not None else None
     allocations = allocations_of(slot.directory / "alloc") if slot else frozenset()
-    _drain(record, report)
+    _drain(settings, record, report)
     stopped = _stop_servers(settings, record, allocations, report)
     removed: list[str] = []
     leftovers: list[str] = []
     if slot is not None:
         allocations |= allocations_of(slot.directory / "alloc")
         removed += _clean(settings, record, slot, allocations, leftovers)
+    return _forget(settings, record, stopped, removed, leftovers, report)
+
+
+def _forget(
+    settings: StackSettings,
+    record: StackRecord,
+    stopped: tuple[str, ...],
+    removed: list[str],
+    leftovers: list[str],
+    report: Report,
+) -> DownResult:
+    """Remove the contexts and, where nothing was left, the state; says what was ``removed``."""
     if record.context:
         remove_context(record.context)
+        remove_context(admin_context(record.context))
         removed.append(f"context {record.context}")
     if not leftovers:
         remove_tree(settings.state_dir)
@@ -72,15 +91,16 @@ def take_down(settings: StackSettings, report: Report) -> DownResult:
     return DownResult(settings.name, True, stopped, tuple(removed), tuple(leftovers))
 
 
-def _drain(record: StackRecord, report: Report) -> None:
+def _drain(settings: StackSettings, record: StackRecord, report: Report) -> None:
     """Let Nomad stop everything in good order; one that cannot leaves more to clean up, and nothing else."""
     nomad = record.servers.get("nomad")
     if nomad is None or not alive(nomad.process):
         return
     report(Event("drain", "stopping what Nomad runs", {"address": nomad.address}))
-    arguments = ["node", "drain", f"-address={nomad.address}", "-self", "-enable", "-force", "-yes"]
+    token = security_of(settings.state_dir).token("nomad-management") if record.secure else ""
+    arguments = ["node", "drain", "-self", "-enable", "-force", "-yes"]
     try:
-        run([nomad.binary, *arguments], _DRAIN_SECONDS)
+        run([nomad.binary, *arguments], _DRAIN_SECONDS, program_environment(nomad, token))
     except CommandError as error:
         report(Event("warning", f"Nomad did not stop everything itself: {error.answer}", {}))
 
@@ -90,7 +110,7 @@ def _stop_servers(
 ) -> tuple[str, ...]:
     """Nomad first, then what it left running, then the servers that those needed."""
     stopped = []
-    for name in ("nomad", "consul", "vault"):
+    for name in ("nomad", "consul", "vault", "registry"):
         server = record.servers.get(name)
         if server is not None and alive(server.process):
             stop([server.process], _STOP_SECONDS)

@@ -45,6 +45,8 @@ class Deployed(Protocol):
     def hint(self) -> str: ...  # noqa: D102
     @property
     def kind(self) -> str: ...  # noqa: D102
+    @property
+    def driver(self) -> str: ...  # noqa: D102
 
 
 def deploy_lines(printer: Printer, ended: Deployed, image: str | None) -> Iterator[str]:
@@ -62,6 +64,10 @@ def deploy_lines(printer: Printer, ended: Deployed, image: str | None) -> Iterat
         yield f"{tick} {ended.service} {ended.version} runs already: nothing to change"
     elif ended.status == "waiting":
         yield f"{tick} {ended.service} {ended.version} is healthy and has no traffic yet"
+        yield f"Preview: hms-nomad connect {ended.service} --release {ended.release}"
+        yield f"Next: {ended.hint}"
+    elif ended.status == "detached" and ended.driver:
+        yield f"{tick} {ended.service} {ended.version} registered; the cluster drives its rollout as {ended.driver}"
         yield f"Next: {ended.hint}"
     elif ended.status == "detached" and ended.hint:
         yield f"{tick} {ended.service} {ended.version} registered; its traffic does not move by itself"
@@ -84,7 +90,8 @@ def failure_lines(printer: Printer, ended: Deployed) -> Iterator[str]:
     if failure is None:
         return
     yield from evidence_lines(failure)
-    yield f"  next: {_next_command(ended, failure)}"
+    if ended.kind != "external":
+        yield f"  next: {_next_command(ended, failure)}"
 
 
 def evidence_lines(failure: Failure) -> Iterator[str]:
@@ -113,6 +120,7 @@ def deploy_document(ended: Deployed, file: str) -> dict[str, Any]:
         "number": ended.number,
         "hint": ended.hint,
         "kind": ended.kind,
+        "driver": ended.driver,
         "warnings": ended.warnings,
         "plan": plan_document(ended.plan),
         "failure": ended.failure,
@@ -160,7 +168,7 @@ def _job_line(ended: Deployed) -> str:
 
 def _what_came(ended: Deployed, image: str | None) -> str:
     if ended.plan.release_before == ended.release and not ended.plan.unfinished:
-        return "No instance replaced"
+        return "Instances that differed replaced" if ended.plan.replaces else "No instance replaced"
     return "Image pulled" if image else "Command started"
 
 

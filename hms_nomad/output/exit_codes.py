@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 
 MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "done, or nothing to do",
-    ExitCode.CHANGES: "`plan` or `drift` found changes",
+    ExitCode.CHANGES: "`plan` or `drift` found changes; `doctor` or `certs verify` found what does not work",
     ExitCode.BAD_INPUT: "bad input: a file, an option, a context, or something that does not exist",
     ExitCode.CONFLICT: "conflict: somebody else changed it, or owns it",
     ExitCode.LOCKED: "locked: another command works on it",

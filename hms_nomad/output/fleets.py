@@ -24,7 +24,10 @@ _COLORS = {
 
 @dataclass(frozen=True, slots=True)
 class FleetRow:
-    """One service: ``result`` is the status of its deploy, "error" (with its ``fault``) or "not tried"."""
+    """One service: ``result`` is the status of its deploy, "error" (with its ``fault``) or "not tried".
+
+    ``context`` is "" where there is just one cluster.
+    """
 
     service: str
     version: str
@@ -33,6 +36,7 @@ class FleetRow:
     instances: str = ""
     why: str = ""
     fault: Fault | None = None
+    context: str = ""
 
     def as_document(self) -> dict[str, Any]:
         """An error for machines."""
@@ -41,8 +45,12 @@ class FleetRow:
 
 def fleet_lines(printer: Printer, rows: Sequence[FleetRow]) -> Iterator[str]:
     """The table, and a line that counts."""
-    columns = ("NAME", "VERSION", "RESULT", "RELEASE", "HEALTHY", "WHY")
-    cells = [(row.service, row.version, row.result, row.release, row.instances, row.why) for row in rows]
+    columns = ["NAME", "VERSION", "RESULT", "RELEASE", "HEALTHY", "WHY"]
+    cells = [[row.service, row.version, row.result, row.release, row.instances, row.why] for row in rows]
+    if any(row.context for row in rows):
+        columns.insert(0, "CONTEXT")
+        for cell, row in zip(cells, rows, strict=True):
+            cell.insert(0, row.context)
     yield from table(printer, columns, cells, _COLORS)
     results = [row.result for row in rows]
     counted = [f"{results.count(result)} {result}" for result in dict.fromkeys(results)]

@@ -30,7 +30,7 @@ def shown(printer: Printer, title: str, record: list[Event] | None = None) -> It
     """
     kept = record if record is not None else []
     if printer.quiet or not is_terminal(printer.progress_stream):
-        yield _lines(printer, kept)
+        yield plain_lines(printer, kept)
         return
     from rich.console import Console
     from rich.live import Live
@@ -46,25 +46,28 @@ def shown(printer: Printer, title: str, record: list[Event] | None = None) -> It
         def report(event: Event) -> None:
             kept.append(event)
             if event.kind in _LASTING:
-                live.console.print(_line(printer, event))
+                live.console.print(event_line(printer, event))
             else:
                 view.take(event)
 
         yield report
 
 
-def _lines(printer: Printer, kept: list[Event]) -> Report:
+def plain_lines(printer: Printer, kept: list[Event]) -> Report:
+    """A Report that prints a line each and appends the event to ``kept``."""
+
     def report(event: Event) -> None:
         kept.append(event)
         if event.kind == "warning":
-            printer.warn(_line(printer, event))
+            printer.warn(event_line(printer, event))
         elif event.kind not in _ON_STDOUT and not _half_way(event):
-            printer.note(_line(printer, event))
+            printer.note(event_line(printer, event))
 
     return report
 
 
-def _line(printer: Printer, event: Event) -> str:
+def event_line(printer: Printer, event: Event) -> str:
+    """An event on one line."""
     message = inert(event.message)
     return f"{printer.style_note('warning:', 'yellow')} {message}" if event.kind == "warning" else message
 

@@ -12,9 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from hms_nomad.apply.failure import Failure, explain_failure
-from hms_nomad.apply.follow import Verdict, follow, follow_deployment
+from hms_nomad.apply.follow import Verdict, await_started, follow, follow_deployment
+from hms_nomad.apply.foresee import foresee
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import planned_facts
+from hms_nomad.apply.vault_roles import write_vault
 from hms_nomad.apply.write import register, write_entries, write_routes
 from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
 from hms_nomad.clients.nomad_types import Deployment
@@ -27,6 +29,7 @@ from hms_nomad.rollout.begin import RejectedReleaseError, RolloutRunningError, b
 from hms_nomad.rollout.cluster import Cluster, Memory
 from hms_nomad.rollout.drive import End, canary_healthy, drive, never, registered
 from hms_nomad.rollout.journal import Author, Journal, Rollout
+from hms_nomad.rollout.look import present_weight
 from hms_nomad.rollout.perform import close_release
 from hms_nomad.rollout.policy import Policy
 from hms_nomad.rollout.records import close_unseen
@@ -34,7 +37,10 @@ from hms_nomad.rollout.release import ReleaseOutcome
 from hms_nomad.rollout.steer import pause_rollout
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
+from hms_nomad.workflows.rollout_job import hand_over
+from hms_nomad.workflows.service_secrets import tidy, with_secrets
 from hms_nomad.workflows.session import Session
+from hms_nomad.workflows.telemetry import recorded
 
 _SHARED_ENTRY_TRIES = 5
 _REGISTRY_WAIT_SECONDS = 5.0
@@ -42,28 +48,47 @@ _REGISTRY_WAIT_SECONDS = 5.0
 
 def cluster_of(session: Session, service: str, report: Report) -> Cluster:
     """Where the rollouts of a service happen."""
-    return Cluster(session.nomad, session.consul, service, session.platform.namespace, report)
+    records = recorded(session, service)
+    return Cluster(session.nomad, session.consul, service, session.platform.namespace, report, recorded=records)
 
 
 def converge(
     session: Session, desired: Desired, policy: Policy, options: DeployOptions, deadline: float, report: Report
 ) -> DeployOutcome:
     """Bring the servers to ``desired``; ``deadline`` is a value of ``time.monotonic()``. Raises as ``deploy``."""
-    cluster = cluster_of(session, desired.service, report)
-    journal = cluster.store.journal()
     plan, observed = _plan(session, desired)
     if options.guard is not None:
         options.guard(plan)
+    outcome = _converged(session, desired, policy, plan, observed, options, deadline, report)
+    if outcome.status is Status.DEPLOYED:
+        tidy(session, desired, observed.job, report)
+    return outcome
+
+
+def _converged(
+    session: Session,
+    desired: Desired,
+    policy: Policy,
+    plan: Plan,
+    observed: Observed,
+    options: DeployOptions,
+    deadline: float,
+    report: Report,
+) -> DeployOutcome:
+    cluster = cluster_of(session, desired.service, report)
+    journal = cluster.store.journal()
     if (rollout := journal.rollout) is not None:
         if (rollout.candidate, rollout.digest) != (desired.release, desired.digest):
             raise RolloutRunningError(desired.service, rollout)
         report(Event("rollout", "going on with the rollout of this release", {"number": rollout.number}))
+        write_vault(plan.changes, session.vault, report)
         return _roll(cluster, session, desired, plan, rollout, options, deadline)
     report(Event("plan", f"{len(plan.effective)} objects to change", planned_facts(plan)))
     close_unseen(cluster, journal, observed)
     _refuse_rejected(journal, desired, options)
     passing = _passing(session, desired.service)
     stable = stable_release(desired, observed, passing)
+    write_vault(plan.changes, session.vault, report)
     if stable is not None:
         who = options.author or author()
         rollout = begin(cluster, desired, policy, stable, observed, who, bool(passing[stable]))
@@ -88,18 +113,23 @@ def _roll(
     options: DeployOptions,
     deadline: float,
 ) -> DeployOutcome:
-    reached = canary_healthy if options.until_healthy else registered if options.detach else never
+    if options.until_healthy and not present_weight(cluster, rollout):
+        # Before anybody drives it, so that no weight is set if this process dies, or another one is faster.
+        pause_rollout(cluster, rollout.number)
+    reached = canary_healthy if options.until_healthy else registered if options.detach or options.in_cluster else never
     ending = drive(cluster, rollout.number, Memory(job=desired), deadline, reached)
     name = desired.service
     if ending.end is End.SUCCEEDED:
         _report_success(desired, cluster.report)
         return _outcome(session, desired, plan, Status.DEPLOYED, changed=True, number=rollout.number)
     if ending.end is End.REACHED:
-        if options.until_healthy:
-            pause_rollout(cluster, rollout.number)
-        status = Status.WAITING if options.until_healthy else Status.DETACHED
-        go_on = f"hms-nomad promote {name}" if options.until_healthy else f"hms-nomad resume {name}"
-        return _outcome(session, desired, plan, status, changed=True, number=rollout.number, hint=go_on)
+        driver = hand_over(session, name, rollout.number, cluster.report) if options.in_cluster else ""
+        waiting = options.until_healthy and not present_weight(cluster, rollout)
+        status = Status.WAITING if waiting else Status.DETACHED
+        word = "promote" if waiting else "watch" if driver else "resume"
+        which = f" --rollout {rollout.number}" if word == "watch" else ""
+        ended = _outcome(session, desired, plan, status, changed=True, number=rollout.number)
+        return replace(ended, hint=f"hms-nomad {word} {name}{which}", driver=driver)
     failure = ending.failure or Failure(ending.reason, None, None, (), (), ())
     return _outcome(session, desired, plan, Status.FAILED, changed=True, failure=failure, number=rollout.number)
 
@@ -131,7 +161,11 @@ def _in_place(
         _close(cluster, number, ReleaseOutcome.SUCCEEDED, "")
         return _outcome(session, desired, plan, Status.DEPLOYED, changed=True, number=number)
     change = promoting_itself(with_attempt(job, observed.job) if plan.unfinished else job)
-    registration = register(change, session.nomad, report)
+    if plan.release_before is not None and change.body is not None:
+        # Of the same release, and yet Nomad replaces instances where somebody edited the job by hand.
+        plan = replace(plan, foresight=foresee(session.nomad, change.body))
+        await_started(session.nomad, change.body, deadline)
+    registration = register(change, session.nomad, session.consul, report)
     if options.detach:
         # Nobody will be there to open the way in once the service is healthy.
         write_routes(plan.changes, session.consul, report)
@@ -147,7 +181,7 @@ def _is_decided(deployment: Deployment) -> bool:
 
 def _plan(session: Session, desired: Desired) -> tuple[Plan, Observed]:
     observed = cluster_of(session, desired.service, lambda _: None).observe()
-    return make_plan(desired, observed), observed
+    return with_secrets(session, desired, make_plan(desired, observed)), observed
 
 
 def _passing(session: Session, service: str) -> Counter[str]:
@@ -265,7 +299,6 @@ def _outcome(
     verdict: Verdict | None = None,
     failure: Failure | None = None,
     number: int | None = None,
-    hint: str = "",
 ) -> DeployOutcome:
     instances = session.consul.instances(desired.service, passing=True, connect=True).value
     return DeployOutcome(
@@ -281,7 +314,6 @@ def _outcome(
         failure=failure,
         deployment=verdict.deployment.id if verdict and verdict.deployment else None,
         number=number,
-        hint=hint,
     )
 
 

@@ -18,7 +18,8 @@ from hms_nomad.workflows.guard import guarded, intent
 from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
 from hms_nomad.workflows.outcome import DeployOutcome as DeployOutcome  # noqa: PLC0414
 from hms_nomad.workflows.outcome import Status as Status  # noqa: PLC0414
-from hms_nomad.workflows.session import Session
+from hms_nomad.workflows.rollout_job import require_rollouts
+from hms_nomad.workflows.session import Session, evidenced
 
 
 def deploy(session: Session, spec: Spec, options: DeployOptions, report: Report) -> DeployOutcome:
@@ -34,7 +35,9 @@ def deploy(session: Session, spec: Spec, options: DeployOptions, report: Report)
     if other is not None:
         return other(session, spec, options, report)
     started = time.monotonic()
-    desired = compile_spec(spec, session.platform)
+    if options.in_cluster:
+        require_rollouts(session)
+    desired = evidenced(compile_spec(spec, session.platform, session.pins), session)
     policy = policy_of(spec, options.strategy)
     deadline = started + (options.timeout or patience(policy))
     with guarded(session, desired.service, intent("deploy", desired, options, deadline), report) as run:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 
 from hms_nomad.apply.failure import Failure, explain_failure
 from hms_nomad.apply.follow import finished_evaluation
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import planned_facts
+from hms_nomad.apply.vault_roles import write_vault
 from hms_nomad.apply.write import register, write_entries
 from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
 from hms_nomad.clients.nomad_types import Allocation, Registration
@@ -17,16 +19,24 @@ from hms_nomad.plan.change import Action, Plan
 from hms_nomad.plan.diff import make_plan, with_attempt
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.observed import Observed
-from hms_nomad.rollout.begin import UnrollableChangeError
+from hms_nomad.rollout.begin import UnrollableChangeError, record
+from hms_nomad.rollout.cluster import Cluster
+from hms_nomad.rollout.perform import close_release
+from hms_nomad.rollout.policy import Policy, policy_of
+from hms_nomad.rollout.release import ReleaseOutcome
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.guard import guarded, intent
-from hms_nomad.workflows.observe import observe, read_mesh
+from hms_nomad.workflows.job_runs import Run, last_run
+from hms_nomad.workflows.observe import observe, read_mesh_around
+from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
-from hms_nomad.workflows.session import Session
+from hms_nomad.workflows.service_secrets import with_secrets
+from hms_nomad.workflows.session import Session, evidenced
 
 _PATIENCE_SECONDS = 600.0
 _WAIT_SECONDS = 30.0
 _TRIES = 5
+_NO_STRATEGY = "none"
 
 
 def deploy_job(session: Session, spec: Spec, options: DeployOptions, report: Report) -> DeployOutcome:
@@ -36,51 +46,95 @@ def deploy_job(session: Session, spec: Spec, options: DeployOptions, report: Rep
     UnrollableChangeError for options of a rollout, ForeignObjectError, LockedError, ConflictError,
     DeadlineExceededError while it still runs, and the errors of ``hms_nomad.clients.errors``.
     """
-    if options.strategy or options.until_healthy:
-        raise UnrollableChangeError(f"{spec.name} is a job: it has no traffic that could move step by step")
+    refuse_traffic(spec.name, options)
+    desired = evidenced(compile_spec(spec, session.platform, session.pins), session)
+    return bring_job(session, desired, replace(policy_of(spec), strategy=_NO_STRATEGY), options, report)
+
+
+def refuse_traffic(name: str, options: DeployOptions) -> None:
+    """Raise UnrollableChangeError for options of a rollout."""
+    if options.strategy or options.until_healthy or options.in_cluster:
+        raise UnrollableChangeError(f"{name} is a job: it has no traffic that could move step by step")
+
+
+def bring_job(
+    session: Session, desired: Desired, policy: Policy, options: DeployOptions, report: Report, command: str = "deploy"
+) -> DeployOutcome:
+    """The same for a job that is compiled already; ``policy`` only stands in its record. Raises as ``deploy_job``."""
     deadline = time.monotonic() + (options.timeout or _PATIENCE_SECONDS)
-    desired = compile_spec(spec, session.platform)
     # The lock is not held while the job runs: whoever wants to stop it need not wait for its end.
-    with guarded(session, desired.service, intent("deploy", desired, options, deadline), report) as run:
-        begun = run.concluded(_begin(session, spec, desired, options, run.report))
+    with guarded(session, desired.service, intent(command, desired, options, deadline), report) as run:
+        begun = run.concluded(_begin(session, desired, policy, options, run.report))
     if isinstance(begun, DeployOutcome):
         return begun
-    plan, registration = begun
-    evaluation = finished_evaluation(session.nomad, registration.eval_id, deadline)
+    cluster = Cluster(session.nomad, session.consul, desired.service, session.platform.namespace, report)
+    evaluation = finished_evaluation(session.nomad, begun.registration.eval_id, deadline)
     if evaluation.failed:
         reasons = "; ".join(f"{group}: {failure.reason()}" for group, failure in evaluation.failed.items())
-        return _failed(session, desired, plan, f"no node can take it ({reasons})")
+        return _failed(session, cluster, desired, begun, f"no node can take it ({reasons})")
     ended = _await_end(session, desired, deadline, report)
     if ended.client_status != "complete":
-        return _failed(session, desired, plan, f"its run {ended.client_status}")
-    return _outcome(desired, plan, Status.DEPLOYED, periodic=False)
+        return _failed(session, cluster, desired, begun, f"its run {ended.client_status}")
+    close_release(cluster, begun.number, ReleaseOutcome.SUCCEEDED, "")
+    return _outcome(desired, begun.plan, Status.DEPLOYED, number=begun.number)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A job without a schedule that has been registered, and whose run is to be followed."""
+
+    plan: Plan
+    registration: Registration
+    number: int
 
 
 def _begin(
-    session: Session, spec: Spec, desired: Desired, options: DeployOptions, report: Report
-) -> DeployOutcome | tuple[Plan, Registration]:
+    session: Session, desired: Desired, policy: Policy, options: DeployOptions, report: Report
+) -> DeployOutcome | _Begun:
     """Write what differs; the outcome where nothing has to be followed, else what has been registered."""
+    cluster = Cluster(session.nomad, session.consul, desired.service, session.platform.namespace, report)
     plan, observed = _plan(session, desired)
     if options.guard is not None:
         options.guard(plan)
     report(Event("plan", f"{len(plan.effective)} objects to change", planned_facts(plan)))
-    periodic = spec.schedule is not None
-    again = not periodic and plan.empty and (options.force or _failed_last(session, desired, observed))
+    periodic = _is_periodic(desired)
+    again = not periodic and plan.empty and (options.force or last_run(session, observed) is Run.FAILED)
     if plan.empty and not again:
-        return _outcome(desired, plan, Status.UNCHANGED, periodic=periodic)
+        return _outcome(desired, plan, Status.UNCHANGED)
+    who = options.author or author()
+    number = cluster.store.add(record(desired, policy, who, cluster.wall_clock(), plan.release_before)).number
+    write_vault(plan.changes, session.vault, report)
     plan = _write_entries(session, desired, plan, report)
     change = next(one for one in plan.changes if one.kind == "job")
     if change.action is Action.KEEP and not again:
-        return _outcome(desired, plan, Status.DEPLOYED, periodic=periodic)
-    registration = register(with_attempt(change, observed.job) if again else change, session.nomad, report)
-    if periodic or options.detach:
-        return _outcome(desired, plan, Status.DEPLOYED if periodic else Status.DETACHED, periodic=periodic)
-    return plan, registration
+        _note_version(cluster, number)
+        close_release(cluster, number, ReleaseOutcome.SUCCEEDED, "")
+        return _outcome(desired, plan, Status.DEPLOYED, number=number)
+    change = with_attempt(change, observed.job) if again else change
+    registration = register(change, session.nomad, session.consul, report)
+    _note_version(cluster, number)
+    if periodic:
+        close_release(cluster, number, ReleaseOutcome.SUCCEEDED, "")
+        return _outcome(desired, plan, Status.DEPLOYED, number=number)
+    if options.detach:
+        return _outcome(desired, plan, Status.DETACHED, number=number)
+    return _Begun(plan, registration, number)
+
+
+def _note_version(cluster: Cluster, number: int) -> None:
+    """Keep in the record which of Nomad's versions is the job."""
+    job = cluster.nomad.read_job(cluster.service)
+    if job is not None:
+        cluster.store.amend(number, lambda release: replace(release, job_version=job.version))
+
+
+def _is_periodic(desired: Desired) -> bool:
+    return bool(desired.job.get("Periodic"))
 
 
 def _plan(session: Session, desired: Desired) -> tuple[Plan, Observed]:
-    observed = observe(session.nomad, desired.service, read_mesh(session.consul))
-    return make_plan(desired, observed), observed
+    observed = observe(session.nomad, desired.service, read_mesh_around(session.consul, desired.service))
+    return with_secrets(session, desired, make_plan(desired, observed)), observed
 
 
 def _write_entries(session: Session, desired: Desired, plan: Plan, report: Report) -> Plan:
@@ -95,14 +149,6 @@ def _write_entries(session: Session, desired: Desired, plan: Plan, report: Repor
         else:
             break
     return plan
-
-
-def _failed_last(session: Session, desired: Desired, observed: Observed) -> bool:
-    if observed.job is None or observed.job.stopped:
-        return False
-    found = session.nomad.job_allocations(desired.service).value
-    own = [one for one in found if one.job_version == observed.job.version]
-    return bool(own) and all(one.done and one.client_status != "complete" for one in own)
 
 
 def _await_end(session: Session, desired: Desired, deadline: float, report: Report) -> Allocation:
@@ -129,17 +175,19 @@ def _await_end(session: Session, desired: Desired, deadline: float, report: Repo
                 report(Event("job", f"its run is {told}", {"allocation": last.id}))
 
 
-def _failed(session: Session, desired: Desired, plan: Plan, reason: str) -> DeployOutcome:
+def _failed(session: Session, cluster: Cluster, desired: Desired, begun: _Begun, reason: str) -> DeployOutcome:
     job = session.nomad.read_job(desired.service)
     failure = explain_failure(
         session.nomad, session.consul, desired.service, job.version if job is not None else None, reason
     )
-    return _outcome(desired, plan, Status.FAILED, periodic=False, failure=failure)
+    close_release(cluster, begun.number, ReleaseOutcome.FAILED, reason)
+    return _outcome(desired, begun.plan, Status.FAILED, number=begun.number, failure=failure)
 
 
 def _outcome(
-    desired: Desired, plan: Plan, status: Status, *, periodic: bool, failure: Failure | None = None
+    desired: Desired, plan: Plan, status: Status, *, number: int | None = None, failure: Failure | None = None
 ) -> DeployOutcome:
+    periodic = _is_periodic(desired)
     return DeployOutcome(
         service=desired.service,
         status=status,
@@ -151,6 +199,7 @@ def _outcome(
         scaling={},
         plan=plan,
         failure=failure,
+        number=number,
         hint=f"hms-nomad logs {desired.service}" if periodic else "",
         kind="periodic" if periodic else "job",
     )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
+from hms_nomad.apply.failure import Failure
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import planned_facts
 from hms_nomad.apply.write import write_entries
@@ -20,6 +23,7 @@ from hms_nomad.plan.observed import ObservedEntry
 from hms_nomad.plan.outside import REGISTRATION, ObservedOutside, plan_outside, without_link
 from hms_nomad.rollout.begin import UnrollableChangeError
 from hms_nomad.spec.model import Spec
+from hms_nomad.workflows.egress import Verdict, await_closed, verdict_on
 from hms_nomad.workflows.guard import guarded, intent
 from hms_nomad.workflows.observe import Mesh, observe, read_mesh
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
@@ -27,32 +31,41 @@ from hms_nomad.workflows.session import Session
 
 _PATIENCE_SECONDS = 60.0
 _WAIT_SECONDS = 5.0
+_CLOSING_SECONDS = 15.0
 _TRIES = 5
 # Other specs write into these too, so losing a race for one means planning again.
 _SHARED = (INTENTIONS, EGRESS_KIND)
+_CA_FILE = "CAFile"
 
 
 def deploy_external(session: Session, spec: Spec, options: DeployOptions, report: Report) -> DeployOutcome:
     """Bring the way to an external service into the mesh, and wait until callers see it; twice changes nothing.
 
-    Raises UnrollableChangeError for options of a rollout, ForeignObjectError for objects that are not ours,
-    PlatformError, ConflictError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
+    What the egress refuses is taken back, and the outcome says why. Raises UnrollableChangeError for options of a
+    rollout, ForeignObjectError for objects that are not ours, PlatformError, ConflictError, DeadlineExceededError, and
+    the errors of ``hms_nomad.clients.errors``.
     """
-    if options.strategy or options.until_healthy:
+    if options.strategy or options.until_healthy or options.in_cluster:
         raise UnrollableChangeError(f"{spec.name} runs elsewhere: it has no traffic that could move step by step")
     deadline = time.monotonic() + (options.timeout or _PATIENCE_SECONDS)
-    desired = compile_spec(spec, session.platform)
+    desired = compile_spec(spec, session.platform, session.pins)
     with guarded(session, spec.name, intent("deploy", desired, options, deadline), report) as run:
-        plan = plan_external(session, desired, read_mesh(session.consul))
+        mesh = read_mesh(session.consul)
+        plan = plan_external(session, desired, mesh)
         if options.guard is not None:
             options.guard(plan)
         run.report(Event("plan", f"{len(plan.effective)} objects to change", planned_facts(plan)))
-        if plan.empty:
-            return run.concluded(_outcome(session, desired, plan, Status.UNCHANGED))
-        _repeated(lambda: _write(session, desired, run.report))
-        if not options.detach:
-            _await_way(session, desired, deadline)
-        return run.concluded(_outcome(session, desired, plan, Status.DEPLOYED))
+        before = _observe(session, desired.service, desired)
+        if not plan.empty:
+            _repeated(lambda: _write(session, desired, run.report))
+            if not options.detach:
+                _await_way(session, desired, deadline)
+        verdict = _verdict(session, desired, plan, options, deadline)
+        if verdict.failure is not None:
+            failure = _take_back(session, desired, plan, (mesh, before), verdict.failure, run.report)
+            return run.concluded(_outcome(session, desired, plan, Status.FAILED, Verdict(failure)))
+        status = Status.UNCHANGED if plan.empty else Status.DEPLOYED
+        return run.concluded(_outcome(session, desired, plan, status, verdict))
 
 
 def plan_external(session: Session, desired: Desired, mesh: Mesh) -> Plan:
@@ -147,12 +160,92 @@ def _await_way(session: Session, desired: Desired, deadline: float) -> None:
         index = answer.index
 
 
-def _outcome(session: Session, desired: Desired, plan: Plan, status: Status) -> DeployOutcome:
+def _verdict(session: Session, desired: Desired, plan: Plan, options: DeployOptions, deadline: float) -> Verdict:
+    """What the egress made of the way.
+
+    With TLS it is asked in any case: it goes on in plain text where it refuses. Otherwise nobody waits for it whose
+    command ends early, or changes nothing.
+    """
+    where = desired.outside
+    if where is None or not session.consul.instances(where.egress).value:
+        return Verdict()
+    tls = _CA_FILE in where.link
+    if not tls and (options.detach or plan.empty):
+        return Verdict()
+    return verdict_on(session, where.egress, desired.service, deadline, tls=tls)
+
+
+def _take_back(
+    session: Session,
+    desired: Desired,
+    plan: Plan,
+    before: tuple[Mesh, ObservedOutside],
+    failure: Failure,
+    report: Report,
+) -> Failure:
+    """Bring back what was changed, the way first; answers the failure with what became of the way.
+
+    A way without TLS is not brought back where TLS was asked for: it is closed. What is new stays, without a way to it;
+    so do rights.
+    """
+    mesh, outside = before
+    link = _link_of(outside.egress, desired.service)
+    # A way that was refused as it stands was there before, too, and is no better now.
+    kept = link is not None and _CA_FILE in link and any(change.kind == EGRESS_KIND for change in plan.effective)
+    _repeated(lambda: _relink(session, desired, link if kept else None, report))
+    for change in plan.effective:
+        if change.action is not Action.UPDATE or change.kind in _SHARED:
+            continue
+        if change.kind == REGISTRATION:
+            _register_again(session, desired, outside, report)
+            continue
+        stored = session.consul.read_entry(change.kind, change.name)
+        session.consul.write_entry(mesh.entries[change.kind, change.name].body, stored.modify_index if stored else 0)
+        report(_applied(change.kind, change.name, "taken back", Action.UPDATE))
+    became = "it is as it was before" if kept else _closed(session, desired)
+    return replace(failure, reason=f"{failure.reason}; {became}")
+
+
+def _closed(session: Session, desired: Desired) -> str:
+    """What became of a way that was taken out of the egress, once its instances had the time to close it."""
+    egress, name = desired.outside.egress if desired.outside else "", desired.service
+    open_ = await_closed(session, egress, name, time.monotonic() + _CLOSING_SECONDS)
+    if open_:
+        return f"the way to {name} is taken out of {egress}, but may still be open at {', '.join(open_)}"
+    return f"the way to {name} is closed, so that nothing goes there in plain text"
+
+
+def _relink(session: Session, desired: Desired, link: Mapping[str, Any] | None, report: Report) -> None:
+    where = desired.outside
+    entry = session.consul.read_entry(EGRESS_KIND, where.egress) if where else None
+    if entry is None:
+        return
+    others = without_link(entry.body, desired.service)
+    links = sorted([*others["Services"], *([link] if link else ())], key=lambda one: str(one["Name"]))
+    session.consul.write_entry({**others, "Services": links}, entry.modify_index)
+    report(_applied(EGRESS_KIND, entry.name, "taken back", Action.UPDATE))
+
+
+def _register_again(session: Session, desired: Desired, outside: ObservedOutside, report: Report) -> None:
+    for node, (address, port, meta) in outside.registered.items():
+        name = desired.service
+        session.consul.catalog_register(ExternalService(node, address, name, name, port, meta=meta))
+        report(_applied(REGISTRATION, name, "taken back", Action.UPDATE))
+
+
+def _link_of(egress: ObservedEntry | None, service: str) -> Mapping[str, Any] | None:
+    links = egress.body.get("Services") or () if egress else ()
+    return next((link for link in links if link["Name"] == service and link), None)
+
+
+def _outcome(session: Session, desired: Desired, plan: Plan, status: Status, verdict: Verdict) -> DeployOutcome:
     ways = len(session.consul.instances(desired.service, passing=True, connect=True).value)
     egress = desired.outside.egress if desired.outside else ""
     waits = (
         f"{desired.service} waits for the egress {egress}, which does not run; see hms-nomad platform install egress"
     )
+    unasked = f"{', '.join(verdict.unasked)} of {egress} cannot be asked whether it leads to {desired.service} now"
+    warnings = [] if ways or verdict.failure else [waits]
     return DeployOutcome(
         service=desired.service,
         status=status,
@@ -163,7 +256,8 @@ def _outcome(session: Session, desired: Desired, plan: Plan, status: Status) -> 
         instances=ways,
         scaling={},
         plan=plan,
-        warnings=() if ways else (waits,),
+        failure=verdict.failure,
+        warnings=(*warnings, *((unasked,) if verdict.unasked else ())),
         kind="external",
     )
 

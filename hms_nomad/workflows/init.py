@@ -27,19 +27,25 @@ _NAME = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The fields of a spec to be written, and in words what of its origin they do not hold."""
+    """The fields of a spec to be written, and in words what they do not hold, under a title."""
 
     fields: Mapping[str, Any]
     left: tuple[str, ...] = ()
+    title: str = "Not carried over"
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A spec that was written: its file, the service, and what of its origin it does not hold."""
+    """A spec that was written: its file, the service, what it does not hold, and the title of that list.
+
+    ``builds`` says that it is built from the sources beside it.
+    """
 
     file: str
     service: str
     left: tuple[str, ...]
+    title: str = "Not carried over"
+    builds: bool = False
 
 
 class CannotConvertError(ValueError):
@@ -98,7 +104,7 @@ def text_of(draft: Draft) -> str:
         dumped = yaml.dump({name: value}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
         lines += ["", f"# {one_line(about)}", dumped.rstrip("\n")]
     if draft.left:
-        lines += ["", "# Not carried over:", *(f"# - {one_line(each)}" for each in draft.left)]
+        lines += ["", f"# {draft.title}:", *(f"# - {one_line(each)}" for each in draft.left)]
     lines += ["", "# Every field: hms-nomad explain, or docs/spec.md.", ""]
     return "\n".join(lines)
 
@@ -121,7 +127,10 @@ def write(drafts: Iterable[Draft], target: Path, *, force: bool = False) -> tupl
         schema = path.parent / SCHEMA_FILE
         if not schema.exists():
             schema.write_text(schema_text(), encoding="utf-8")
-    return tuple(Written(str(path), str(draft.fields["name"]), draft.left) for path, (_, draft) in texts.items())
+    return tuple(
+        Written(str(path), str(draft.fields["name"]), draft.left, draft.title, "build" in draft.fields)
+        for path, (_, draft) in texts.items()
+    )
 
 
 class _Dumper(yaml.SafeDumper):

@@ -298,7 +298,9 @@ class _Conversion:
         interface = self._job.get("UI") or {}
         fields: dict[str, Any] = {"owner": owner}
         fields["description"] = str(interface.get("Description") or "").removesuffix(f"Owner: {owner}").strip() or None
-        fields["links"] = {str(one.get("Label")): one.get("URL") for one in interface.get("Links") or ()}
+        fields["links"] = {
+            str(one.get("Label")): one.get("Url") or one.get("URL") for one in interface.get("Links") or ()
+        }
         return fields
 
     def _to_hatch(self, key: str, value: Mapping[str, Any]) -> None:

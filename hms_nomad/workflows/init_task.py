@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hms_nomad.workflows.init import CannotConvertError
+from hms_nomad.workflows.init_secrets import is_ours, secrets_of
 
 _DROPPED_CONFIG = frozenset({"image", "command", "args", "ports", "init", "extra_hosts", "network_mode"})
 # A file of ours that is empty, or carries bytes.
@@ -49,13 +50,16 @@ class TaskConversion:
         fields["user"] = task.get("User") or None
         fields["env"] = self._environment(task, where)
         fields["resources"] = self._resources(task, where)
-        fields |= self._files(task, where)
+        fields["secrets"], templates = secrets_of(task)
+        fields |= self._files(task, templates, where)
         fields["artifacts"] = self._artifacts(task, where)
         identity = task.get("Identity") or {}
         if identity.get("File") or identity.get("Env"):
             self._left.append(f"{where} {task.get('Name')}: its identity as a file or a variable")
         self._left += [
-            f"{where} {task.get('Name')}: {key}" for key, value in task.items() if value and key not in _KNOWN
+            f"{where} {task.get('Name')}: {key}"
+            for key, value in task.items()
+            if value and key not in _KNOWN and not is_ours(task, key)
         ]
         return {key: value for key, value in fields.items() if value not in ({}, [], None)}
 
@@ -79,10 +83,10 @@ class TaskConversion:
         found = {"cpu": stored.get("CPU"), "memory": stored.get("MemoryMB"), "memory_max": stored.get("MemoryMaxMB")}
         return {key: int(value) for key, value in found.items() if value}
 
-    def _files(self, task: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def _files(self, task: Mapping[str, Any], templates: Sequence[Mapping[str, Any]], where: str) -> dict[str, Any]:
         files: dict[str, Any] = {}
         rendered: dict[str, Any] = {}
-        for template in task.get("Templates") or ():
+        for template in templates:
             destination = str(template.get("DestPath") or "")
             text, left = template.get("EmbeddedTmpl") or "", template.get("LeftDelim") or "{{"
             below = destination.removeprefix("local/")
@@ -96,7 +100,8 @@ class TaskConversion:
             elif left not in text:
                 files[below] = {"content": text, "mode": template.get("Perms") or "0644"}
             elif left == "{{":
-                change = {"noop": "none"}.get(template.get("ChangeMode"), template.get("ChangeMode") or "restart")
+                stored = str(template.get("ChangeMode") or "restart")
+                change = {"noop": "none"}.get(stored, stored)
                 rendered[below] = {"content": text, "mode": template.get("Perms") or "0644", "change": change}
                 if template.get("Splay") is not None:
                     rendered[below]["splay"] = f"{int(template['Splay']) // 1_000_000}ms"

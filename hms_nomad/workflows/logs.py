@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ class LogLine:
 @dataclass(frozen=True, slots=True)
 class LogOptions:
     """``tail`` lines before the end of each stream of each instance (None: all of them), those that match ``pattern``
-    only. ``allocation`` is the beginning of one instance's id, which may have ended already.
+    only. ``allocation`` is the beginning of one instance's id, which may have ended already. ``until`` ends following,
+    in seconds of a monotonic clock.
     """
 
     tail: int | None
@@ -44,6 +46,7 @@ class LogOptions:
     allocation: str = ""
     pattern: re.Pattern[str] | None = None
     task: str = TASK
+    until: float | None = None
 
 
 def read_logs(session: Session, name: str, options: LogOptions, report: Report) -> Iterator[LogLine]:
@@ -153,8 +156,12 @@ class _Follower:
 
     def lines(self) -> Iterator[LogLine]:
         self._start(self._watch)
+        until = self._options.until
         while self._threads:
-            item = self._queue.get()
+            try:
+                item = self._queue.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                return
             if isinstance(item, LogLine):
                 yield item
             elif isinstance(item, Event):

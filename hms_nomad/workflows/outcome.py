@@ -26,14 +26,16 @@ class DeployOptions:
     """How a deploy is done.
 
     ``timeout`` bounds the command in seconds (None: the spec's deadlines); ``detach`` ends it at the registration, and
-    ``until_healthy`` with healthy new instances that have no traffic yet. ``strategy`` overrules the spec's; ``force``
-    deploys a release that was taken back before. ``author`` says who deploys, and why. ``guard`` sees the plan before
-    anything is written, and raises when it is not the expected one.
+    ``until_healthy`` with healthy new instances that have no traffic yet. ``in_cluster`` hands the rollout to the
+    cluster's own job. ``strategy`` overrules the spec's; ``force`` deploys a release that was taken back before.
+    ``author`` says who deploys, and why. ``guard`` sees the plan before anything is written, and raises when it is not
+    the expected one.
     """
 
     timeout: float | None = None
     detach: bool = False
     until_healthy: bool = False
+    in_cluster: bool = False
     strategy: str | None = None
     force: bool = False
     author: Author | None = None
@@ -45,7 +47,8 @@ class DeployOutcome:
     """What a deploy did. ``changed`` is False when everything stood already; ``failure`` says why it failed.
 
     ``number`` is that of the release's record (None: none was made). ``hint`` is the command that goes on from here,
-    where there is one. ``kind`` is service, job, or periodic for a job with a schedule.
+    where there is one, ``driver`` the cluster's job that drives the rollout ("": none does). ``kind`` is service, job,
+    or periodic for a job with a schedule.
     """
 
     service: str
@@ -63,3 +66,4 @@ class DeployOutcome:
     number: int | None = None
     hint: str = ""
     kind: str = "service"
+    driver: str = ""

@@ -6,6 +6,7 @@ from hms_nomad.apply.progress import Report
 from hms_nomad.rollout.steer import pause_rollout, resume_rollout
 from hms_nomad.workflows.converge import cluster_of
 from hms_nomad.workflows.guard import Intent, guarded
+from hms_nomad.workflows.rollout_job import hand_over, require_rollouts
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.steering import Steered, SteerOptions, SteerOutcome, go_on, nothing
 
@@ -22,12 +23,22 @@ def pause(session: Session, name: str, report: Report) -> SteerOutcome:
         return run.concluded(SteerOutcome(name, Steered.NOTED, rollout, hint=f"hms-nomad resume {name}"))
 
 
-def resume(session: Session, name: str, options: SteerOptions, report: Report) -> SteerOutcome:
+def resume(
+    session: Session, name: str, options: SteerOptions, report: Report, *, in_cluster: bool = False
+) -> SteerOutcome:
     """Let a paused rollout go on and bring it to its end, also one whose process died. Without one nothing happens.
 
-    Raises JournalError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
+    With ``in_cluster`` the cluster's own job brings it to its end. Raises PlatformError where there is no such job,
+    JournalError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
     """
+    if in_cluster:
+        require_rollouts(session)
     with guarded(session, name, Intent("resume", beside=True), report) as run:
         cluster = cluster_of(session, name, run.report)
         rollout = resume_rollout(cluster)
-        return run.concluded(nothing(name) if rollout is None else go_on(cluster, rollout, options))
+        if rollout is None:
+            return run.concluded(nothing(name))
+        if in_cluster:
+            hand_over(session, name, rollout.number, run.report)
+            return run.concluded(SteerOutcome(name, Steered.NOTED, rollout, hint=f"hms-nomad watch {name}"))
+        return run.concluded(go_on(cluster, rollout, options))

@@ -17,28 +17,39 @@ from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry
 from hms_nomad.compile.gateway import GATEWAY_KIND, ROUTE_KIND
 from hms_nomad.compile.platform_job import TELEMETRY_FILES, CompiledPlatformJob, compile_autoscaler, compile_telemetry
 from hms_nomad.compile.proxy_job import EGRESS_KIND, compile_egress, compile_gateway
+from hms_nomad.compile.registry_job import compile_registry
+from hms_nomad.compile.rollout_job import compile_rollouts
 from hms_nomad.plan.change import ForeignObjectError
 from hms_nomad.plan.normal import ATTEMPT_KEY, entry_differences
 from hms_nomad.platform.jobspecs import read_job, read_text
 from hms_nomad.platform.model import Platform, PlatformError
+from hms_nomad.workflows.autoscaler import autoscaler_trouble
 from hms_nomad.workflows.guard import Intent, guarded
+from hms_nomad.workflows.rollout_job import ROLLOUTS as ROLLOUTS  # noqa: PLC0414 - one of the kinds
+from hms_nomad.workflows.rollout_job import drivers, runs_so, try_out
 from hms_nomad.workflows.session import Session
 
 GATEWAY = "gateway"
 EGRESS = "egress"
 AUTOSCALER = "autoscaler"
 TELEMETRY = "telemetry"
-KINDS = (GATEWAY, EGRESS, AUTOSCALER, TELEMETRY)
+REGISTRY = "registry"
+KINDS = (GATEWAY, EGRESS, AUTOSCALER, TELEMETRY, ROLLOUTS, REGISTRY)
 """The jobs that ship with the program, by the names of their sections in a context."""
 
 _WAIT_SECONDS = 5.0
+_MENDS = {GATEWAY: "make their routes private", ROLLOUTS: "wait for the end of their rollouts"}
 _ENTRIES = {GATEWAY: GATEWAY_KIND, EGRESS: EGRESS_KIND}
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformOutcome:
-    """What was done to a job of the platform; ``failure`` says why it did not become healthy."""
+    """What was done to a job of the platform; ``failure`` says why it did not become healthy.
 
+    The job of ``kind`` "rollouts" has an instance only while it drives a rollout.
+    """
+
+    kind: str
     job: str
     changed: bool
     instances: int
@@ -50,7 +61,7 @@ class PlatformJob:
     """A job of the platform as it is.
 
     ``state`` is "not installed", "running", "degraded", "stopped" or "outdated" (the platform's configuration asks
-    for something else than what runs).
+    for something else than what runs). Of the job that drives rollouts, ``healthy`` counts those under way.
     """
 
     kind: str
@@ -63,25 +74,40 @@ class PlatformJob:
 
 def install(session: Session, kind: str, timeout: float, report: Report) -> PlatformOutcome:
     """Run a job of the platform, such as "gateway", as the platform describes it, and wait up to ``timeout``
-    seconds until it is healthy.
+    seconds until it is healthy. The job that drives rollouts is tried out, each time.
 
     Changes nothing when it runs so already. Raises PlatformError, ForeignObjectError, ConflictError,
     DeadlineExceededError, and the other errors of ``hms_nomad.clients.errors``.
     """
     with guarded(session, _name(session.platform, kind), Intent("platform install"), report) as run:
-        return run.concluded(_install(session, kind, timeout, run.report))
+        install_it = _install_rollouts if kind == ROLLOUTS else _install
+        return run.concluded(install_it(session, kind, timeout, run.report))
+
+
+def _install_rollouts(session: Session, kind: str, timeout: float, report: Report) -> PlatformOutcome:
+    deadline = time.monotonic() + timeout
+    compiled = _compiled(session.platform, kind)
+    stored = session.nomad.read_job(compiled.name)
+    _refuse_foreign("job", compiled.name, stored.meta if stored and not stored.stop else None)
+    changed = stored is None or not runs_so(stored, compiled)
+    if changed:
+        session.nomad.register_job(compiled.job, stored.modify_index if stored else 0)
+        report(Event("apply", f"job {compiled.name} registered", {"kind": "job", "name": compiled.name}))
+    failure = try_out(session, compiled, deadline, report)
+    return PlatformOutcome(kind, compiled.name, changed, len(drivers(session, compiled.name)), failure)
 
 
 def _install(session: Session, kind: str, timeout: float, report: Report) -> PlatformOutcome:
     deadline = time.monotonic() + timeout
     compiled = _compiled(session.platform, kind)
-    changed = _write_entry(session, compiled.entry, report) if compiled.entry else False
+    written = [_write_entry(session, entry, report) for entry in compiled.entries]
+    changed = any(written)
     stored = session.nomad.read_job(compiled.name)
     _refuse_foreign("job", compiled.name, stored.meta if stored and not stored.stop else None)
     latest = _deployment(session, stored) if stored else None
     settled = latest is None or latest.status == "successful"
     if stored is not None and settled and _runs(stored, compiled):
-        return PlatformOutcome(compiled.name, changed, _await_instances(session, compiled, deadline))
+        return PlatformOutcome(kind, compiled.name, changed, _await_instances(session, compiled, deadline))
     if stored is not None and latest is not None and not latest.done and _runs(stored, compiled):
         verdict = follow_deployment(session.nomad, latest, deadline, report)
     else:
@@ -92,8 +118,8 @@ def _install(session: Session, kind: str, timeout: float, report: Report) -> Pla
     if not verdict.healthy:
         version = verdict.deployment.job_version if verdict.deployment else None
         failure = explain_failure(session.nomad, session.consul, compiled.name, version, verdict.reason)
-        return PlatformOutcome(compiled.name, True, 0, failure)
-    return PlatformOutcome(compiled.name, True, _await_instances(session, compiled, deadline))
+        return PlatformOutcome(kind, compiled.name, True, 0, failure)
+    return PlatformOutcome(kind, compiled.name, True, _await_instances(session, compiled, deadline))
 
 
 def remove(session: Session, kind: str, timeout: float, report: Report, *, force: bool = False) -> PlatformOutcome:
@@ -116,16 +142,22 @@ def _remove(session: Session, kind: str, timeout: float, report: Report, *, forc
     _refuse_foreign("job", name, job.meta if job and not job.stop else None)
     users = _services_behind(session, kind, entry)
     if users and not force:
-        mend = "make their routes private" if kind == GATEWAY else "stop them"
+        mend = _MENDS.get(kind, "stop them")
         raise PlatformError(f"{', '.join(users)} would be cut off; {mend} first, or use --force")
+    for driver in drivers(session, name) if kind == ROLLOUTS else ():
+        session.nomad.stop_job(driver.job_id)
+        _await_end(session, driver.job_id, time.monotonic() + timeout)
     if job is not None:
         session.nomad.stop_job(name, purge=True)
         report(Event("apply", f"job {name} stopped", {"kind": "job", "name": name}))
         _await_end(session, name, time.monotonic() + timeout)
-    if entry is not None:
-        session.consul.delete_entry(entry.kind, name, entry.modify_index)
-        report(Event("apply", f"{entry.kind} {name} deleted", {"kind": entry.kind, "name": name}))
-    return PlatformOutcome(name, job is not None or entry is not None, 0)
+    for wanted in reversed(_compiled(session.platform, kind).entries):
+        # Read only now: Consul notes in a gateway that its route is gone.
+        one = session.consul.read_entry(wanted.kind, wanted.name)
+        if one is not None and (_meta(one) or {}).get(OWNER_KEY) == OWNER:
+            session.consul.delete_entry(one.kind, one.name, one.modify_index)
+            report(Event("apply", f"{one.kind} {name} deleted", {"kind": one.kind, "name": name}))
+    return PlatformOutcome(kind, name, job is not None or entry is not None, 0)
 
 
 def platform_status(session: Session) -> tuple[PlatformJob, ...]:
@@ -134,31 +166,55 @@ def platform_status(session: Session) -> tuple[PlatformJob, ...]:
 
 
 def _status(session: Session, kind: str) -> PlatformJob:
-    compiled = _compiled(session.platform, kind)
-    name, wanted = compiled.name, compiled.instances
+    section = _section(session.platform, kind)
+    name, wanted = str(section.name), int(getattr(section, "instances", 0))
     job = session.nomad.read_job(name)
+    try:
+        compiled = _compiled(session.platform, kind)
+    except PlatformError as error:
+        # Nobody needs to say how a job runs that he does not install.
+        return PlatformJob(kind, name, "not installed" if job is None else "outdated", 0, wanted, str(error))
     if job is None:
         hint = f"install it with: hms-nomad platform install {kind}"
         return PlatformJob(kind, name, "not installed", 0, wanted, hint)
+    if kind == ROLLOUTS:
+        return _status_of_rollouts(session, job, compiled)
     healthy = sum(one.status == "passing" for one in session.consul.instances(name).value)
     state, detail = _state(session, job, kind, compiled, healthy)
     return PlatformJob(kind, name, state, healthy, wanted, detail)
 
 
+def _status_of_rollouts(session: Session, job: Job, compiled: CompiledPlatformJob) -> PlatformJob:
+    driven = drivers(session, compiled.name)
+    state, detail = _state_of(job, compiled, ROLLOUTS, runs_so(job, compiled))
+    what = f"drives {', '.join(sorted(driver.service for driver in driven))}" if driven else "drives no rollout now"
+    return PlatformJob(ROLLOUTS, compiled.name, state, len(driven), len(driven), detail or what)
+
+
 def _state(session: Session, job: Job, kind: str, compiled: CompiledPlatformJob, healthy: int) -> tuple[str, str]:
-    if job.meta.get(OWNER_KEY) != OWNER:
-        return "foreign", f"a job {compiled.name} runs that is not ours"
-    if job.stop:
-        return "stopped", f"start it with: hms-nomad platform install {kind}"
-    if not _runs(job, compiled):
-        return "outdated", f"the platform's configuration has changed; see hms-nomad platform install {kind}"
+    state, detail = _state_of(job, compiled, kind, _runs(job, compiled))
+    if state != "running":
+        return state, detail
     if healthy < compiled.instances:
         return "degraded", f"see hms-nomad logs {compiled.name}"
+    if kind == AUTOSCALER and (trouble := autoscaler_trouble(session)):
+        return "degraded", trouble
     if compiled.entry is None:
         return "running", ""
     entry = session.consul.read_entry(compiled.entry.kind, compiled.name)
     wrong = [one.message for one in entry.conditions if one.type == "Accepted" and not one.true] if entry else ["gone"]
     return ("degraded", f"its listener is refused: {wrong[0]}") if wrong else ("running", "")
+
+
+def _state_of(job: Job, compiled: CompiledPlatformJob, kind: str, as_asked: bool) -> tuple[str, str]:
+    """What the stored job alone says; "running" when nothing is wrong with it."""
+    if job.meta.get(OWNER_KEY) != OWNER:
+        return "foreign", f"a job {compiled.name} runs that is not ours"
+    if job.stop:
+        return "stopped", f"start it with: hms-nomad platform install {kind}"
+    if not as_asked:
+        return "outdated", f"the platform's configuration has changed; see hms-nomad platform install {kind}"
+    return "running", ""
 
 
 def _name(platform: Platform, kind: str) -> str:
@@ -181,8 +237,14 @@ def _compiled(platform: Platform, kind: str) -> CompiledPlatformJob:
     if kind == TELEMETRY:
         files = {name: read_text(f"telemetry/{name}") for name in TELEMETRY_FILES}
         return compile_telemetry(read_job("telemetry"), files, platform, section)
-    compile_proxy = compile_gateway if kind == GATEWAY else compile_egress
-    return compile_proxy(read_job("proxy"), read_job("proxy.envoy"), platform, section)
+    if kind == ROLLOUTS:
+        return compile_rollouts(read_job(ROLLOUTS), platform, section)
+    if kind == REGISTRY:
+        return compile_registry(read_job(REGISTRY), platform, section)
+    if kind == EGRESS:
+        return compile_egress(read_job("proxy"), read_job("proxy.envoy"), platform, section)
+    listener, script = read_job("gateway.envoy"), read_text("gateway.lua")
+    return compile_gateway(read_job("proxy"), read_job("proxy.envoy"), listener, script, platform, section)
 
 
 def _write_entry(session: Session, entry: ConfigEntry, report: Report) -> bool:
@@ -255,7 +317,9 @@ def _await_end(session: Session, name: str, deadline: float) -> None:
 
 
 def _services_behind(session: Session, kind: str, entry: StoredEntry | None) -> tuple[str, ...]:
-    """Who is reached through a gateway, or the external services behind an egress."""
+    """Who is reached through a gateway, or the external services behind an egress, or whose rollouts are driven."""
+    if kind == ROLLOUTS:
+        return tuple(sorted(driver.service for driver in drivers(session, _name(session.platform, kind))))
     if entry is None:
         return ()
     if kind == EGRESS:
@@ -264,6 +328,7 @@ def _services_behind(session: Session, kind: str, entry: StoredEntry | None) -> 
         sorted(
             route.name
             for route in session.consul.list_entries(ROUTE_KIND)
-            if any(parent.get("Name") == entry.name for parent in route.body.get("Parents") or ())
+            if route.name != entry.name
+            and any(parent.get("Name") == entry.name for parent in route.body.get("Parents") or ())
         )
     )

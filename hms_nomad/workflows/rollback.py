@@ -10,7 +10,7 @@ from typing import Any
 from hms_nomad.apply.progress import Report
 from hms_nomad.plan.change import Plan
 from hms_nomad.plan.diff import make_plan
-from hms_nomad.plan.observed import Observed
+from hms_nomad.plan.observed import Observed, ObservedJob
 from hms_nomad.rollout.begin import RolloutRunningError
 from hms_nomad.rollout.cluster import Cluster
 from hms_nomad.rollout.drive import patience
@@ -18,8 +18,11 @@ from hms_nomad.rollout.perform import job_again
 from hms_nomad.rollout.records import NoSuchReleaseError, current_record, with_ends
 from hms_nomad.rollout.release import Release, ReleaseOutcome, desired_of
 from hms_nomad.workflows.converge import cluster_of, converge
+from hms_nomad.workflows.deploy_job import bring_job, refuse_traffic
 from hms_nomad.workflows.guard import guarded, intent
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome
+from hms_nomad.workflows.rollout_job import require_rollouts
+from hms_nomad.workflows.service_secrets import with_secrets
 from hms_nomad.workflows.session import Session
 
 
@@ -39,7 +42,8 @@ def plan_rollback(session: Session, name: str, wanted: str | None = None) -> Rol
     """
     cluster = cluster_of(session, name, lambda _: None)
     release, observed = _target(cluster, wanted)
-    return RollbackPlan(release, make_plan(desired_of(release, _job_of(cluster, release)), observed))
+    desired = desired_of(release, _job_of(cluster, release))
+    return RollbackPlan(release, with_secrets(session, desired, make_plan(desired, observed)))
 
 
 def rollback(session: Session, name: str, wanted: str | None, options: DeployOptions, report: Report) -> DeployOutcome:
@@ -49,8 +53,13 @@ def rollback(session: Session, name: str, wanted: str | None, options: DeployOpt
     """
     started = time.monotonic()
     cluster = cluster_of(session, name, report)
+    if options.in_cluster:
+        require_rollouts(session)
     release, _ = _target(cluster, wanted)
     desired = desired_of(release, _job_of(cluster, release))
+    if desired.job["Type"] == "batch":
+        refuse_traffic(desired.service, options)
+        return bring_job(session, desired, release.policy, options, report, "rollback")
     deadline = started + (options.timeout or patience(release.policy))
     with guarded(session, name, intent("rollback", desired, options, deadline), report) as run:
         return run.concluded(converge(session, desired, release.policy, options, deadline, run.report))
@@ -90,10 +99,9 @@ def _is_meant(release: Release, wanted: str) -> bool:
 def _job_of(cluster: Cluster, release: Release) -> Mapping[str, Any]:
     """The job that Nomad keeps for a release; it is told from later ones by its own digest."""
     for job in cluster.nomad.job_versions(cluster.service):
-        group = (job.body.get("TaskGroups") or [{}])[0]
-        meta = ((group.get("Services") or [{}])[0].get("Meta")) or {}
-        if meta.get("digest") == release.digest:
-            return job_again(job.body, int(group.get("Count") or 0))
+        found = ObservedJob(job.body, job.version, job.modify_index, job.stop, settled=True)
+        if found.service_meta.get("digest") == release.digest:
+            return job_again(job.body, found.count)
     raise NoSuchReleaseError(
         f"Nomad has forgotten the job of release {release.number} ({release.version}) of {cluster.service}; deploy its "
         "file again"

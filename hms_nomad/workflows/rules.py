@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from hms_nomad.compile import compile_spec
@@ -48,10 +48,9 @@ def judge_specs(files: Sequence[SpecFile], platform: Platform, rules: RuleSet) -
     """Hold specs to rules, without asking a server. Raises PlatformError for a spec that the platform cannot run."""
     denials: list[Diagnostic] = []
     exceptions: list[DeployException] = []
-    today = datetime.now(UTC).date()
     for file in files if rules.rules else ():
-        broken, used = judge(file.spec, compile_spec(file.spec, platform), platform, rules, today)
-        denials += [_diagnostic(one, file.file, file.document) for one in broken]
+        broken, used = judge(file.spec, compile_spec(file.spec, platform), platform, rules, today())
+        denials += [diagnostic_of(one, file.file, file.document) for one in broken]
         exceptions += used
     return Judgement(tuple(denials), tuple(exceptions))
 
@@ -64,7 +63,13 @@ def refuse_denied(files: Sequence[SpecFile], platform: Platform) -> tuple[Deploy
     return found.exceptions
 
 
-def _diagnostic(one: Violation, file: str, document: Document | None) -> Diagnostic:
+def today() -> date:
+    """The day by which exceptions end."""
+    return datetime.now(UTC).date()
+
+
+def diagnostic_of(one: Violation, file: str, document: Document | None) -> Diagnostic:
+    """A violation with its place in the spec."""
     mark = document.mark(one.path) if document else None
     place = Position(file, mark.line, mark.column) if mark else Position(file, 0, 0)
     message = f"{one.rule} forbids it: {one.cause}"

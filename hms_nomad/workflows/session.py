@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.retries import RetryBudget
-from hms_nomad.clients.vault import VaultClient
-from hms_nomad.platform.context import ContextError
+from hms_nomad.compile.desired import Desired, Evidence
+from hms_nomad.compile.images import NO_PINS, Pins
 from hms_nomad.platform.model import Platform, ServerAddress
+from hms_nomad.workflows.tokens import token_of
 
-_TOKEN_VARIABLES = {"nomad": "NOMAD_TOKEN", "consul": "CONSUL_HTTP_TOKEN", "vault": "VAULT_TOKEN"}
+if TYPE_CHECKING:
+    from hms_nomad.clients.vault import VaultClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class Session:
     """The servers of one platform; ``vault`` is None where the platform has none.
 
     ``lock_wait`` is how many seconds a changing command waits for another one on the same service; ``retries`` is what
-    all calls together may repeat.
+    all calls together may repeat. ``pins`` are what the images of this command's specs were resolved to, and
+    ``evidence`` is what is known of their making, by the latter.
     """
 
     platform: Platform
@@ -33,20 +35,30 @@ class Session:
     vault: VaultClient | None
     lock_wait: float = 0.0
     retries: RetryBudget = field(default_factory=RetryBudget)
+    pins: Pins = field(default_factory=lambda: NO_PINS)
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+
+
+def evidenced(desired: Desired, session: Session) -> Desired:
+    """What is desired, with what the session knows of the making of its images."""
+    known = {pin: session.evidence[pin] for pin in desired.images.values() if pin in session.evidence}
+    return replace(desired, evidence=known)
 
 
 @contextmanager
-def open_session(platform: Platform, lock_wait: float = 0.0) -> Iterator[Session]:
-    """The clients for a platform; idle connections are closed at the end.
+def open_session(platform: Platform, lock_wait: float = 0.0, *, patient: bool = True) -> Iterator[Session]:
+    """The clients for a platform; idle connections are closed at the end. Only ``patient`` ones try a call again.
 
-    A token is taken from NOMAD_TOKEN, CONSUL_HTTP_TOKEN or VAULT_TOKEN, else from the context's ``token_file``. Nothing
-    is called yet. Raises ContextError for a token file that cannot be used, and InvalidRequestError for an address or
-    a certificate file that cannot.
+    A token is taken from NOMAD_TOKEN, CONSUL_HTTP_TOKEN or VAULT_TOKEN, else from a login, else from the context's
+    ``token_helper`` or ``token_file``. Nothing is called yet. Raises ContextError for a helper or a file that gives
+    none, and InvalidRequestError for an address or a certificate file that cannot be used.
     """
     retries = RetryBudget()
-    nomad = NomadClient(_connection("nomad", platform.nomad, retries), platform.namespace, platform.region)
-    consul = ConsulClient(_connection("consul", platform.consul, retries))
-    vault = VaultClient(_connection("vault", platform.vault, retries)) if platform.vault else None
+    nomad = NomadClient(
+        _connection(platform, "nomad", platform.nomad, retries, patient), platform.namespace, platform.region
+    )
+    consul = ConsulClient(_connection(platform, "consul", platform.consul, retries, patient))
+    vault = _vault(_connection(platform, "vault", platform.vault, retries, patient)) if platform.vault else None
     try:
         yield Session(platform, nomad, consul, vault, lock_wait, retries)
     finally:
@@ -56,27 +68,27 @@ def open_session(platform: Platform, lock_wait: float = 0.0) -> Iterator[Session
             vault.close()
 
 
-def _connection(server: str, where: ServerAddress, retries: RetryBudget) -> Connection:
+def _vault(connection: Connection) -> VaultClient:
+    """Loaded where a platform has one: the library takes a good part of a short command's time."""
+    from hms_nomad.clients.vault import VaultClient
+
+    return VaultClient(connection)
+
+
+def connection_to(where: ServerAddress, token: str = "") -> Connection:
+    """The way to a server of a platform, with ``token`` or without any."""
     return Connection(
         address=where.address,
-        token=os.environ.get(_TOKEN_VARIABLES[server]) or _token_of_file(where.token_file),
+        token=token,
         ca_file=where.ca_file,
         client_cert=where.client_cert,
         client_key=where.client_key,
         tls_server_name=where.tls_server_name,
-        retries=retries,
     )
 
 
-def _token_of_file(name: str | None) -> str:
-    if name is None:
-        return ""
-    file = Path(name)
-    try:
-        mode = file.stat().st_mode
-        token = file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ContextError(f"the token file {name} cannot be read: {error.strerror}") from None
-    if mode & 0o077:
-        raise ContextError(f"the token file {name} can be read by others; make it private with: chmod 600 {name}")
-    return token
+def _connection(
+    platform: Platform, server: str, where: ServerAddress, retries: RetryBudget, patient: bool
+) -> Connection:
+    connection = replace(connection_to(where, token_of(server, where, platform.name)), retries=retries)
+    return connection if patient else replace(connection, retry_seconds=0.0)

@@ -5,22 +5,23 @@ from __future__ import annotations
 import time
 
 from hms_nomad.apply.progress import Report
-from hms_nomad.rollout.drive import End
 from hms_nomad.rollout.drive import watch as follow
 from hms_nomad.workflows.converge import cluster_of
 from hms_nomad.workflows.session import Session
-from hms_nomad.workflows.steering import Steered, SteerOutcome, nothing
+from hms_nomad.workflows.steering import SteerOutcome, concluding, ended, nothing
 
 
-def watch(session: Session, name: str, report: Report, timeout: float | None = None) -> SteerOutcome:
+def watch(
+    session: Session, name: str, report: Report, timeout: float | None = None, number: int | None = None
+) -> SteerOutcome:
     """Follow a rollout to its end, for ``timeout`` seconds at most. Without a rollout there is nothing to see.
 
-    Raises JournalError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
+    ``number`` asks for one rollout, and for how it ended where it has. Raises NoSuchReleaseError for one that is not
+    remembered, JournalError, DeadlineExceededError, and the errors of ``hms_nomad.clients.errors``.
     """
     cluster = cluster_of(session, name, report)
     rollout = cluster.store.journal().rollout
-    if rollout is None:
-        return nothing(name)
-    ending = follow(cluster, rollout.number, None if timeout is None else time.monotonic() + timeout)
-    status = Steered.SUCCEEDED if ending.end is End.SUCCEEDED else Steered.TAKEN_BACK
-    return SteerOutcome(name, status, rollout, ending.reason, ending.failure)
+    if rollout is None or number not in (None, rollout.number):
+        return nothing(name) if number is None else ended(cluster, number)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    return concluding(cluster, rollout, follow(cluster, rollout.number, deadline))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-# Before typer is imported: help in boxes depends on the terminal's width.
-os.environ.setdefault("TYPER_USE_RICH", "0")
-
 import pytest
+
+from hms_nomad.workflows.prepare import Prepared
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +19,17 @@ def _nothing_configured(tmp_path, monkeypatch):
     for name in ("NOMAD_ADDR", "CONSUL_HTTP_ADDR"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_to_prepare(monkeypatch):
+    """No image is resolved and none is built: no server and no engine is asked."""
+
+    def prepare(session, files, report, **_):
+        return Prepared(session, tuple(files))
+
+    for command in ("deploy", "plan"):
+        monkeypatch.setattr(f"hms_nomad.cli.{command}.prepare", prepare)
 
 
 @pytest.fixture

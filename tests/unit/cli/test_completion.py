@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from hms_nomad.cli.completion import complete_context, complete_service, complete_spec
+from hms_nomad.cli.quick import quick_answer
 from hms_nomad.platform.context import save_context
 from hms_nomad.platform.model import Platform
 from tests.unit.cli.running import run
@@ -85,3 +86,31 @@ def test_the_shell_completes_commands_and_options(monkeypatch, line, offered):
 
 def test_completion_can_be_installed():
     assert "--install-completion" in run("--help").stdout
+
+
+@pytest.mark.parametrize("line", ["hms-nomad", "hms-nomad ", "hms-nomad sta", "hms-nomad x"])
+def test_commands_are_completed_without_a_library_as_typer_completes_them(monkeypatch, line):
+    from typer.testing import CliRunner
+
+    from hms_nomad.cli.app import app
+
+    asked = {"_HMS_NOMAD_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": "1"}
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    by_typer = CliRunner().invoke(app, [], prog_name="hms-nomad").stdout.split()
+    assert quick_answer("hms-nomad", [], asked).split() == by_typer
+
+
+def test_zsh_is_told_what_each_command_does():
+    answer = quick_answer("hms-sys", [], {"_HMS_SYS_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "hms-sys prom"})
+    assert answer == '_arguments \'*: :(("promote":"Let a rollout enter its next step, or take all the traffic."))\''
+
+
+@pytest.mark.parametrize(
+    ("line", "place"), [("hms-nomad deploy re", "2"), ("hms-nomad --ver", "1"), ("hms-nomad 'sta", "1")]
+)
+def test_what_takes_a_parser_is_left_to_typer(line, place):
+    bash = {"_HMS_NOMAD_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": place}
+    zsh = {"_HMS_NOMAD_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": line}
+    assert quick_answer("hms-nomad", [], bash) is None
+    assert quick_answer("hms-nomad", [], zsh) is None

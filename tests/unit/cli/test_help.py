@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from hms_nomad.cli.app import COMMANDS
+from hms_nomad.cli.table import COMMANDS
 from tests.unit.cli.running import run
 
 

@@ -15,7 +15,7 @@ from hms_nomad.workflows.init_compose import drafts_of_compose
 from hms_nomad.workflows.init_job import CannotConvertError, draft_of_job
 from hms_nomad.workflows.specs import read_spec
 from tests.unit.cli.running import json_of, run
-from tests.unit.compile.test_golden import PLATFORM, SPECS
+from tests.unit.compile.test_golden import PLATFORM, SPECS, WITH_JOB
 
 ANSWERS = ("receipt-svc", "--image", "ghcr.io/gov/receipt:1.0", "--port", "3000", "--path", "/receipt")
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(words, said):
     assert list(Path().iterdir()) == []
 
 
-@pytest.mark.parametrize("name", sorted(SPECS))
+@pytest.mark.parametrize("name", WITH_JOB)
 def test_a_job_of_ours_becomes_a_spec_of_the_same_job(name):
     job = compile_spec(read_spec(str(SPECS[name])), PLATFORM).job
     text, _ = drafted(draft_of_job(json.loads(json.dumps(job))), "s.hms.yml")
@@ -228,3 +228,61 @@ def test_a_field_that_no_spec_may_have_is_left_out_and_named():
 )
 def test_a_name_from_elsewhere_stays_as_near_as_a_label_can_be(name, label):
     assert label_of(name) == label
+
+
+_CHAPTERS = """\
+import fastify from 'fastify';
+const app = fastify();
+
+app.get('/health', () => ({ ok: true }));
+app.post('/receipt', (req, res) => {
+  res.send({ ok:true, ref:'R-' + Date.now() });
+});
+
+app.listen({ port: process.env.PORT || 3000, host: '0.0.0.0' });
+"""
+
+
+def test_in_a_directory_with_sources_the_spec_builds_them():
+    Path("index.js").write_text(_CHAPTERS, encoding="utf-8")
+    ended = run("init", "receipt-svc")
+    assert ended.exit_code == 0, ended.output
+    assert ended.stdout.splitlines() == [
+        "✓ receipt-svc.hms.yml written",
+        "Next: hms-nomad deploy receipt-svc.hms.yml",
+    ]
+    spec = read_spec("receipt-svc.hms.yml")
+    assert (spec.image, spec.port, spec.build is not None) == ("receipt-svc", 3000, True)
+    assert [(route.path, route.methods) for route in spec.routes] == [("/receipt", ("POST",))]
+    assert spec.health is not None
+    assert spec.health.path == "/health"
+    assert run("validate", "receipt-svc.hms.yml").exit_code == 0
+    assert run("build", "receipt-svc.hms.yml", "--eject").exit_code == 0
+    assert 'ENTRYPOINT ["node", "index.js"]' in Path("Dockerfile").read_text(encoding="utf-8")
+    again = run("build", "receipt-svc.hms.yml", "--eject")
+    assert (again.exit_code, "has a Dockerfile already" in again.stderr) == (2, True)
+
+
+def test_what_the_sources_do_not_tell_is_listed_and_the_name_is_the_directorys():
+    Path("app.py").write_text("print()", encoding="utf-8")
+    ended = run("init")
+    assert ended.exit_code == 0, ended.output
+    assert "Not found in the sources:" in ended.stdout
+    assert "GET /health" in ended.stdout
+    text = Path("here.hms.yml").read_text(encoding="utf-8")
+    assert "# Not found in the sources:" in text
+    assert read_spec("here.hms.yml").port == 8080
+
+
+def test_an_option_that_says_what_runs_goes_before_the_sources():
+    Path("app.py").write_text("print()", encoding="utf-8")
+    assert run("init", *ANSWERS).exit_code == 0
+    assert read_spec("receipt-svc.hms.yml").build is None
+
+
+def test_who_may_call_is_written_too():
+    Path("app.py").write_text("print()", encoding="utf-8")
+    assert run("init", "--allow", "payment-svc").exit_code == 0
+    assert read_spec("here.hms.yml").allow == ("payment-svc",)
+    refused = run("init", "--allow", "payment-svc", "--from-job", "x")
+    assert (refused.exit_code, "--allow" in refused.stderr) == (2, True)

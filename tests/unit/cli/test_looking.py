@@ -13,6 +13,7 @@ from hms_nomad.plan.foresight import Foresight
 from hms_nomad.workflows import registry, status
 from hms_nomad.workflows.lock import Work
 from hms_nomad.workflows.logs import LogLine, LogOptions
+from hms_nomad.workflows.orphans import Orphan
 from tests.unit.cli.running import json_of, run
 
 KEEP = Change("service-resolver", "receipt-svc", Action.KEEP, (), {}, 7)
@@ -28,6 +29,7 @@ PLAN = Plan(
         Change("job", "receipt-svc", Action.UPDATE, (FieldChange("Tasks.app.Config.image", "a:1", "a:2"),), {}, 8),
     ),
 )
+ORPHAN = Orphan("entry", "gone-svc", "service-router of a service that has no job", "hms-nomad stop gone-svc")
 DEPLOYMENT = status.DeploymentState("4d1c2b3a-0000", "successful", "Deployment completed successfully", 2, 2)
 RECEIPT = status.ServiceState(
     "receipt-svc",
@@ -134,6 +136,7 @@ def test_a_plan_for_machines(monkeypatch, spec_file):
 
 def test_the_status_of_all_services_is_one_table(monkeypatch):
     answering(monkeypatch, "status.list_status", (RECEIPT, replace(RECEIPT, service="db", deployment=None)))
+    answering(monkeypatch, "orphans.find_orphans", ())
     assert run("status").stdout == (
         "NAME         VERSION  RELEASE      STATE     HEALTHY  SCALING  DEPLOYMENT  URL\n"
         "receipt-svc  1.0.0    r1111111111  degraded  1/2      2-10     successful  http://receipt-svc.mesh/receipt\n"
@@ -143,14 +146,32 @@ def test_the_status_of_all_services_is_one_table(monkeypatch):
 
 def test_no_service_is_no_error(monkeypatch):
     answering(monkeypatch, "status.list_status", ())
+    answering(monkeypatch, "orphans.find_orphans", ())
     assert "hms-nomad deploy" in run("status").stdout
     assert json_of(run("status", "-o", "json"))["services"] == []
+
+
+def test_what_was_left_behind_is_named_with_its_remedy(monkeypatch):
+    answering(monkeypatch, "status.list_status", (RECEIPT,))
+    answering(monkeypatch, "orphans.find_orphans", (ORPHAN,))
+    assert run("status").stdout.splitlines()[-1] == (
+        "gone-svc: left behind: service-router of a service that has no job; hms-nomad stop gone-svc"
+    )
+    assert json_of(run("status", "-o", "json"))["orphans"] == [
+        {
+            "kind": "entry",
+            "service": "gone-svc",
+            "what": "service-router of a service that has no job",
+            "remedy": "hms-nomad stop gone-svc",
+        }
+    ]
 
 
 def test_the_status_of_a_service_says_why_an_instance_is_sick(monkeypatch):
     detail = status.ServiceDetail(RECEIPT, (SICK,), "app: memory is exhausted on 1 node")
     answering(monkeypatch, "status.service_status", detail)
     answering(monkeypatch, "lock.work_on", Work(None, ()))
+    answering(monkeypatch, "orphans.find_orphans", ())
     answering(monkeypatch, "top.figures_of", None)
     lines = run("status", "receipt-svc").stdout.splitlines()
     assert lines[0] == "receipt-svc 1.0.0 (release r1111111111): degraded"

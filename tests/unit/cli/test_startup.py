@@ -15,14 +15,27 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
 
 
+def modules_of(*words: str, code: int = 0) -> set[str]:
+    """Modules that a run of the program loads."""
+    result = run("-X", "importtime", "-m", "hms_nomad", *words)
+    assert result.returncode == code
+    lines = [line for line in result.stderr.splitlines() if line.startswith("import time")]
+    return {line.rsplit("|", 1)[-1].strip() for line in lines}
+
+
+def imported_by(*words: str) -> set[str]:
+    """Top-level packages that a run of the program loads."""
+    return {name.split(".")[0] for name in modules_of(*words)}
+
+
 def test_the_help_imports_nothing_heavy():
-    result = run("-X", "importtime", "-m", "hms_nomad", "--help")
-    assert result.returncode == 0
-    imported = {
-        line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines() if line.startswith("import time")
-    }
+    imported = imported_by("--help")
     assert "typer" in imported
-    assert not {name for name in imported if name.split(".")[0] in HEAVY}
+    assert not imported & {*HEAVY}
+
+
+def test_the_version_loads_no_command_line():
+    assert not imported_by("--version") & {*HEAVY, "typer", "typing", "dataclasses", "pathlib"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], []])
@@ -37,3 +50,13 @@ def test_off_a_terminal_the_help_is_plain_text(words):
 def test_the_version_is_one_line():
     result = run("-m", "hms_nomad", "--version")
     assert re.fullmatch(r"hms-nomad \d+\.\d+\.\d+\S*\n", result.stdout)
+
+
+@pytest.mark.parametrize("verb", ["plan", "deploy"])
+def test_without_anything_to_build_nothing_is_loaded_that_builds_or_that_asks_vault_and_registries(tmp_path, verb):
+    spec = tmp_path / "receipt.hms.yml"
+    spec.write_text("name: receipt\nversion: 1.0.0\nimage: receipt:1.0.0\nport: 8080\n", encoding="utf-8")
+    # No server is there: what is loaded until then is what every plan and deploy loads.
+    loaded = modules_of(verb, str(spec), code=6)
+    assert f"hms_nomad.workflows.{verb}" in loaded
+    assert not loaded & {"hvac", "hms_nomad.build.engine", "hms_nomad.workflows.build", "hms_nomad.clients.oci"}

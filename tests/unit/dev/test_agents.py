@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from hms_nomad.dev.consul_agent import consul_config
+from hms_nomad.dev.binaries import Binary
+from hms_nomad.dev.consul_agent import consul_config, consul_server
 from hms_nomad.dev.network import Slot
-from hms_nomad.dev.nomad_agent import Node, nomad_config, without_node
+from hms_nomad.dev.nomad_agent import Node, nomad_config, nomad_server, without_node
+from hms_nomad.dev.security import Security, ensure_security
 from hms_nomad.dev.server import Server
 from hms_nomad.dev.settings import Ports
-from hms_nomad.dev.vault_server import vault_config
+from hms_nomad.dev.vault_server import vault_config, vault_server
 
 _PORTS = Ports.shifted(1000)
 _NODE = Node(
@@ -116,3 +118,58 @@ def test_before_its_first_keys_the_agent_takes_no_work() -> None:
     assert first.config["client"] == {"enabled": False}
     assert first.config["ports"] == config["ports"]
     assert config["client"]["enabled"] is True
+
+
+@pytest.fixture
+def security(tmp_path: Path) -> Security:
+    return ensure_security(tmp_path)
+
+
+def test_a_secure_consul_denies_by_default_and_speaks_tls_alone(security: Security) -> None:
+    config = consul_config("dev", _PORTS, Path("/data"), security)
+
+    assert config["acl"]["enabled"]
+    assert config["acl"]["default_policy"] == "deny"
+    assert config["acl"]["tokens"]["initial_management"] == security.stored("consul-management")
+    assert (config["ports"]["http"], config["ports"]["https"], config["ports"]["grpc_tls"]) == (-1, 9500, 9503)
+    assert config["tls"]["defaults"]["verify_outgoing"]
+    assert config["tls"]["internal_rpc"] == {"verify_incoming": True, "verify_server_hostname": True}
+    assert config["encrypt"] == security.stored("consul-gossip")
+
+
+def test_a_secure_nomad_denies_by_default_speaks_tls_and_knows_its_jobs(security: Security) -> None:
+    config = nomad_config("dev", _PORTS, _NODE, Path("/data"), security)
+
+    assert config["acl"] == {"enabled": True}
+    assert (config["tls"]["http"], config["tls"]["rpc"], config["tls"]["verify_server_hostname"]) == (True, True, True)
+    assert config["server"]["encrypt"] == security.stored("nomad-gossip")
+    assert config["consul"]["ssl"]
+    assert config["consul"]["grpc_address"] == "127.0.0.1:9503"
+    assert config["consul"]["service_identity"] == {"aud": ["consul.io"], "ttl": "1h"}
+    assert {config["consul"]["ca_file"], config["consul"]["grpc_ca_file"], config["vault"]["ca_file"]} == {
+        security.ca_file
+    }
+
+
+def test_a_secure_vault_has_a_certificate(security: Security) -> None:
+    config = vault_config(_PORTS, Path("/data"), security)
+
+    assert config["api_addr"] == "https://127.0.0.1:9200"
+    assert "tls_disable" not in config["listener"][0]["tcp"]
+    assert config["listener"][0]["tcp"]["tls_key_file"] == str(security.authority.pair("vault").key)
+
+
+def test_no_secret_of_a_secure_stack_is_an_argument(security: Security) -> None:
+    binary = Binary("x", Path("/bin/true"), "1")
+    servers = [
+        consul_server("dev", binary, _PORTS, Path("/c"), {}, security),
+        nomad_server("dev", binary, _PORTS, _NODE, Path("/n"), {}, security),
+        vault_server(binary, _PORTS, Path("/v"), {}, security),
+    ]
+    secrets = [file.read_text().strip() for file in security.directory.iterdir()]
+
+    assert secrets
+    assert {server.address.partition(":")[0] for server in servers} == {"https"}
+    assert {server.ca_file for server in servers} == {security.ca_file}
+    told = [*(word for server in servers for word in server.arguments), *(server.digest for server in servers)]
+    assert not [secret for secret in secrets for word in told if secret in word]

@@ -9,7 +9,7 @@ import pytest
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.dev import binaries
-from hms_nomad.dev.binaries import cache_directory, find_binaries, find_cni, find_tool
+from hms_nomad.dev.binaries import cache_directory, find_binaries, find_cni, find_tool, find_transparent_cni
 from hms_nomad.dev.errors import MissingBinaryError, UnsuitableMachineError
 from hms_nomad.dev.release import ReleaseSource
 from hms_nomad.dev.settings import StackSettings
@@ -198,6 +198,10 @@ def test_the_plugins_of_bridge_networks_are_found_or_asked_for(tmp_path: Path, m
     for name in _PLUGINS:
         _program(second, name, "")
     assert find_cni() == second
+    assert find_transparent_cni(second) is None
+    _program(first, "consul-cni", "")
+    assert find_transparent_cni(second) == first
+    assert find_transparent_cni(first) is None
 
 
 def test_a_tool_of_the_system_is_found_where_a_plain_path_does_not_look(path: Path) -> None:

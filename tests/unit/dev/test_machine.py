@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import socket
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from hms_nomad.dev import machine
 from hms_nomad.dev.errors import UnsuitableMachineError
 from hms_nomad.dev.machine import check_ports, check_rights
-from hms_nomad.dev.settings import StackSettings
+from hms_nomad.dev.settings import Ports, StackSettings
 
 
 def test_without_root_the_reason_and_the_way_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,19 +28,40 @@ def test_another_system_is_told_that_it_needs_linux(monkeypatch: pytest.MonkeyPa
         check_rights()
 
 
-def test_a_port_that_is_taken_is_named_with_the_program_that_has_it() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        offset = port - 8500
-        if not 0 <= offset <= 56935:
-            pytest.skip("the system handed out a port that no stack can have")
-        settings = StackSettings(port_offset=offset)
+def nobody_has(ports: Iterable[int]) -> bool:
+    """Whether all of these ports could be bound right now."""
+    with contextlib.ExitStack() as bound:
+        for port in ports:
+            try:
+                bound.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                return False
+    return True
 
-        with pytest.raises(UnsuitableMachineError) as refused:
-            check_ports(settings, ["consul"])
-        check_ports(settings, ["nomad", "vault"])
 
-    assert f"port {port}, consul's for http, is taken by " in str(refused.value)
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that this process has, and beside which the other servers of a stack would have room."""
+    for _ in range(50):
+        with socket.socket() as mine:
+            mine.bind(("127.0.0.1", 0))
+            mine.listen()
+            port: int = mine.getsockname()[1]
+            offset = port - Ports.shifted(0).consul_http
+            if 0 <= offset <= 56935:
+                shifted = dataclasses.asdict(Ports.shifted(offset))
+                if nobody_has(other for name, other in shifted.items() if not name.startswith("consul_")):
+                    yield port
+                    return
+    pytest.skip("the system handed out no port that a stack could have")
+
+
+def test_a_port_that_is_taken_is_named_with_the_program_that_has_it(taken: int) -> None:
+    settings = StackSettings(port_offset=taken - Ports.shifted(0).consul_http)
+
+    with pytest.raises(UnsuitableMachineError) as refused:
+        check_ports(settings, ["consul"])
+    check_ports(settings, ["nomad", "vault"])
+
+    assert f"port {taken}, consul's for http, is taken by " in str(refused.value)
     assert f"(pid {os.getpid()}); stop that program, or move the stack" in str(refused.value)

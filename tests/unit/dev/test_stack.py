@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hms_nomad.apply.progress import Event
-from hms_nomad.dev import bring_up, stack
+from hms_nomad.dev import bring_up, contexts, stack
 from hms_nomad.dev.binaries import Binaries, Binary
 from hms_nomad.dev.errors import StackError, StackLockedError, UnsuitableMachineError
 from hms_nomad.dev.processes import ProcessId
@@ -21,6 +21,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> stack.StackSett
     monkeypatch.setenv("HMS_NOMAD_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setattr(bring_up, "check_rights", lambda: None)
     monkeypatch.setattr(bring_up, "check_tools", lambda: None)
+    monkeypatch.setattr(bring_up, "has_nomad", lambda: True)
     return stack.StackSettings(state_dir=tmp_path / "stacks" / "dev")
 
 
@@ -132,6 +133,6 @@ def test_envoy_runs_in_a_chroot_where_the_node_can_make_one(drivers: set[str], d
 
     node = Node("1", "n", "dc1", "ready", True, frozenset(drivers), {}, "default", "")
 
-    sidecar = bring_up._sidecar(node, Binary("envoy", Path("/opt/envoy"), "1.36.2"))
+    sidecar = contexts._sidecar(node, Binary("envoy", Path("/opt/envoy"), "1.36.2"))
 
     assert (sidecar.driver, sidecar.command) == (driver, command)

@@ -90,6 +90,7 @@ class FakeNomad:
     done: list[str] = field(default_factory=list)
     calls: int = 0
     address: str = "http://nomad"
+    embedded: bool = False
 
     def list_jobs(self) -> tuple[JobSummary, ...]:
         self.calls += 1
@@ -196,6 +197,10 @@ class FakeConsul:
         self.calls += 1
         found = [one for one in self.sidecars if one.service == f"{name}-sidecar-proxy"] if connect else []
         return Snapshot(1, tuple(found))
+
+    def services(self) -> Snapshot[Mapping[str, tuple[str, ...]]]:
+        self.calls += 1
+        return Snapshot(1, {one.service: () for one in self.sidecars})
 
     def all_checks(self) -> tuple[Check, ...]:
         self.calls += 1
