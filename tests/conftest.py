@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 from tests.binaries import skip_lines
+
+# Typer reads this once, when the first test that needs it is collected: help in boxes depends on the terminal's width.
+os.environ.setdefault("TYPER_USE_RICH", "0")
+
+# A machine that is busy is no reason to fail.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

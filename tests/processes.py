@@ -20,6 +20,7 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _TICK_SECONDS = 0.05
 _LIBC = ctypes.CDLL(None)
+_GIVEN: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +86,15 @@ def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on right now.
 
     It is neither one of the ports that the system gives to outgoing connections nor one that Nomad gives to tasks, so
-    that nobody takes it before the server does.
+    that nobody takes it before the server does; and no port is given twice, because a server binds its own one later.
     """
     while True:
         port = random.randint(10000, 19999)  # noqa: S311 - guards nothing
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _GIVEN:
+                _GIVEN.add(port)
+                return port
 
 
 def accepts(port: int) -> bool:

@@ -19,6 +19,7 @@ class Relay:
         self._threads: list[threading.Thread] = []
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
+        self._blocked = False
 
     def __enter__(self) -> Relay:
         """Begin to accept connections."""
@@ -43,10 +44,22 @@ class Relay:
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
 
+    def block(self) -> None:
+        """Break all connections, and each new one at once, until ``unblock``."""
+        self._blocked = True
+        self.cut()
+
+    def unblock(self) -> None:
+        """Pass new connections on again."""
+        self._blocked = False
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                if self._blocked:
+                    near.close()
+                    continue
                 far = socket.create_connection(("127.0.0.1", self._target))
                 with self._lock:
                     self._open += [near, far]

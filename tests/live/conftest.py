@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import shutil
 import socket
@@ -18,14 +19,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from _pytest.runner import runtestprotocol
 
 from hms_nomad.clients.errors import ServerError
 from hms_nomad.dev import stack as dev
 from hms_nomad.dev.errors import MissingBinaryError, UnsuitableMachineError
+from hms_nomad.dev.processes import alive
 from hms_nomad.dev.settings import Ports
+from hms_nomad.dev.state import load
 from hms_nomad.platform.context import CONTEXT_VARIABLE, DIRECTORY_VARIABLE, load_platform
 from hms_nomad.platform.model import Platform
 from hms_nomad.workflows.session import Session, open_session
@@ -34,6 +39,9 @@ _HERE = Path(__file__).parent
 _ROOT = Path(tempfile.gettempdir()) / "hms-nomad-live"
 _OFFSETS = range(20000, 50000, 500)
 _SERVERS = ("NOMAD_", "CONSUL_", "VAULT_", "HMS_NOMAD_")
+# Consul 1.20.1 now and then, where routes of several rules are written: its gateways' controller watches a set that it
+# goes on filling.
+_CRASH = "fatal error: concurrent map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,8 @@ class Ran:
 
 Cli = Callable[..., Ran]
 
+_SHARED: list[LiveStack] = []
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here is a live test."""
@@ -72,7 +82,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextlib.contextmanager
-def running_stack(name: str, **options: bool) -> Iterator[LiveStack]:
+def running_stack(name: str, **options: Any) -> Iterator[LiveStack]:
     """A stack of its own with free ports, taken down at the end; skips where the machine cannot run one."""
     folder = _ROOT / f"{name}-{os.getpid()}"
     settings = dev.StackSettings(
@@ -139,7 +149,9 @@ def stack() -> Iterator[LiveStack]:
     """The stack of this run, with Vault and Docker where the machine has them."""
     _take_down_orphans()
     with running_stack("live") as running:
+        _SHARED.append(running)
         yield running
+        _SHARED.clear()
 
 
 @pytest.fixture(scope="session")
@@ -174,6 +186,48 @@ def fresh_name(session: Session) -> Iterator[Callable[[str], str]]:
 def service(fresh_name: Callable[[str], str]) -> str:
     """One fresh name of a service."""
     return fresh_name("svc")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    """A server of the shared stack that dies fails the test, in its own last words, and is there again for the next.
+
+    One that crashed by a fault of its own is no word about us: the test is run once more.
+    """
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    said = _bring_back()
+    if _CRASH in said:
+        for definition in itertools.chain.from_iterable(item._fixtureinfo.name2fixturedefs.values()):
+            if definition.cached_result is not None and definition.cached_result[2] is not None:
+                definition.cached_result = None
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        said = _bring_back()
+    if said:
+        reports[-1].outcome, reports[-1].longrepr = "failed", said
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _bring_back() -> str:
+    """Start the servers of the shared stack that died; answers what they said last."""
+    record = load(_SHARED[0].settings.state_dir) if _SHARED else None
+    dead = [server for server in record.servers.values() if not alive(server.process)] if record else []
+    said = "\n\n".join(f"{server.name} died; {_last_words(Path(server.log_file))}" for server in dead)
+    if dead:
+        with own_contexts(_SHARED[0].config_dir):
+            dev.up(_SHARED[0].settings, lambda event: None)
+    return said
+
+
+def _last_words(log_file: Path) -> str:
+    """The end of a log, from where a crash begins if it ended by one."""
+    lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    crashes = [number for number, line in enumerate(lines) if line.startswith(("panic:", "fatal error:"))]
+    said = lines[max(0, crashes[-1] - 10) :][:60] if crashes else lines[-40:]
+    return "it said last:\n  " + "\n  ".join(said)
 
 
 def _free(port: int) -> bool:

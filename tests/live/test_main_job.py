@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -164,7 +165,15 @@ def test_payment_calls_receipt_by_its_name_in_the_mesh(cli: Cli, stack: LiveStac
     assert body["receipt"]["caller"].endswith("/svc/payment-svc")
 
 
-def test_a_killed_instance_fails_no_request_and_comes_back(session: Session, caller: Port, receipt: str):
+def test_a_killed_instance_fails_no_request_that_may_be_repeated_and_comes_back(
+    session: Session, cli: Cli, caller: Port, receipt: str, tmp_path: Path
+):
+    folder = shutil.copytree(Path(receipt).parent, tmp_path / "receipt")
+    spec = folder / Path(receipt).name
+    # A POST that an instance may have carried out is repeated only where its owner says that this does no harm.
+    spec.write_text(f"{spec.read_text()}mesh:\n  retry_methods: [POST]\n")
+    ran = cli("deploy", spec)
+    assert ran.exit_code == 0, ran.stderr
     victim = next(a for a in session.nomad.job_allocations("receipt-svc").value if not a.done)
     answers: Counter[str] = Counter()
     with ThreadPoolExecutor(4) as pool:

@@ -45,6 +45,11 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     return written
 
 
+def outcomes(cli: Cli, name: str) -> list[str]:
+    """How the remembered deploys ended, newest first."""
+    return [one["outcome"] for one in json.loads(cli("history", name, "-o", "json").stdout)["releases"]]
+
+
 def test_a_job_runs_once_and_is_followed_to_its_end(cli: Cli, write, service: str):
     spec = write(service, kind="job", command=["python3", "-c", "print('counted')"])
     first = cli("deploy", spec)
@@ -53,6 +58,8 @@ def test_a_job_runs_once_and_is_followed_to_its_end(cli: Cli, write, service: st
     assert "counted" in cli("logs", service).stdout
     assert cli("plan", spec).exit_code == 0
     assert "has run already" in cli("deploy", spec).stdout
+    assert outcomes(cli, service) == ["succeeded"]
+    assert cli("drift", service).exit_code == 0
     assert "ran to its end" in cli("deploy", spec, "--force").stdout
     assert "ended" in cli("status", service).stdout
     assert cli("deploy", spec, "--bg").exit_code == 2
@@ -64,6 +71,8 @@ def test_a_job_that_fails_says_why_and_runs_again_at_the_next_deploy(cli: Cli, w
         failed = cli("deploy", spec)
         assert failed.exit_code == 5
         assert "no ledger" in failed.stderr
+    assert outcomes(cli, service) == ["failed", "failed"]
+    assert "1 clean" in cli("drift", service).stdout
     assert "failed" in cli("status", service).stdout
 
 
@@ -91,6 +100,19 @@ def test_a_schedule_starts_runs_that_end_with_it(cli: Cli, write, service: str, 
     listed = json.loads(cli("status", "--output", "json").stdout)["services"]
     assert [one["service"] for one in listed if one["service"].startswith(service)] == [service]
     assert cli("plan", spec).exit_code == 0
+    edited = json.loads(json.dumps(session.nomad.read_job(service).body))
+    edited["Periodic"]["Specs"] = ["0 4 1 1 *"]
+    session.nomad.register_job(edited, edited["JobModifyIndex"])
+    drifted = cli("drift", service)
+    assert (drifted.exit_code, "Periodic.Specs" in drifted.stdout) == (1, True), drifted.stdout
+    assert cli("deploy", spec).exit_code == 0
+    assert cli("drift", service).exit_code == 0
+    write(service, kind="job", command=["true"], version="2.0.0", schedule={"cron": "0 5 1 1 *"})
+    assert cli("deploy", spec).exit_code == 0
+    back = cli("rollback", service, "--yes")
+    assert (back.exit_code, "1.0.0 scheduled" in back.stdout) == (0, True), back.stderr
+    assert "0 3 1 1 * UTC" in cli("status", service).stdout
+    assert outcomes(cli, service) == ["succeeded"] * 4
     stopped = cli("stop", service, "--purge", "--yes")
     assert stopped.exit_code == 0, stopped.stderr
     assert session.nomad.list_jobs(prefix=service) == ()

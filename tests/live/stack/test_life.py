@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from hms_nomad.clients.connection import Connection
+from hms_nomad.clients.oci import RegistryClient, digest_of
 from hms_nomad.clients.vault import VaultClient
 from hms_nomad.dev import stack as dev
 from hms_nomad.dev.engine import allocation_containers, find_engine, has_image
@@ -26,8 +29,8 @@ from tests.live.stack.server import SERVER
 
 @pytest.fixture
 def second(stack: LiveStack) -> Iterator[LiveStack]:
-    """A stack beside the one of all tests, to be broken."""
-    with running_stack("second") as running:
+    """A stack beside the one of all tests, to be broken; with a registry where the machine has one."""
+    with running_stack("second", registry=shutil.which("docker-registry") is not None) as running:
         yield running
 
 
@@ -44,12 +47,15 @@ def test_the_mesh_trusts_vault_where_there_is_one(stack: LiveStack) -> None:
         assert session.consul.ca_configuration().provider == ("vault" if session.vault else "consul")
 
 
-def test_two_stacks_share_nothing_and_each_server_that_dies_is_repaired(stack: LiveStack, second: LiveStack) -> None:
+def test_two_stacks_share_nothing_and_each_server_that_dies_is_repaired(
+    stack: LiveStack, second: LiveStack, tmp_path: Path
+) -> None:
     assert stack.status.state is second.status.state is dev.StackState.UP
     assert stack.status.interface != second.status.interface
     assert not {server.address for server in stack.status.servers} & {
         server.address for server in second.status.servers
     }
+    kept = _published(second, tmp_path)
     for victim in second.status.servers:
         assert victim.pid is not None
         before = _pids(second)
@@ -71,6 +77,7 @@ def test_two_stacks_share_nothing_and_each_server_that_dies_is_repaired(stack: L
             assert isinstance(session.vault, VaultClient)
             assert not session.vault.health().sealed
             assert session.consul.ca_configuration().provider == "vault"
+    assert _published(second, tmp_path) == (kept and (kept[0], False)), "what was pushed outlives the registry"
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["in good order", "after its Nomad was killed"])
@@ -136,3 +143,17 @@ def _traces(running: LiveStack, slot: Slot, allocations: set[str]) -> list[str]:
 
 def _output(*arguments: str) -> list[str]:
     return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def _published(stack: LiveStack, folder: Path) -> tuple[str, bool] | None:
+    """Push something to the stack's registry: its digest, and whether it was new there; None without a registry."""
+    host = stack.platform.images.registry
+    if host is None:
+        assert shutil.which("docker-registry") is None
+        return None
+    file = folder / "blob"
+    file.write_bytes(b"kept")
+    client = RegistryClient(Connection(f"http://{host}"))
+    new = client.push_blob("gov/kept", digest_of(b"kept"), file)
+    client.close()
+    return digest_of(b"kept"), new
