@@ -12,9 +12,9 @@ from hms_nomad.compile.desired import Evidence
 from hms_nomad.compile.images import Pins, own_image
 from hms_nomad.workflows.build import BuildOptions, Built, build_image
 from hms_nomad.workflows.build_archive import Packed, build_archive, with_archive
+from hms_nomad.workflows.made import Made
 from hms_nomad.workflows.making import known_evidence
 from hms_nomad.workflows.pins import pinned
-from hms_nomad.workflows.prepare import Made
 from hms_nomad.workflows.registries import open_registries
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.signatures import digested, trusted_keys

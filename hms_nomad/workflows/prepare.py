@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hms_nomad.apply.progress import Report
-from hms_nomad.compile.desired import Evidence
 from hms_nomad.compile.images import NO_PINS, Pins, images_of, own_image
 from hms_nomad.platform.model import Platform
+from hms_nomad.workflows.made import Made
 from hms_nomad.workflows.pins import pinned, tagged
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile
@@ -31,16 +31,6 @@ class Prepared:
     files: tuple[SpecFile, ...]
     built: tuple[Built | Packed, ...] = ()
     unbuilt: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """Specs after their building: ``pins`` are what is known of images, ``evidence`` is by the pins of new ones."""
-
-    files: tuple[SpecFile, ...]
-    pins: Mapping[str, str]
-    built: tuple[Built | Packed, ...] = ()
-    evidence: Mapping[str, Evidence] = field(default_factory=dict)
 
 
 def prepare(
