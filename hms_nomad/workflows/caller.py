@@ -8,8 +8,9 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hms_nomad.clients.consul_types import CaRoot, Instance, LeafCertificate
-from hms_nomad.clients.errors import NotFoundError, UnavailableError
+from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.consul_types import AclRight, CaRoot, Instance, LeafCertificate
+from hms_nomad.clients.errors import DeniedError, NotFoundError, UnavailableError
 from hms_nomad.clients.http_call import Target, mesh_context
 from hms_nomad.workflows.session import Session
 
@@ -33,7 +34,9 @@ class Caller:
         Raises DeniedError without that right, UnavailableError where the mesh is switched off, and the other errors of
         ``hms_nomad.clients.errors``.
         """
-        leaf = session.consul.leaf_certificate(name or operator_name())
+        who = name or operator_name()
+        _check_right(session.consul, who)
+        leaf = session.consul.leaf_certificate(who)
         roots = session.consul.ca_roots()
         if not roots:
             raise UnavailableError(
@@ -54,6 +57,14 @@ class Caller:
         domain, _, path = self.leaf.spiffe_id.removeprefix("spiffe://").partition("/")
         datacenter = path.split("/")[3]
         return f"{service}.default.{datacenter}.internal.{domain}"
+
+
+def _check_right(consul: ConsulClient, name: str) -> None:
+    """An agent of Consul hands out a certificate that it holds already without looking at the token, so this does."""
+    (may,) = consul.authorized([AclRight("service", "write", name)])
+    if not may:
+        detail = f"the token lacks service:write on {name}"
+        raise DeniedError("consul", f"read the certificate of {name}", consul.address, detail, 403)
 
 
 def operator_name() -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import AclRight
 from hms_nomad.clients.errors import DeniedError
 from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.platform.model import Platform
+from hms_nomad.workflows.caller import Caller
+from hms_nomad.workflows.session import Session
 from tests.contract.consul_server import Consul
 from tests.contract.nomad_server import Nomad
 from tests.contract.vault_server import Vault
@@ -67,7 +71,24 @@ def test_consul_judges_rights_of_the_token_that_is_sent(consul: Consul, strict_c
     asked = (AclRight("service", "write", "tax-a"), AclRight("service", "write", "b"), AclRight("mesh", "read"))
     assert strict_consul.client(token).authorized((*asked, AclRight("operator", "read"))) == (True, False, True, False)
     with pytest.raises(DeniedError):
-        consul.client().authorized(asked)
+        strict_consul.client(UNKNOWN).authorized(asked)
+    assert consul.client().authorized(asked) == (True, True, True), "where ACLs are off, everybody has every right"
+
+
+@pytest.mark.contract("ConsulClient.leaf_certificate")
+def test_a_certificate_that_the_agent_holds_is_not_taken_without_the_right_to_it(strict_consul: Consul) -> None:
+    strict_consul.http("PUT", "/v1/acl/policy", {"Name": "reads", "Rules": 'service_prefix "" { policy = "read" }'})
+    token = strict_consul.http("PUT", "/v1/acl/token", {"Policies": [{"Name": "reads"}]})["SecretID"]
+
+    def session(client: ConsulClient) -> Session:
+        return Session(Platform(), cast("Any", None), client, None)
+
+    owner, stranger = strict_consul.client(), strict_consul.client(token)
+    held = Caller.of(session(owner), "held-svc")
+    with pytest.raises(DeniedError, match="the token lacks service:write on held-svc") as caught:
+        Caller.of(session(stranger), "held-svc")
+    assert caught.value.status == 403
+    assert owner.leaf_certificate("held-svc") == held.leaf
 
 
 @pytest.mark.contract("VaultClient.own_token")
