@@ -17,10 +17,15 @@ from hms_nomad.compile.names import UNIT_SECONDS, canonical
 from hms_nomad.compile.platform_job import CompiledPlatformJob, finished
 from hms_nomad.compile.tracing import cluster, tracer
 from hms_nomad.platform.model import Egress, Gateway, GatewayTls, Platform, PlatformError, Proxy
+from hms_nomad.spec.duration import seconds
 
 EGRESS_KIND = "terminating-gateway"
 
+_SECOND = 1_000_000_000
 _LOWEST_UNPRIVILEGED_PORT = 1024
+_KEEPER = "proxy.sh"
+# For Envoy to exit, behind the time that its connections get.
+_LAST_SECONDS = 5
 _GATEWAY_ABOUT = "API gateway of the platform: the way in for every route that a spec calls public."
 _EGRESS_ABOUT = "Egress of the platform: the way out to what lies outside the mesh, such as databases."
 
@@ -28,13 +33,14 @@ _EGRESS_ABOUT = "Egress of the platform: the way out to what lies outside the me
 def compile_gateway(
     job: Mapping[str, Any],
     bootstrap: Mapping[str, Any],
+    keeper: str,
     listener: Mapping[str, Any],
     script: str,
     platform: Platform,
     gateway: Gateway,
 ) -> CompiledPlatformJob:
-    """The gateway's job and its config entries, from the shipped ``job`` and Envoy's ``bootstrap``, ``listener`` and
-    ``script`` (Lua).
+    """The gateway's job and its config entries, from the shipped ``job``, Envoy's ``bootstrap``, ``listener`` and
+    ``script`` (Lua), and the shell script ``keeper`` that lets Envoy end its work.
 
     The listener is our own: Consul's knows neither errors in JSON nor limits. Routes, clusters, instances and
     identities come from Consul. Raises PlatformError when the platform's sidecars run in containers but no image is
@@ -60,19 +66,18 @@ def compile_gateway(
         static["clusters"] = [*static["clusters"], cluster(platform.tracing)]
     dynamic = {key: value for key, value in bootstrap["dynamic_resources"].items() if key != "lds_config"}
     whole = {**bootstrap, "static_resources": static, "dynamic_resources": dynamic}
-    done = _compiled(
-        _with_tls(job, gateway.tls) if gateway.tls else job, whole, platform, gateway, about, gateway_entry(gateway)
-    )
+    job = _with_tls(job, gateway.tls) if gateway.tls else job
+    done = _compiled(job, whole, keeper, platform, gateway, about, gateway_entry(gateway))
     providers = tuple(provider_entry(one) for one in gateway.jwt)
     return replace(done, beside=(*standing_entries(gateway), *providers))
 
 
 def compile_egress(
-    job: Mapping[str, Any], bootstrap: Mapping[str, Any], platform: Platform, egress: Egress
+    job: Mapping[str, Any], bootstrap: Mapping[str, Any], keeper: str, platform: Platform, egress: Egress
 ) -> CompiledPlatformJob:
     """The egress's job and its terminating-gateway entry, which knows no service yet. Raises PlatformError."""
     about = {"kind": EGRESS_KIND, "role": "egress", "about": _EGRESS_ABOUT}
-    return _compiled(job, bootstrap, platform, egress, about, egress_entry(egress))
+    return _compiled(job, bootstrap, keeper, platform, egress, about, egress_entry(egress))
 
 
 def egress_entry(egress: Egress) -> ConfigEntry:
@@ -84,11 +89,15 @@ def egress_entry(egress: Egress) -> ConfigEntry:
 def _compiled(
     job: Mapping[str, Any],
     bootstrap: Mapping[str, Any],
+    keeper: str,
     platform: Platform,
     proxy: Proxy,
     about: Mapping[str, str],
     entry: ConfigEntry,
 ) -> CompiledPlatformJob:
+    drain = int(seconds(proxy.drain))
+    if drain:
+        job = _kept(job, keeper)
     host, _, port = (proxy.consul_grpc or "127.0.0.1:${attr.consul.grpc}").partition(":")
     values: dict[str, Any] = {
         **about,
@@ -103,7 +112,8 @@ def _compiled(
         "memory": proxy.memory,
         "grpc_host": host,
         "grpc_port": port,
-        **_driver(platform, privileged=proxy.port < _LOWEST_UNPRIVILEGED_PORT),
+        "kill_timeout": (drain + _LAST_SECONDS) * _SECOND,
+        **_driver(platform, drain, privileged=proxy.port < _LOWEST_UNPRIVILEGED_PORT),
     }
     values["bootstrap"] = canonical(filled(bootstrap, values))
     done = finished(filled(job, values))
@@ -222,14 +232,29 @@ def _limit(rate: str) -> dict[str, Any]:
     }
 
 
-def _driver(platform: Platform, *, privileged: bool) -> dict[str, Any]:
-    """How Envoy runs: as the sidecars of this platform do, in the node's own network."""
+def _kept(job: Mapping[str, Any], keeper: str) -> dict[str, Any]:
+    """The job with the script that starts Envoy."""
+    group = job["TaskGroups"][0]
+    task = group["Tasks"][0]
+    script = {"EmbeddedTmpl": keeper, "DestPath": f"local/{_KEEPER}", "ChangeMode": "restart"}
+    return {**job, "TaskGroups": [{**group, "Tasks": [{**task, "Templates": [*task["Templates"], script]}]}]}
+
+
+def _driver(platform: Platform, drain: int, *, privileged: bool) -> dict[str, Any]:
+    """How Envoy runs: as the sidecars of this platform do, in the node's own network, and behind the script that gives
+    it ``drain`` seconds at its end.
+    """
     sidecar = platform.sidecar
+    kept = [f"${{NOMAD_TASK_DIR}}/{_KEEPER}", str(drain)]
     arguments = ["-c", "${NOMAD_SECRETS_DIR}/envoy.json", "-l", "warning", "--disable-hot-restart", *FLUSH]
     if sidecar.driver == "docker":
         if sidecar.image is None:
             raise PlatformError("it runs in a container: name Envoy's image in the platform's sidecar.image")
-        config: dict[str, Any] = {"image": sidecar.image, "args": arguments, "network_mode": "host"}
+        # The entrypoint of Envoy's own image runs as envoy whatever it is given.
+        words = ["bash", *kept, "envoy", *arguments] if drain else arguments
+        config: dict[str, Any] = {"image": sidecar.image, "args": words, "network_mode": "host"}
+    elif drain:
+        config = {"command": "/bin/bash", "args": [*kept, sidecar.command, *arguments]}
     else:
         config = {"command": sidecar.command, "args": arguments}
     # A port below 1024 needs root in a container that shares the node's network. Under exec nobody may open it: the

@@ -18,6 +18,9 @@ from hms_nomad.dev.system import attempt
 PROGRAMS = "/usr/local/bin"
 """Where the programs lie inside the tree."""
 
+SHELL = "/bin/bash"
+"""Where bash lies inside the tree."""
+
 _LIBRARY = re.compile(r"(?:=>\s+)?(/\S+)\s+\(0x[0-9a-f]+\)")
 _AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 _ETC = {
@@ -29,13 +32,17 @@ _ETC = {
 
 
 def build_rootfs(tree: Path, binaries: Iterable[Binary]) -> None:
-    """Fill ``tree`` with the programs, the libraries that they load, accounts and public authorities.
+    """Fill ``tree`` with the programs, the libraries that they load, accounts and public authorities, and with bash
+    where this machine has it: the gateway's script needs it.
 
     What is there already and of the same size and age stays: running tasks are linked to it.
     """
-    for binary in binaries:
-        _place(binary.path, tree / PROGRAMS.lstrip("/") / binary.name, 0o755)
-        for library in libraries(attempt(["ldd", str(binary.path)]) or ""):
+    programs = [(binary.path, f"{PROGRAMS}/{binary.name}") for binary in binaries]
+    if shell := shutil.which("bash"):
+        programs.append((Path(shell), SHELL))
+    for program, place in programs:
+        _place(program, tree / place.lstrip("/"), 0o755)
+        for library in libraries(attempt(["ldd", str(program)]) or ""):
             _place(library, tree / str(library).lstrip("/"), 0o755)
     etc = tree / "etc"
     etc.mkdir(parents=True, exist_ok=True)

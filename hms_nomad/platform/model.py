@@ -73,6 +73,12 @@ class Proxy(_Section):
     )
     cpu: int = Field(200, ge=1, description="MHz reserved for an instance.")
     memory: int = Field(128, ge=10, description="MiB reserved for an instance.")
+    drain: str = Field(
+        "20s",
+        pattern=r"^[0-9]+[sm]$",
+        description="How long an instance that stops may go on with what it answers. It needs bash beside Envoy; with "
+        "0s it needs nothing, and cuts connections.",
+    )
 
 
 class GatewayTls(_Section):

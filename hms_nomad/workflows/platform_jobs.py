@@ -241,10 +241,10 @@ def _compiled(platform: Platform, kind: str) -> CompiledPlatformJob:
         return compile_rollouts(read_job(ROLLOUTS), platform, section)
     if kind == REGISTRY:
         return compile_registry(read_job(REGISTRY), platform, section)
+    proxy = read_job("proxy"), read_job("proxy.envoy"), read_text("proxy.sh")
     if kind == EGRESS:
-        return compile_egress(read_job("proxy"), read_job("proxy.envoy"), platform, section)
-    listener, script = read_job("gateway.envoy"), read_text("gateway.lua")
-    return compile_gateway(read_job("proxy"), read_job("proxy.envoy"), listener, script, platform, section)
+        return compile_egress(*proxy, platform, section)
+    return compile_gateway(*proxy, read_job("gateway.envoy"), read_text("gateway.lua"), platform, section)
 
 
 def _write_entry(session: Session, entry: ConfigEntry, report: Report) -> bool:

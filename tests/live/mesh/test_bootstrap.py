@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hms_nomad.compile.proxy_job import compile_egress
-from hms_nomad.platform.jobspecs import read_job
+from hms_nomad.platform.jobspecs import read_job, read_text
 from hms_nomad.platform.model import Egress, Platform, Sidecar
 from tests.binaries import binary
 from tests.contract.consul_server import consul_process
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live
 def test_it_asks_for_the_same_resources_in_the_same_way(tmp_path: Path) -> None:
     gateway = Egress(name="hms-gateway", consul_grpc="127.0.0.1:8502")
     platform = Platform(sidecar=Sidecar(driver="raw_exec"), egress=gateway)
-    job = compile_egress(read_job("proxy"), read_job("proxy.envoy"), platform, gateway).job
+    job = compile_egress(read_job("proxy"), read_job("proxy.envoy"), read_text("proxy.sh"), platform, gateway).job
     ours = json.loads(job["TaskGroups"][0]["Tasks"][0]["Templates"][0]["EmbeddedTmpl"])
     with consul_process(tmp_path) as consul:
         registration = {"ID": "gw-1", "Name": gateway.name, "Kind": "api-gateway", "Port": 8080, "Address": "127.0.0.1"}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import threading
 import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -21,6 +25,23 @@ from tests.waiting import eventually
 NAME = "wide-gateway"
 CONTEXT = "wide"
 ROUTES = [{"path": "/open", "methods": ["GET"], "match": "exact", "public": True}]
+_APP = """
+import http.server, os, time
+
+class App(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        time.sleep(2 if self.path.endswith("?slow") else 0)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), App).serve_forever()
+"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +69,9 @@ def wide(stack: LiveStack, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -
 
     installed = wide_cli("platform", "install", "gateway")
     assert installed.stdout == f"✓ {NAME} runs (2 healthy instances)\n", installed.stderr
-    name = deploy(wide_cli, tmp_path_factory.mktemp("specs"), f"wide-{uuid.uuid4().hex[:8]}", ROUTES)
+    command = ["python3", "-c", _APP]
+    folder = tmp_path_factory.mktemp("specs")
+    name = deploy(wide_cli, folder, f"wide-{uuid.uuid4().hex[:8]}", ROUTES, command=command)
     yield Wide(wide_cli, body_of(wide_cli("gateway", "routes", "-o", "json"))["routes"][0]["url"])
     wide_cli("stop", name, "--purge", "--yes")
     assert wide_cli("platform", "remove", "gateway", "--force").exit_code == 0
@@ -68,33 +91,71 @@ def test_they_share_one_address_and_connections_come_to_each(wide: Wide, session
     assert all(after[id_] > before[id_] for id_ in before), (before, after)
 
 
-def test_one_that_ends_is_not_missed_and_comes_back(wide: Wide, session: Session) -> None:
+def test_one_that_stops_loses_nothing_that_it_answers_and_comes_back(wide: Wide, session: Session) -> None:
     first, second = wide.instances()
     whole = next(one.id for one in session.nomad.job_allocations(NAME).value if one.id.startswith(first["instance"]))
-    session.nomad.stop_allocation(whole)
-    lost = 0
 
     def replaced() -> bool:
-        nonlocal lost
-        lost += sum(_lost(wide.url) for _ in range(20))
         now = {one["instance"] for one in wide.instances() if one["status"] == "passing"}
         return len(now) == 2 and first["instance"] not in now
 
-    eventually(replaced)
-    assert lost == 0
+    with Patient(wide.url, slow=16, fast=4) as clients:
+        eventually(clients.answers_of_each)
+        session.nomad.stop_allocation(whole)
+        eventually(replaced)
+        eventually(lambda: session.nomad.read_allocation(whole).done)
+        eventually(clients.answers_of_each)
+    assert clients.lost == []
     assert second["instance"] in {one["instance"] for one in wide.instances()}
     assert ask(f"http://{second['own']}/open")[0] == 200
 
 
-def _lost(url: str) -> bool:
-    """Whether a request is lost to a client that repeats it once: a connection may end with its instance."""
-    for _ in range(2):
-        try:
-            if ask(url)[0] == 200:
-                return False
-        except (OSError, http.client.HTTPException):
-            continue
-    return True
+class Patient:
+    """Clients that keep their connections and never ask twice: ``slow`` ones are answered after two seconds, ``fast``
+    ones at once.
+    """
+
+    def __init__(self, url: str, slow: int, fast: int) -> None:
+        self.lost: list[str] = []
+        self._where = urlsplit(url)
+        self._over = threading.Event()
+        self._answers = [0] * (slow + fast)
+        self._clients = [
+            threading.Thread(target=self._ask, args=(number, "?slow" if number < slow else ""))
+            for number in range(slow + fast)
+        ]
+
+    def answers_of_each(self) -> bool:
+        """Whether each got another answer since this was true last."""
+        if not all(self._answers):
+            return False
+        self._answers = [0] * len(self._answers)
+        return True
+
+    def __enter__(self) -> Patient:
+        for client in self._clients:
+            client.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for client in self._clients:
+            client.join()
+
+    def _ask(self, number: int, query: str) -> None:
+        with contextlib.closing(http.client.HTTPConnection(self._where.netloc, timeout=30)) as kept:
+            while not self._over.is_set():
+                try:
+                    kept.request("GET", self._where.path + query)
+                    answer = kept.getresponse()
+                    answer.read()
+                except (OSError, http.client.HTTPException) as error:
+                    self.lost.append(f"{query} {error!r}")
+                    kept.close()
+                    continue
+                self._answers[number] += 1
+                if answer.status != HTTPStatus.OK:
+                    self.lost.append(f"{query} {answer.status}")
 
 
 def _requests_of(session: Session) -> dict[str, float]:

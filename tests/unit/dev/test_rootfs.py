@@ -36,6 +36,8 @@ def test_a_program_runs_inside_the_tree(tmp_path: Path) -> None:
     build_rootfs(tmp_path / "tree", [Binary("true", Path(true), "1")])
 
     subprocess.run(["chroot", tmp_path / "tree", "/usr/local/bin/true"], check=True)
+    if shutil.which("bash"):
+        subprocess.run(["chroot", tmp_path / "tree", "/bin/bash", "-c", "exec /usr/local/bin/true"], check=True)
 
 
 def test_what_runs_already_is_not_replaced_and_the_systems_own_file_not_shared(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from hms_nomad.platform.jobspecs import read_job, read_text
 from hms_nomad.platform.model import Egress, Gateway, Platform, PlatformError, Sidecar
 
 PROCESS = Sidecar(driver="raw_exec")
+PROXY = (read_job("proxy"), read_job("proxy.envoy"), read_text("proxy.sh"))
 
 
 def compiled(gateway=None, **fields):
     platform = Platform(**({"sidecar": PROCESS} | fields))
-    parts = (read_job("proxy"), read_job("proxy.envoy"), read_job("gateway.envoy"), read_text("gateway.lua"))
+    parts = (*PROXY, read_job("gateway.envoy"), read_text("gateway.lua"))
     return compile_gateway(*parts, platform, gateway or Gateway())
 
 
@@ -39,11 +40,30 @@ def test_the_listener_and_the_reserved_port_are_one():
 
 
 def test_envoy_runs_as_the_sidecars_do():
-    assert task_of(compiled())["Config"]["command"] == "/usr/local/bin/envoy"
+    assert task_of(compiled(Gateway(drain="0s")))["Config"]["command"] == "/usr/local/bin/envoy"
     container = task_of(compiled(sidecar=Sidecar(driver="docker", image="envoy:1")))
     assert container["Driver"] == "docker"
     assert container["Config"]["image"] == "envoy:1"
     assert container["Config"]["network_mode"] == "host"
+
+
+def test_envoy_gets_time_to_end_what_it_answers():
+    words = ["${NOMAD_TASK_DIR}/proxy.sh", "90", "/usr/local/bin/envoy", "-c"]
+    for driver in ("exec", "raw_exec"):
+        task = task_of(compiled(Gateway(drain="90s"), sidecar=Sidecar(driver=driver)))
+        assert task["Config"]["command"] == "/bin/bash"
+        assert task["Config"]["args"][:4] == words
+        assert task["Templates"][-1]["DestPath"] == "local/proxy.sh"
+        assert task["KillTimeout"] == 95_000_000_000
+    container = task_of(compiled(sidecar=Sidecar(driver="docker", image="envoy:1")))["Config"]
+    assert container["args"][:5] == ["bash", "${NOMAD_TASK_DIR}/proxy.sh", "20", "envoy", "-c"]
+
+
+def test_an_envoy_without_a_shell_runs_alone():
+    task = task_of(compiled(Gateway(drain="0s"), sidecar=Sidecar(driver="docker", image="envoy:distroless")))
+    assert task["Config"]["args"][0] == "-c"
+    assert [one["DestPath"] for one in task["Templates"]] == ["secrets/envoy.json"]
+    assert task["KillTimeout"] == 5_000_000_000
 
 
 def test_a_container_without_an_image_is_refused_in_words():
@@ -77,7 +97,8 @@ def test_envoys_configuration_names_the_instance_and_asks_consul_on_its_node():
 
 
 def listener_of(result):
-    bootstrap = json.loads(task_of(result)["Templates"][-1]["EmbeddedTmpl"])
+    templates = {one["DestPath"]: one["EmbeddedTmpl"] for one in task_of(result)["Templates"]}
+    bootstrap = json.loads(templates["secrets/envoy.json"])
     return bootstrap, next(one for one in bootstrap["static_resources"]["listeners"] if one["name"] == "front")
 
 
@@ -131,7 +152,7 @@ def test_a_placeholder_keeps_the_type_of_its_value_and_leaves_other_languages_al
 
 def test_the_egress_is_the_same_job_with_another_calling():
     platform = Platform(sidecar=PROCESS)
-    egress = compile_egress(read_job("proxy"), read_job("proxy.envoy"), platform, Egress())
+    egress = compile_egress(*PROXY, platform, Egress())
     service = egress.job["TaskGroups"][0]["Services"][0]
     assert (egress.job["ID"], service["Kind"]) == ("hms-egress", "terminating-gateway")
     assert egress.job["Meta"]["platform"] == "egress"
