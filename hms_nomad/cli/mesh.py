@@ -6,20 +6,33 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.completion import complete_service
-from hms_nomad.cli.options import HeaderOption, OptionalServiceArgument, ServiceArgument, headers_of, parse_seconds
+from hms_nomad.cli.options import (
+    EnvironmentOption,
+    HeaderOption,
+    OptionalServiceArgument,
+    ServiceArgument,
+    VariablesOption,
+    headers_of,
+    parse_seconds,
+    parse_variables,
+)
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.mesh import graph_lines, graph_mermaid, request_line, sidecar_document, sidecar_lines
+from hms_nomad.output.mesh_policy import policy_lines
 from hms_nomad.output.mesh_svg import graph_svg
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.plan.rights import Decision, Request
 from hms_nomad.workflows import mesh as workflow
+from hms_nomad.workflows import mesh_policy as policies
 from hms_nomad.workflows import tap as tapping
+from hms_nomad.workflows.specs import STDIN, SUFFIXES, read_origins, read_spec
 
 app = new_app("See who may call whom and who does, and how the sidecars that enforce it are.")
 
@@ -156,6 +169,52 @@ def _statuses(given: list[str] | None) -> tuple[str, ...]:
         if not re.fullmatch(r"[1-5](xx|[0-9]{2})", one):
             raise typer.BadParameter(f"{one!r} is no status; say one like 503 or 5xx", param_hint="--status")
     return tuple(given or ())
+
+
+@command(
+    app,
+    "explain",
+    "hms-nomad mesh explain receipt.hms.yml",
+    "hms-nomad mesh explain receipt.hms.yml --env staging --for payment-svc",
+    "hms-nomad mesh explain receipt-svc --output json",
+)
+def explain(
+    run: Run,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC|NAME",
+            help="File of a service, to compare with Consul; or the name of one that runs.",
+            autocompletion=complete_service,
+        ),
+    ],
+    caller: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="NAME", help="Only this caller's sidecars, not all.", autocompletion=complete_service
+        ),
+    ] = None,
+    env: EnvironmentOption = None,
+    var: VariablesOption = None,
+) -> None:
+    """Show how the mesh treats requests to a service, and where each setting comes from.
+
+    Protocol, timeouts, retries, load balancing, outlier ejection and limits, each with the place in the spec that gave
+    it, and whether Consul has the same in what it tells the sidecars. Below stand the callers' sidecars, with what they
+    were told, and whether they have it.
+    """
+    if what == STDIN or what.endswith(SUFFIXES) or Path(what).is_file():
+        variables = parse_variables(var)
+        spec, origins = read_spec(what, env, variables), read_origins(what, env, variables)
+        with run.session() as session:
+            found = policies.explain_spec(session, spec, origins, caller)
+    elif env or var:
+        raise typer.BadParameter("--env and --var belong to the file of a spec", param_hint="--env")
+    else:
+        with run.session() as session:
+            found = policies.explain_service(session, what, caller)
+    body = {"service": found.service, "same": found.same, "settings": found.settings, "callers": found.callers}
+    run.printer.show("mesh-policy", body, lambda: policy_lines(run.printer, found.settings, found.callers))
 
 
 @command(app, "status", "hms-nomad mesh status", "hms-nomad mesh status receipt-svc --output json")

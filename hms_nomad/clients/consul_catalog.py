@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hms_nomad.clients.consul_calls import ConsulCalls, truth
-from hms_nomad.clients.consul_types import Check, ExternalService, Instance
+from hms_nomad.clients.consul_types import CallingSidecar, Check, ExternalService, Instance
 from hms_nomad.clients.snapshot import Snapshot
 
 _SEVERITY = {"passing": 0, "warning": 1}
@@ -34,6 +34,19 @@ class CatalogCalls(ConsulCalls):
             lambda body: tuple(_parse_instance(row) for row in body or ()),
             index=index,
             wait=wait,
+        )
+
+    def calling_sidecars(self, service: str) -> tuple[CallingSidecar, ...]:
+        """The sidecars of a service, each with the settings by which it calls others.
+
+        API: https://developer.hashicorp.com/consul/api-docs/health#list-nodes-for-connect-capable-service
+        """
+        operation = f"read how {service} calls others"
+        path = f"/v1/health/connect/{self._segment(operation, service)}"
+        return self._read(
+            operation,
+            lambda: self._get(path, {"merge-central-config": "1"}),
+            lambda body: tuple(_parse_caller(row) for row in body or ()),
         )
 
     def health_checks(self, service: str, index: int = 0, wait: float = 0.0) -> Snapshot[tuple[Check, ...]]:
@@ -133,6 +146,11 @@ def _parse_check(check: Any) -> Check:
         node=check.get("Node") or "",
         service=check.get("ServiceName") or "",
     )
+
+
+def _parse_caller(row: Any) -> CallingSidecar:
+    upstreams = (row["Service"].get("Proxy") or {}).get("Upstreams") or ()
+    return CallingSidecar(_parse_instance(row), {one["DestinationName"]: one.get("Config") or {} for one in upstreams})
 
 
 def _parse_instance(row: Any) -> Instance:

@@ -90,6 +90,18 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class CallingSidecar:
+    """A sidecar, and how Consul has it treat each service that it was told to call.
+
+    ``upstreams`` are settings in Consul's own words by the service's name: what the sidecar's registration says, and
+    what config entries add to it.
+    """
+
+    instance: Instance
+    upstreams: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class ExternalService:
     """An instance outside the mesh; ``node`` is a name for its place, which the catalog shows as a node of its own."""
 

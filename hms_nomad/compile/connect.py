@@ -40,12 +40,13 @@ _NOMADS_ARGUMENTS = (
 # An instance that dies is deregistered some seconds later; until then only the callers' own experience can keep
 # requests away from it. Half of the instances at most are left out, so that an error of the service itself cannot
 # empty it.
-_PASSIVE_HEALTH_CHECK = {
+PASSIVE_HEALTH_CHECK = {
     "interval": 1 * _SECOND,
     "max_failures": 3,
     "max_ejection_percent": 50,
     "base_ejection_time": 5 * _SECOND,
 }
+"""When a caller's sidecar leaves an instance out for a while (Consul, ``passive_health_check`` of an upstream)."""
 
 
 def group_service(spec: Spec, platform: Platform) -> dict[str, Any]:
@@ -136,7 +137,7 @@ def upstreams(spec: Spec) -> list[dict[str, Any]]:
             "LocalBindPort": upstream_port(spec, name),
             "Config": {
                 "protocol": "tcp" if name in spec.tcp else "http",
-                "passive_health_check": _PASSIVE_HEALTH_CHECK,
+                "passive_health_check": PASSIVE_HEALTH_CHECK,
             },
         }
         for name, address in upstream_addresses(spec.uses).items()

@@ -65,6 +65,22 @@ def test_a_registered_instance_is_found(consul: Consul, client: ConsulClient) ->
     assert client.instances("never-registered").value == ()
 
 
+@pytest.mark.contract("ConsulClient.calling_sidecars")
+def test_a_sidecar_shows_how_it_calls_others_and_what_config_entries_add(consul: Consul, client: ConsulClient) -> None:
+    limits = {"Overrides": [{"Name": "callee", "Limits": {"MaxConnections": 7}}]}
+    client.write_entry({"Kind": "service-defaults", "Name": "caller", "UpstreamConfig": limits}, modify_index=0)
+    passive = {"interval": 1_000_000_000, "max_failures": 3}
+    upstream = {"DestinationName": "callee", "LocalBindPort": 9191, "Config": {"passive_health_check": passive}}
+    _register(consul, "caller", Connect={"SidecarService": {"Proxy": {"Upstreams": [upstream]}}})
+
+    (sidecar,) = eventually(lambda: client.calling_sidecars("caller"))
+    assert sidecar.instance.service == "caller-sidecar-proxy"
+    config = sidecar.upstreams["callee"]
+    assert config["passive_health_check"]["max_failures"] == 3
+    assert config["limits"]["MaxConnections"] == 7
+    assert client.calling_sidecars("never-registered") == ()
+
+
 @pytest.mark.contract("ConsulClient.instances", "ConsulClient.health_checks")
 def test_an_instance_is_as_ill_as_its_worst_check(consul: Consul, client: ConsulClient) -> None:
     checks = [

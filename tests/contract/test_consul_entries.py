@@ -11,6 +11,7 @@ from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import StoredEntry
 from hms_nomad.clients.errors import ConflictError, InvalidRequestError
 from hms_nomad.clients.snapshot import Snapshot
+from hms_nomad.plan.mesh_policy import chain_parts, policy
 from tests.contract.consul_server import Consul
 
 
@@ -243,6 +244,28 @@ def test_the_discovery_chain_shows_protocol_and_splits(client: ConsulClient) -> 
     weights = [split["Weight"] for node in chain["Nodes"].values() for split in node.get("Splits") or ()]
     assert sorted(weights) == [1, 99]
     assert len(chain["Targets"]) == 2
+
+
+@pytest.mark.contract("ConsulClient.discovery_chain")
+def test_the_discovery_chain_holds_routes_and_times_as_they_were_written(client: ConsulClient) -> None:
+    client.write_entry(_defaults("explained"), modify_index=0)
+    resolver = {"Kind": "service-resolver", "Name": "explained", "ConnectTimeout": "1500ms"}
+    client.write_entry({**resolver, "LoadBalancer": {"Policy": "least_request"}}, modify_index=0)
+    match = {"HTTP": {"PathExact": "/a", "Methods": ["GET"]}}
+    destination = {"RequestTimeout": "20000ms", "NumRetries": 3, "RetryOn": ["reset"]}
+    router = {"Kind": "service-router", "Name": "explained", "Routes": [{"Match": match, "Destination": destination}]}
+    client.write_entry(router, modify_index=0)
+
+    resolver_found, routes = chain_parts(client.discovery_chain("explained"))
+
+    found = {one.name: one.value for one in policy(_defaults("explained"), resolver_found, routes)}
+    assert found == {
+        "protocol": "http",
+        "connect timeout": "1500ms",
+        "load balancing": "least_request",
+        "GET /a: timeout": "20s",
+        "GET /a: retries": "3 on reset",
+    }
 
 
 @pytest.mark.contract("ConsulClient.discovery_chain")

@@ -10,6 +10,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import yaml
@@ -58,6 +59,7 @@ class City:
     front: str
     deep: str
     collector: Collector
+    specs: Path
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def city(stack: LiveStack, session: Session, tmp_path_factory: pytest.TempPathFa
             ran = cli(*words)
             assert ran.exit_code == 0, ran.stderr
         url = json.loads(cli("gateway", "status", "--output", "json").stdout)["gateway"]["url"]
-        yield City(cli, url, front, deep, collector)
+        yield City(cli, url, front, deep, collector, folder)
     finally:
         for name in (front, deep):
             cli("stop", name, "--purge", "--yes")
@@ -161,6 +163,26 @@ def test_a_caller_that_is_refused_gets_403_and_the_log_names_it(city: City, stac
     request = json.loads(running.communicate()[0])["request"]
     assert request["caller_id"].endswith("/svc/stranger")
     assert (request["status"], request["denied"]) == (403, True)
+
+
+def test_the_policy_in_force_is_that_of_the_spec_and_the_callers_sidecar_has_it(city: City) -> None:
+    assert ask(city)[0]["deep"]
+    spec = city.specs / f"{city.deep}.hms.json"
+    for words in ((spec, "--for", city.front), (spec,), (city.deep,)):
+        found = json.loads(city.cli("mesh", "explain", *words, "--output", "json").stdout)
+        settings = {one["setting"]: one for one in found["settings"]}
+        assert found["same"], settings
+        assert settings["* /deep...: timeout"]["value"] == "60s"
+        (caller,) = found["callers"]
+        assert (caller["service"], caller["sync"], caller["refused"], caller["problem"]) == (
+            city.front,
+            "in sync",
+            0,
+            "",
+        )
+        assert caller["ejection"].startswith("3 failures in a row")
+        assert len(caller["releases"]) == 1
+    assert settings["connect timeout"]["given_by"] == [f"service-resolver {city.deep}"]
 
 
 def test_a_tap_ends_in_time_where_nothing_comes(city: City) -> None:
