@@ -24,6 +24,8 @@ def steer(
     """Run a steering workflow and print what it came to; ``asked_back`` says that taking back is the success."""
     outcome = followed(run, title, work)
     run.printer.show(command, steered_document(outcome), lambda: steered_lines(run.printer, outcome, noted))
+    for warning in outcome.warnings:
+        run.printer.warn(f"warning: {warning}")
     if not asked_back and outcome.failure is not None and outcome.failure.allocation is not None:
         for line in evidence_lines(outcome.failure):
             run.printer.warn(line)

@@ -39,6 +39,8 @@ class Steering(Protocol):
     def hint(self) -> str: ...  # noqa: D102
     @property
     def release(self) -> Release | None: ...  # noqa: D102
+    @property
+    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
 
 
 class Remembered(Protocol):
@@ -87,6 +89,7 @@ def steered_document(ended: Steering) -> dict[str, Any]:
         "rollout": ended.rollout,
         "number": ended.rollout.number if ended.rollout else ended.release.number if ended.release else None,
         "failure": ended.failure,
+        "warnings": ended.warnings,
     }
 
 

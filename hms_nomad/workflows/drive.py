@@ -10,7 +10,7 @@ from hms_nomad.rollout.drive import drive as drive_rollout
 from hms_nomad.workflows.converge import cluster_of
 from hms_nomad.workflows.guard import Intent, guarded
 from hms_nomad.workflows.session import Session
-from hms_nomad.workflows.steering import SteerOutcome, concluding, nothing
+from hms_nomad.workflows.steering import SteerOutcome, concluding, nothing, with_routes
 
 
 def drive(
@@ -32,4 +32,5 @@ def drive(
         path = f"{name} {rollout.stable_version} -> {rollout.version}"
         run.report(Event("rollout", f"driving rollout {rollout.number}: {path}", {"number": rollout.number}))
         deadline = None if timeout is None else time.monotonic() + timeout
-        return run.concluded(concluding(cluster, rollout, drive_rollout(cluster, rollout.number, Memory(), deadline)))
+        outcome = concluding(cluster, rollout, drive_rollout(cluster, rollout.number, Memory(), deadline))
+        return run.concluded(with_routes(session, outcome, run.report))

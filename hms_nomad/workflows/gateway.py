@@ -175,6 +175,20 @@ def check_routes(session: Session, spec: Spec, deadline: float, report: Report) 
         return (str(error),)
 
 
+def open_routes(session: Session, name: str, report: Report) -> tuple[str, ...]:
+    """As ``check_routes`` for the public routes that Consul has of a service, whose spec is not at hand."""
+    gateway, route = session.platform.gateway, session.consul.read_entry(ROUTE_KIND, name)
+    if gateway is None or route is None or session.consul.read_entry(GATEWAY_KIND, gateway.name) is None:
+        return ()
+    host_name = next(iter(route.body.get("Hostnames") or ()), "")
+    try:
+        state = _await_route(session, gateway, name, host_name, time.monotonic() + _CHECK_SECONDS)
+    except (DeadlineExceededError, PlatformError, ServerError) as error:
+        return (str(error),)
+    report(Event("gateway", f"Open to the outside at {', '.join(state.urls)}", {"urls": list(state.urls)}))
+    return state.warnings
+
+
 def await_route(session: Session, spec: Spec, deadline: float) -> RouteState:
     """Wait until the gateway lets requests through to a service: Consul calls its route bound, and a probe that goes
     through each healthy instance of the gateway is answered by an instance of the service.
@@ -185,22 +199,25 @@ def await_route(session: Session, spec: Spec, deadline: float) -> RouteState:
     gateway = session.platform.gateway
     if gateway is None or not is_public(spec):
         raise ValueError(f"{spec.name} has no route through a gateway")
-    route = _bound_route(session, spec.name, deadline)
+    return _await_route(session, gateway, spec.name, next(iter(spec.gateway.hosts), ""), deadline)
+
+
+def _await_route(session: Session, gateway: Gateway, name: str, host_name: str, deadline: float) -> RouteState:
+    route = _bound_route(session, name, deadline)
     version = probe_version(route.body)
     instances = [one for one in _instances(session, gateway) if one.status == "passing"]
     context = _trust(gateway)
-    host_name = next(iter(spec.gateway.hosts), "")
-    failures = {one.alone: _probe(session, one, spec.name, version, deadline, context, host_name) for one in instances}
+    failures = {one.alone: _probe(session, one, name, version, deadline, context, host_name) for one in instances}
     out_of_reach = [f"{gateway.scheme}://{where} ({failure})" for where, failure in failures.items() if failure]
     urls = tuple(dict.fromkeys(row.url or row.path for row in _rows(route, _url(gateway, tuple(instances)))))
     warnings: tuple[str, ...] = ()
     if not instances:
-        warnings = (f"the route of {spec.name} is bound, but no instance of the gateway {gateway.name} is healthy",)
+        warnings = (f"the route of {name} is bound, but no instance of the gateway {gateway.name} is healthy",)
     elif out_of_reach:
         # Whether they see the service cannot be asked from here, and a nudge does no harm.
-        nudge_route(spec.name, session.consul)
-        warnings = (f"the route of {spec.name} is bound, but not reached from here at {', '.join(out_of_reach)}",)
-    return RouteState(spec.name, len(out_of_reach) < len(instances), urls, warnings)
+        nudge_route(name, session.consul)
+        warnings = (f"the route of {name} is bound, but not reached from here at {', '.join(out_of_reach)}",)
+    return RouteState(name, len(out_of_reach) < len(instances), urls, warnings)
 
 
 def _bound_route(session: Session, name: str, deadline: float) -> StoredEntry:

@@ -8,7 +8,7 @@ from hms_nomad.workflows.converge import cluster_of
 from hms_nomad.workflows.guard import Intent, guarded
 from hms_nomad.workflows.rollout_job import hand_over, require_rollouts
 from hms_nomad.workflows.session import Session
-from hms_nomad.workflows.steering import Steered, SteerOptions, SteerOutcome, go_on, nothing
+from hms_nomad.workflows.steering import Steered, SteerOptions, SteerOutcome, go_on, nothing, with_routes
 
 
 def pause(session: Session, name: str, report: Report) -> SteerOutcome:
@@ -41,4 +41,4 @@ def resume(
         if in_cluster:
             hand_over(session, name, rollout.number, run.report)
             return run.concluded(SteerOutcome(name, Steered.NOTED, rollout, hint=f"hms-nomad watch {name}"))
-        return run.concluded(go_on(cluster, rollout, options))
+        return run.concluded(with_routes(session, go_on(cluster, rollout, options), run.report))

@@ -9,7 +9,7 @@ from hms_nomad.rollout.steer import promote_rollout
 from hms_nomad.workflows.converge import cluster_of
 from hms_nomad.workflows.guard import Intent, guarded
 from hms_nomad.workflows.session import Session
-from hms_nomad.workflows.steering import SteerOptions, SteerOutcome, go_on, nothing
+from hms_nomad.workflows.steering import SteerOptions, SteerOutcome, go_on, nothing, with_routes
 
 
 def promote(session: Session, name: str, options: SteerOptions, report: Report, *, full: bool = False) -> SteerOutcome:
@@ -25,4 +25,5 @@ def promote(session: Session, name: str, options: SteerOptions, report: Report, 
         rollout = promote_rollout(cluster, weight, full)
         if rollout is None:
             return run.concluded(nothing(name))
-        return run.concluded(go_on(cluster, rollout, options, never if full else step_entered(rollout.go)))
+        outcome = go_on(cluster, rollout, options, never if full else step_entered(rollout.go))
+        return run.concluded(with_routes(session, outcome, run.report))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from hms_nomad.apply.failure import Failure, explain_failure
+from hms_nomad.apply.progress import Report
 from hms_nomad.rollout.cluster import Cluster, Memory
 from hms_nomad.rollout.drive import End, Ending, Reached, drive, never, patience
 from hms_nomad.rollout.journal import Rollout
 from hms_nomad.rollout.records import NoSuchReleaseError
 from hms_nomad.rollout.release import Release, ReleaseOutcome
+from hms_nomad.workflows.gateway import open_routes
+from hms_nomad.workflows.session import Session
 
 
 class Steered(StrEnum):
@@ -37,7 +40,7 @@ class SteerOptions:
 class SteerOutcome:
     """What was done. ``rollout`` is None when none was under way; ``reason`` says more, ``hint`` what to run next.
 
-    ``release`` is the record of a rollout that had ended before.
+    ``release`` is the record of a rollout that had ended before. ``warnings`` are about routes to the outside.
     """
 
     service: str
@@ -47,6 +50,17 @@ class SteerOutcome:
     failure: Failure | None = None
     hint: str = ""
     release: Release | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def with_routes(session: Session, outcome: SteerOutcome, report: Report) -> SteerOutcome:
+    """The outcome, after the public routes of a release that has replaced the old one are live.
+
+    What is still missing some seconds later is a warning, as is a server that does not let it be asked.
+    """
+    if outcome.status is not Steered.SUCCEEDED or outcome.rollout is None:
+        return outcome
+    return replace(outcome, warnings=open_routes(session, outcome.service, report))
 
 
 def nothing(service: str) -> SteerOutcome:

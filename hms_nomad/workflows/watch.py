@@ -8,7 +8,7 @@ from hms_nomad.apply.progress import Report
 from hms_nomad.rollout.drive import watch as follow
 from hms_nomad.workflows.converge import cluster_of
 from hms_nomad.workflows.session import Session
-from hms_nomad.workflows.steering import SteerOutcome, concluding, ended, nothing
+from hms_nomad.workflows.steering import SteerOutcome, concluding, ended, nothing, with_routes
 
 
 def watch(
@@ -24,4 +24,5 @@ def watch(
     if rollout is None or number not in (None, rollout.number):
         return nothing(name) if number is None else ended(cluster, number)
     deadline = None if timeout is None else time.monotonic() + timeout
-    return concluding(cluster, rollout, follow(cluster, rollout.number, deadline))
+    outcome = concluding(cluster, rollout, follow(cluster, rollout.number, deadline))
+    return with_routes(session, outcome, report)

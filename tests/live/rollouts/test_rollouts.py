@@ -121,7 +121,7 @@ def test_the_header_reaches_the_new_release_through_the_gateway_and_nobody_outsi
     world: World, outside: dict[str, object]
 ):
     world.must_deploy(world.next(rollout=BRIEF, routes=PUBLIC))
-    old = str(world.version)
+    old, said = str(world.version), []
     with world.load(**outside) as users:
         waiting = world.next(rollout=BRIEF, routes=[*PUBLIC, {"path": "/new", "public": True}])
         assert world.deploy(waiting, DeployOptions(until_healthy=True)).status is Status.WAITING
@@ -132,13 +132,16 @@ def test_the_header_reaches_the_new_release_through_the_gateway_and_nobody_outsi
             assert promote(world.session, SERVICE, SteerOptions(), quiet).rollout.weight == 1
             with world.load(count=50, **outside) as mixed:
                 pass
-            assert promote(world.session, SERVICE, SteerOptions(), quiet, full=True).status is Steered.SUCCEEDED
+            full = promote(world.session, SERVICE, SteerOptions(), said.append, full=True)
+            assert (full.status, full.warnings) == (Steered.SUCCEEDED, ())
     assert (first.versions, first.failed) == ({new: 20}, 0), first.reasons
     assert (asking.versions, asking.failed) == ({new: asking.sent}, 0), (asking.reasons, asking.seconds)
     assert mixed.versions[old] > 40
     assert (set(users.versions), users.failed) == ({old, new}, 0), (users.reasons, users.seconds)
-    # Whoever deploys waits for the route, but not who promotes.
     url = f"http://{outside['host']}:{outside['port']}/new"
+    (live,) = [event.data["urls"] for event in said if event.kind == "gateway"]
+    assert url in live
+    # Rights reach the service's own sidecars in their own time.
     eventually(lambda: version_at(url), lambda found: found == new, 30)
 
 

@@ -96,6 +96,24 @@ def test_a_route_is_live_when_a_probe_comes_back_from_the_service(consul, monkey
     assert len(asked) == 2
 
 
+def test_routes_are_awaited_without_the_spec_by_what_consul_has(consul, monkeypatch):
+    asked, events = answering(monkeypatch, NO_ROUTE, FROM_SERVICE), []
+    key = ("http-route", "receipt-svc")
+    consul.entries[key].body["Hostnames"] = ["api.agency.gov"]
+    assert workflow.open_routes(session(FakeNomad(), consul), "receipt-svc", events.append) == ()
+    assert asked[-1][4]["Host"] == "api.agency.gov"
+    assert [event.kind for event in events] == ["gateway"]
+    assert workflow.open_routes(session(FakeNomad(), consul), "private-svc", events.append) == ()
+    assert len(events) == 1
+
+
+def test_a_route_that_does_not_come_after_a_rollout_is_a_warning(consul, monkeypatch):
+    answering(monkeypatch, NO_ROUTE)
+    monkeypatch.setattr(workflow, "_CHECK_SECONDS", 0.05)
+    (warning,) = workflow.open_routes(session(FakeNomad(), consul), "receipt-svc", lambda event: None)
+    assert "does not lead to receipt-svc" in warning
+
+
 def test_a_refused_route_is_told_with_consuls_reason(consul, monkeypatch):
     answering(monkeypatch, FROM_SERVICE)
     judge(consul, REFUSED)
