@@ -17,6 +17,7 @@ from hms_nomad.dev.contexts import admin_platform, check_contexts, platform_of
 from hms_nomad.dev.embedded import EMBEDDED, EmbeddedStack, check_embedded, own_program
 from hms_nomad.dev.engine import Engine, find_engine
 from hms_nomad.dev.errors import StackError, UnsuitableMachineError
+from hms_nomad.dev.firewall import separate
 from hms_nomad.dev.leftovers import remove_tree, unmount_below
 from hms_nomad.dev.machine import check_ports, check_rights, check_tools
 from hms_nomad.dev.network import Slot, claim
@@ -184,6 +185,7 @@ class _Stack:
     def _nomad(self, slot: Slot, vault: ServerRecord | None) -> ServerRecord:
         settings = self._settings
         rootfs = slot.directory / "rootfs"
+        separate(slot)
         build_rootfs(rootfs, (self._binaries.envoy, self._binaries.consul))
         node = nomad_agent.Node(
             slot=slot,

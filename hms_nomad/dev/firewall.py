@@ -17,17 +17,18 @@ from hms_nomad.dev.system import attempt
 
 _TABLES = ("nat", "filter")
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?")
+_ADMIN = "NOMAD-ADMIN"
 # Chains that the plugins make once for everybody, each before those that it jumps to; empty ones are made again.
 _SHARED = (
     ("filter", "CNI-FORWARD"),
-    ("filter", "NOMAD-ADMIN"),
+    ("filter", _ADMIN),
     ("nat", "CNI-HOSTPORT-DNAT"),
     ("nat", "CNI-HOSTPORT-SETMARK"),
     ("nat", "CNI-HOSTPORT-MASQ"),
 )
 # The port mapping's marks belong to no allocation; they go with the last published port.
 _FIXED_RULES = frozenset({"CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"})
-_PLUGINS = ("CNI-", "NOMAD-ADMIN")
+_PLUGINS = ("CNI-", _ADMIN)
 _OWN_CHAIN = re.compile(r"CNI-(?:DN-|SN-)?[0-9a-f]{16,}")
 
 
@@ -37,6 +38,17 @@ class Chains:
 
     table: str
     rules: dict[str, list[str]] = field(default_factory=dict)
+
+
+def separate(slot: Slot) -> None:
+    """Let no allocation of a stack reach another's own address: what is published is reached all the same.
+
+    Nomad's plugins ask this chain first, and leave what stands in it.
+    """
+    between = ["-i", slot.bridge, "-o", slot.bridge, "-m", "conntrack", "!", "--ctstate", "DNAT", "-j", "DROP"]
+    if not _iptables("filter", "-C", _ADMIN, *between):
+        _iptables("filter", "-N", _ADMIN)
+        _iptables("filter", "-I", _ADMIN, "1", *between)
 
 
 def clean_firewall(slot: Slot, allocations: Iterable[str], *, alone: bool) -> int:

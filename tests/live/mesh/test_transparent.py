@@ -18,7 +18,7 @@ from tests.live.conftest import Cli, LiveStack, Ran
 from tests.waiting import eventually
 
 CONTEXT = "transparent"
-_APP = """
+APP = """
 import http.server, json, os, urllib.request
 
 class App(http.server.BaseHTTPRequestHandler):
@@ -76,7 +76,7 @@ def pair(stack: LiveStack, cli: Cli, session: Session, tmp_path_factory: pytest.
         spec = {
             "name": name,
             "version": "1.0.0",
-            "command": ["python3", "-c", _APP],
+            "command": ["python3", "-c", APP],
             "port": 3000,
             "health": {"path": "/health"},
             "scaling": {"min": 1, "max": 1},
