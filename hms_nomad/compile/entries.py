@@ -12,6 +12,7 @@ from hms_nomad.spec.duration import nanoseconds
 from hms_nomad.spec.model import Spec
 
 _MILLISECOND = 1_000_000
+_ENVOYS_OWN_BALANCE = "round_robin"
 
 
 def config_entries(spec: Spec, release: str) -> tuple[ConfigEntry, ...]:
@@ -43,12 +44,14 @@ def intentions(spec: Spec, platform: Platform) -> tuple[Intention, ...]:
 
 
 def defaults(spec: Spec) -> ConfigEntry:
-    """The service-defaults: protocol, and the limit of one try."""
+    """The service-defaults: protocol, and the limits of one try and of connections."""
     body: dict[str, Any] = {"Protocol": spec.protocol}
     if spec.protocol != "tcp":
         # The limit at the instance is what ends one try, so that the caller's sidecar can go on to another instance.
         longest = max([nanoseconds(spec.mesh.timeout), *(nanoseconds(r.timeout) for r in spec.routes if r.timeout)])
         body["LocalRequestTimeoutMs"] = longest // _MILLISECOND
+    if spec.mesh.max_connections:
+        body["MaxInboundConnections"] = spec.mesh.max_connections
     if extensions := limits(spec):
         body["EnvoyExtensions"] = extensions
     return _entry("service-defaults", spec.name, body)
@@ -56,11 +59,13 @@ def defaults(spec: Spec) -> ConfigEntry:
 
 def _resolver(spec: Spec, release: str) -> ConfigEntry:
     """All traffic goes to one release; what a rollout adds to it is in ``hms_nomad.rollout.traffic``."""
-    body = {
+    body: dict[str, Any] = {
         "ConnectTimeout": spec.mesh.connect_timeout,
         "DefaultSubset": release,
         "Subsets": {release: subset(release)},
     }
+    if spec.mesh.balance != _ENVOYS_OWN_BALANCE:
+        body["LoadBalancer"] = {"Policy": spec.mesh.balance}
     return _entry("service-resolver", spec.name, body)
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from hms_nomad.plan.normal import normal_entry
 from hms_nomad.plan.rights import spoken
 
+INBOUND = "connections of an instance"
 EJECTION = "outlier ejection"
-CONNECTIONS = "connection limits"
+CONNECTIONS = "limits of a caller"
 """Settings of each caller, and not of the service."""
 
 _ROUTER, _RESOLVER = "router", "resolver"
@@ -59,7 +60,9 @@ def policy(
         if connect := way.get("ConnectTimeout"):
             found.append(Setting("connect timeout", _time(connect), ("mesh.connect_timeout",)))
         balance = (way.get("LoadBalancer") or {}).get("Policy")
-        found.append(Setting("load balancing", str(balance or "each instance in turn")))
+        found.append(Setting("load balancing", str(balance or "round_robin"), ("mesh.balance",)))
+    inbound = entry.get("MaxInboundConnections")
+    found.append(Setting(INBOUND, str(inbound or "no limit"), ("mesh.max_connections",)))
     if limit := entry.get("LocalRequestTimeoutMs"):
         found.append(Setting("longest try", _time(limit * _NS), ("mesh.timeout", "routes[].timeout")))
     for route in routes:

@@ -107,6 +107,17 @@ class MeshPolicy(Section):
         examples=[["GET", "POST"]],
     )
     connect_timeout: Duration = Field("3s", description="Longest time to open a connection to an instance.")
+    balance: Literal["round_robin", "least_request", "random"] = Field(
+        "round_robin",
+        description="Which instance gets the next request: each in turn, the less busy of two by chance, or any.",
+    )
+    max_connections: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Connections of all callers that one instance's sidecar takes at once; it closes further ones, "
+        "and callers try another instance. Callers' sidecars share connections. No limit when absent.",
+    )
 
 
 class Constraint(Section):

@@ -40,3 +40,19 @@ def host_is_here(spec: Spec) -> Iterator[Hit]:
     """The host is reached from the egress, wherever Nomad runs that: its own loopback is another one each time."""
     if spec.host is not None and spec.host.lower().startswith(_THIS_MACHINE):
         yield Hit(("host",), f"host {spec.host} is the egress's own machine")
+
+
+@check(
+    "HMS283",
+    Level.ERROR,
+    "A setting for instances, of a service that runs elsewhere",
+    reads=("kind", "mesh.balance", "mesh.max_connections"),
+    fix="remove it",
+    example=_EXAMPLE + "db.agency.gov\nmesh: {max_connections: 100}",
+)
+def instances_outside(spec: Spec) -> Iterator[Hit]:
+    """An external service is one address, and no sidecar stands beside it that could count connections."""
+    if spec.kind == "external":
+        for name in ("balance", "max_connections"):
+            if name in spec.mesh.model_fields_set:
+                yield Hit(("mesh", name), f"an external service has no mesh.{name}", at_key=True)

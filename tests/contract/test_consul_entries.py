@@ -263,6 +263,7 @@ def test_the_discovery_chain_holds_routes_and_times_as_they_were_written(client:
         "protocol": "http",
         "connect timeout": "1500ms",
         "load balancing": "least_request",
+        "connections of an instance": "no limit",
         "GET /a: timeout": "20s",
         "GET /a: retries": "3 on reset",
     }

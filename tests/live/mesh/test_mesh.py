@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from hms_nomad.clients.errors import DeniedError
-from hms_nomad.clients.http_call import HTTP
+from hms_nomad.clients.errors import DeniedError, ServerError
+from hms_nomad.clients.http_call import HTTP, open_socket
 from hms_nomad.clients.http_call import ask as ask_target
 from hms_nomad.workflows.caller import Caller, target_of
 from hms_nomad.workflows.session import Session
@@ -253,6 +253,22 @@ def test_whoever_is_not_the_service_gets_no_request(inner: str, front: str, sess
     other = session.consul.instances(front, connect=True).value[0]
     with pytest.raises(DeniedError, match=f"it is spiffe://.*/svc/{front}, not spiffe://.*/svc/{inner}"):
         ask_target(target_of(inner, other, caller), "GET", "/two", {}, None, 5.0, caller.context_for((HTTP,)))
+
+
+def test_an_instance_takes_no_more_connections_than_its_spec_says(cli: Cli, folder: Path, session: Session) -> None:
+    policy = {"max_connections": 1, "balance": "least_request"}
+    name = deploy(cli, folder, f"few-{uuid.uuid4().hex[:8]}", ROUTES, allow=["tax-portal"], mesh=policy)
+    (sidecar,) = session.consul.instances(name, connect=True).value
+    caller = Caller.of(session, "tax-portal")
+    target, context = target_of(name, sidecar, caller), caller.context_for((HTTP,))
+    with open_socket(target, 5.0, context), pytest.raises(ServerError):
+        ask_target(target, "GET", "/two", {}, None, 5.0, context)
+    wait_for(lambda: ask_target(target, "GET", "/two", {}, None, 5.0, context).status == 200)
+    settings = body_of(cli("mesh", "explain", folder / f"{name}.hms.json", "-o", "json"))["settings"]
+    found = {one["setting"]: (one["value"], one["stored"]) for one in settings}
+    assert found["connections of an instance"] == ("1", "same")
+    assert found["load balancing"] == ("least_request", "same")
+    assert cli("stop", name, "--purge", "--yes").exit_code == 0
 
 
 def test_the_graph_and_the_sidecars_are_shown(cli: Cli, inner: str) -> None:

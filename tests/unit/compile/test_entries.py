@@ -30,6 +30,15 @@ def test_a_try_that_times_out_at_one_instance_is_made_again_at_another():
     assert destination["RequestTimeout"] == "6000ms"
 
 
+def test_balance_and_the_limit_of_connections_reach_consul_where_the_spec_names_them():
+    plain = bodies()
+    assert "LoadBalancer" not in plain["service-resolver"]
+    assert "MaxInboundConnections" not in plain["service-defaults"]
+    entries = bodies(mesh={"balance": "least_request", "max_connections": 7})
+    assert entries["service-resolver"]["LoadBalancer"] == {"Policy": "least_request"}
+    assert entries["service-defaults"]["MaxInboundConnections"] == 7
+
+
 def test_only_declared_paths_and_methods_are_routed_and_permitted():
     assert bodies()["service-router"]["Routes"][0]["Match"]["HTTP"] == {"PathPrefix": "/receipt", "Methods": ["POST"]}
     assert permissions_of_router(bodies()["service-router"]) == (

@@ -28,6 +28,8 @@ port: 3000
 mesh:
   connect_timeout: 1500ms
   retry_on: [connect-failure, reset]
+  balance: least_request
+  max_connections: 200
 routes:
   - path: /receipt
     methods: [GET, POST]
@@ -66,10 +68,11 @@ class FakeConsul:
     def discovery_chain(self, name: str) -> dict[str, Any]:
         routes = [{"Definition": route} for route in self.entries["service-router"]["Routes"]]
         everything = {"Definition": {"Match": {"HTTP": {"PathPrefix": "/"}}, "Destination": {"Service": name}}}
-        resolver = {"ConnectTimeout": self.entries["service-resolver"]["ConnectTimeout"]}
+        stored = self.entries["service-resolver"]
+        resolver = {"ConnectTimeout": stored["ConnectTimeout"]}
         nodes = {
             f"router:{name}": {"Type": "router", "Routes": [*routes, everything]},
-            f"resolver:{name}": {"Type": "resolver", "Resolver": resolver},
+            f"resolver:{name}": {"Type": "resolver", "Resolver": resolver, "LoadBalancer": stored.get("LoadBalancer")},
         }
         return {"Protocol": "http", "Nodes": nodes}
 
@@ -97,14 +100,15 @@ def test_each_setting_names_its_place_in_the_spec():
     assert found["protocol"] == ("http", ("default",))
     assert found["connect timeout"] == ("1500ms", ("receipt.hms.yml:6:20 mesh.connect_timeout",))
     assert found["longest try"][0] == "15s"
-    assert found["GET /receipt...: timeout"] == ("20s", ("receipt.hms.yml:11:14 routes[0].timeout",))
+    assert found["GET /receipt...: timeout"] == ("20s", ("receipt.hms.yml:13:14 routes[0].timeout",))
     assert found["GET /receipt...: retries"][0] == "3 on connect-failure, reset"
     # What was carried out already is not done twice.
     assert found["POST /receipt...: retries"][0] == "3 on connect-failure"
     assert found["POST /receipt...: retries"][1] == ("receipt.hms.yml:7:14 mesh.retry_on",)
     assert found["* /old: timeout"] == ("60s", ("default",))
-    assert found["/receipt: limit of an instance"] == ("10/s", ("receipt.hms.yml:12:12 routes[0].limit",))
-    assert found["load balancing"] == ("each instance in turn", ("Envoy's own",))
+    assert found["/receipt: limit of an instance"] == ("10/s", ("receipt.hms.yml:14:12 routes[0].limit",))
+    assert found["load balancing"] == ("least_request", ("receipt.hms.yml:8:12 mesh.balance",))
+    assert found["connections of an instance"] == ("200", ("receipt.hms.yml:9:20 mesh.max_connections",))
     assert found["outlier ejection"][0] == "3 failures in a row, for 5s, at most 50% of the instances"
     assert found["limit of an instance of the gateway"] == ("90/s", ("context city gateway.limit",))
 
@@ -113,7 +117,7 @@ def test_an_environment_is_named():
     session, _, spec, given = world("staging")
     found = {one.setting: one for one in explain_spec(session, spec, given).settings}
     assert found["GET /receipt...: retries"].value.startswith("1 on")
-    assert "receipt.hms.yml:18:21 mesh.retries (environment staging)" in found["GET /receipt...: retries"].given_by
+    assert "receipt.hms.yml:20:21 mesh.retries (environment staging)" in found["GET /receipt...: retries"].given_by
 
 
 def test_what_consul_has_instead_is_shown():

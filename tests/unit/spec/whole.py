@@ -98,7 +98,15 @@ SERVICE: dict[str, Any] = {
     "uses": ["db-svc", "tax-svc"],
     "tcp": {"db-svc": 5432},
     "allow": ["portal"],
-    "mesh": {"timeout": "9s", "retries": 2, "retry_on": ["reset"], "retry_methods": ["GET"], "connect_timeout": "2s"},
+    "mesh": {
+        "timeout": "9s",
+        "retries": 2,
+        "retry_on": ["reset"],
+        "retry_methods": ["GET"],
+        "connect_timeout": "2s",
+        "balance": "least_request",
+        "max_connections": 500,
+    },
     "rollout": {
         "strategy": "canary",
         "steps": [5, 50, 100],
