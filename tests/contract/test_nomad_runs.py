@@ -48,6 +48,22 @@ def test_an_instance_has_a_place_a_version_and_task_states(client: NomadClient, 
         client.read_allocation(NOBODY)
 
 
+@pytest.mark.contract("NomadClient.job_allocations", "NomadClient.job_deployments")
+def test_a_job_registered_after_a_purge_has_nothing_of_the_one_before(client: NomadClient, jobs: Jobs) -> None:
+    first = jobs.run("again")
+    before = jobs.settled("again")
+    client.stop_job("again", purge=True)
+    eventually(lambda: client.read_allocation(first.id).done)
+
+    assert [one.id for one in client.job_allocations("again").value] == [first.id]
+    second = jobs.run("again")
+
+    assert [one.id for one in client.job_allocations("again").value] == [second.id]
+    assert second.id != first.id
+    assert [one.id for one in client.job_deployments("again")] == [jobs.settled("again").id] != [before.id]
+    assert client.read_allocation(first.id).done
+
+
 @pytest.mark.contract("NomadClient.list_allocations")
 def test_the_allocations_of_all_jobs_are_listed_and_waited_for(client: NomadClient, jobs: Jobs) -> None:
     first = jobs.run("listed-one")

@@ -187,8 +187,6 @@ def test_output_is_read_on_from_a_place(client: NomadClient, jobs: Jobs) -> None
     script = "for i in $(seq 1 3000); do echo line $i; done; printf 'tail without end'"
     client.register_job({**jobs.struct("placed", script), "Type": "batch", "Update": None}, modify_index=0)
     allocation = jobs.started("placed")
-    if client.embedded:
-        pytest.skip("the embedded agent now and then has no output of a task that ended at once")
     eventually(lambda: client.read_allocation(allocation.id).done)
     stop = threading.Event()
 

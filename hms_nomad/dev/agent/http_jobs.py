@@ -73,16 +73,20 @@ class JobRoutes:
                 return await answer(request, self._store, "jobs", key, lambda: self._versions(key))
             case ("GET", "allocations"):
                 return await answer(
-                    request, self._store, "allocs", key, lambda: [alloc_row(one) for one in self._rows("allocs", key)]
+                    request,
+                    self._store,
+                    "allocs",
+                    key,
+                    lambda: [alloc_row(one) for one in self._own(request, "allocs", key)],
                 )
             case ("GET", "evaluations"):
                 return await answer(request, self._store, "evals", key, lambda: self._rows("evals", key)[::-1])
             case ("GET", "deployments"):
                 return await answer(
-                    request, self._store, "deployments", key, lambda: self._rows("deployments", key)[::-1]
+                    request, self._store, "deployments", key, lambda: self._own(request, "deployments", key)[::-1]
                 )
             case ("GET", "deployment"):
-                rows = self._rows("deployments", key)
+                rows = self._own(request, "deployments", key)
                 return with_index(self._store, "deployments", rows[-1] if rows else None)
             case ("GET", "scale"):
                 return await answer(request, self._store, "jobs", key, lambda: self._scale_status(key, path[0]))
@@ -118,6 +122,13 @@ class JobRoutes:
 
     def _rows(self, table: str, key: str) -> list[Json]:
         return self._store.of_job(table, key)
+
+    def _own(self, request: Request, table: str, key: str) -> list[Json]:
+        """The rows of the job that there is now; with ``all`` those of purged ones of the same name too."""
+        rows, job = self._rows(table, key), self._store.tables["jobs"].get(key)
+        if job is None or request.query_params.get("all") == "true":
+            return rows
+        return [row for row in rows if row["JobCreateIndex"] == job["CreateIndex"]]
 
     def _versions(self, key: str) -> Json:
         return {"Versions": self._store.versions(self._existing(key)), "Diffs": None}
