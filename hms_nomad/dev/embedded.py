@@ -95,7 +95,7 @@ class EmbeddedStack:
         """Bring it up, or repair it; answers its record and whether anything was started."""
         settings = self._settings
         save(settings.state_dir, self._record)
-        engine = find_engine() if settings.docker else None
+        engine = None if settings.docker is False else find_engine()
         if engine is None and settings.docker:
             raise UnsuitableMachineError("no container engine answers", "start one, or leave containers out")
         self._remember(docker=engine is not None)

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.dev.engine import Engine, find_engine
 from tests.contract.consul_server import Consul, consul_anyhow, consul_process, consul_without_leader
 from tests.contract.embedded_agent import embedded_agent
 from tests.contract.jobs import Jobs, jobs_of
 from tests.contract.nomad_server import Nomad, nomad_agent, nomad_with_acls, nomad_without_leader
 from tests.contract.vault_server import Vault, new_vault, vault_anyhow, vault_process
+from tests.images import python_image
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +67,24 @@ def jobs(client: NomadClient) -> Iterator[Jobs]:
     """Jobs that are purged after the test."""
     with jobs_of(client) as jobs:
         yield jobs
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The container engine of this machine."""
+    found = find_engine()
+    if found is None:
+        pytest.skip("no container engine answers on this machine")
+    return found
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image that runs its first argument as a program in Python."""
+    with python_image(
+        engine, "contract", "import sys\nexec(sys.argv[1])\n", _directory(tmp_path_factory, "image")
+    ) as name:
+        yield name
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ BOTH = pytest.mark.parametrize("nomad", ["real", "embedded"], indirect=True)
 
 @contextlib.contextmanager
 def embedded_agent(directory: Path, **settings: Any) -> Iterator[Nomad]:
-    """An agent with no Consul; ``settings`` overrule its own."""
+    """An agent with no Consul, with containers where an engine answers; ``settings`` overrule its own."""
     port = free_port()
     config = {
         "name": "contract",
@@ -30,7 +30,7 @@ def embedded_agent(directory: Path, **settings: Any) -> Iterator[Nomad]:
         "port": port,
         "data_dir": str(directory / "data"),
         "ports": [28000, 28999],
-        "docker": False,
+        "docker": True,
         "mark": [[STACK_VARIABLE, str(directory)]],
         **settings,
     }

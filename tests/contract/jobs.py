@@ -60,6 +60,15 @@ class Jobs:
         return snapshot.value
 
 
+def contained(jobs: Jobs, job_id: str, image: str, script: str, **config: Any) -> dict[str, Any]:
+    """A job struct whose task runs ``script`` in a container of ``image`` (see the fixture of that name)."""
+    body = jobs.struct(job_id)
+    words = [script, *config.pop("args", [])]
+    task = {"Driver": "docker", "Config": {"image": image, "init": True, "args": words, **config}}
+    body["TaskGroups"][0]["Tasks"][0] |= {**task, "Resources": {"CPU": 50, "MemoryMB": 64}}
+    return body
+
+
 @contextlib.contextmanager
 def jobs_of(client: NomadClient) -> Iterator[Jobs]:
     """Jobs that are purged at the end."""

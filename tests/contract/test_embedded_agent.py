@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import urllib.error
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pytest
 
 from hms_nomad.clients.nomad import NomadClient
 from tests.contract.embedded_agent import embedded_agent
-from tests.contract.jobs import Jobs
+from tests.contract.jobs import Jobs, contained
 from tests.contract.nomad_server import Nomad
 from tests.waiting import eventually
 
@@ -61,6 +62,38 @@ def test_ports_are_the_same_inside_and_outside(client: NomadClient, jobs: Jobs) 
 
     assert (port.host_ip, port.to) == ("127.0.0.1", port.value)
     eventually(lambda: list(client.logs(allocation.id, "work")), lambda lines: lines == [str(port.value)])
+
+
+def test_a_container_in_bridge_mode_shares_the_network_of_the_machine(
+    client: NomadClient, jobs: Jobs, image: str
+) -> None:
+    script = """
+import os, socket
+socket.create_server(("127.0.0.1", int(os.environ["NOMAD_PORT_http"]))).accept()[0].sendall(b"here")
+"""
+    body = contained(jobs, "contained", image, script)
+    body["TaskGroups"][0]["Networks"] = [{"Mode": "bridge", "DynamicPorts": [{"Label": "http", "To": 8080}]}]
+    client.register_job(body, modify_index=0)
+    port = client.read_allocation(jobs.started("contained").id).ports["http"]
+
+    def heard() -> bytes:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port.value), 5) as stream:
+            return stream.recv(4)
+        return b""
+
+    eventually(heard, lambda found: found == b"here")
+
+
+def test_a_setting_of_a_driver_that_the_agent_does_not_know_fails_the_task_with_its_name(
+    client: NomadClient, jobs: Jobs
+) -> None:
+    body = jobs.struct("odd")
+    body["TaskGroups"][0]["Tasks"][0]["Config"]["oom_score_adj"] = 500
+    client.register_job(body, modify_index=0)
+
+    failed = eventually(lambda: client.job_allocations("odd").value[:1], lambda found: found and found[0].done)
+
+    assert any("knows no oom_score_adj" in event.message for event in failed[0].tasks["work"].events)
 
 
 def test_exec_has_no_root_of_its_own(client: NomadClient, jobs: Jobs) -> None:
@@ -124,6 +157,18 @@ DIFFERENCES = (
         test_ports_are_the_same_inside_and_outside,
     ),
     Difference(
+        "containers in bridge mode",
+        "in the network of their instance",
+        "in the network of the machine, where their sidecars are",
+        test_a_container_in_bridge_mode_shares_the_network_of_the_machine,
+    ),
+    Difference(
+        "settings of a driver",
+        "all of them",
+        "those that jobs of this program have; any other fails the task with its name",
+        test_a_setting_of_a_driver_that_the_agent_does_not_know_fails_the_task_with_its_name,
+    ),
+    Difference(
         "the driver `exec`",
         "a chroot and the user nobody",
         "a process like those of `raw_exec`, of the user who runs the agent",
@@ -132,7 +177,7 @@ DIFFERENCES = (
     Difference(
         "resources",
         "held to by control groups",
-        "counted when a place is sought; processes are not held to them",
+        "counted when a place is sought; containers are held to them, processes are not",
         test_a_task_is_not_held_to_its_resources,
     ),
     Difference("access lists, TLS", "where they are configured", "none", test_access_lists_are_off),

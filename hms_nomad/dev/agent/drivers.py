@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from hms_nomad.dev.agent import runner_process
 from hms_nomad.dev.agent.environment import TaskEnvironment
 from hms_nomad.dev.agent.log_files import output
 from hms_nomad.dev.agent.runner_process import Command, Ended, Handle
+from hms_nomad.dev.agent.values import Json
 from hms_nomad.dev.processes import wait_for_exit
 
 _POLL_SECONDS = 0.2
@@ -20,6 +22,12 @@ _POLL_SECONDS = 0.2
 
 class DriverError(Exception):
     """A task could not be started; the text says why."""
+
+
+def known_settings(config: Json, known: Collection[str]) -> None:
+    """Refuse what a driver here does not know: nothing of a job is left out silently. Raises DriverError."""
+    if unknown := sorted(name for name, value in config.items() if value and name not in known):
+        raise DriverError(f"the embedded agent knows no {' and no '.join(unknown)} in a task's config")
 
 
 class Running(Protocol):
@@ -127,6 +135,7 @@ class ProcessDriver:
         """Start a task. Raises DriverError."""
         task, directories = environment.task, environment.directories
         config = environment.fill_all(task["Config"] or {})
+        known_settings(config, ("command", "args"))
         variables = environment.variables()
         directory = directories.task(task["Name"])
         program = _find(str(config.get("command") or ""), directory, variables.get("PATH") or os.defpath)

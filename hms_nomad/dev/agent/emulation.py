@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from hms_nomad.dev.agent.placement import LOOPBACK
 from hms_nomad.dev.agent.values import Json
 
 _PORT_VARIABLE = re.compile(r"(.*_)?PORT")
@@ -57,23 +58,20 @@ def upstreams(sidecar: Json) -> list[Json]:
     return list(((sidecar.get("Proxy") or {}).get("Upstreams")) or ())
 
 
-def environment(given: Mapping[str, str], group: Json, ports: Mapping[str, int], *, host: str) -> dict[str, str]:
-    """A task's variables with the ports that really are there: PORT and the like, and addresses of upstreams.
-
-    ``host`` is where the task reaches the sidecar's upstreams.
-    """
-    return {name: _changed(name, value, group, ports, host) for name, value in given.items()}
+def environment(given: Mapping[str, str], group: Json, ports: Mapping[str, int]) -> dict[str, str]:
+    """A task's variables with the ports that really are there: PORT and the like, and addresses of upstreams."""
+    return {name: _changed(name, value, group, ports) for name, value in given.items()}
 
 
-def _changed(name: str, value: str, group: Json, ports: Mapping[str, int], host: str) -> str:
+def _changed(name: str, value: str, group: Json, ports: Mapping[str, int]) -> str:
     if _PORT_VARIABLE.fullmatch(name.upper()) and own_port(value) in ports:
         return str(ports[own_port(value)])
     for address, port, names in _bound(group, ports):
         for known in names:
-            value = re.sub(rf"(?<![\d.\w-]){re.escape(known)}:{address[1]}(?!\d)", f"{host}:{port}", value)
+            value = re.sub(rf"(?<![\d.\w-]){re.escape(known)}:{address[1]}(?!\d)", f"{LOOPBACK}:{port}", value)
             usual = {80: "http", 443: "https"}.get(address[1])
             if usual:
-                value = re.sub(rf"({usual}://){re.escape(known)}(?![\d:.\w-])", rf"\g<1>{host}:{port}", value)
+                value = re.sub(rf"({usual}://){re.escape(known)}(?![\d:.\w-])", rf"\g<1>{LOOPBACK}:{port}", value)
     return value
 
 

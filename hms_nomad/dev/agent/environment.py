@@ -62,7 +62,7 @@ class TaskEnvironment:
         self._own = self._nomads()
         self.extra: dict[str, str] = {}
         given = {name: self.fill(str(value)) for name, value in (task["Env"] or {}).items()}
-        self._given = emulation.environment(given, self.group, self.ports, host=self._host())
+        self._given = emulation.environment(given, self.group, self.ports)
         self._mark = dict(mark)
 
     def variables(self, *, whole: bool = True) -> dict[str, str]:
@@ -70,6 +70,18 @@ class TaskEnvironment:
         machine = {name: value for name, value in os.environ.items() if not name.startswith(_DENIED)} if whole else {}
         own = {name: value for name, value in self._own.items() if "-" not in name or not whole}
         return {**machine, **self._mark, **own, **self.extra, **self._given}
+
+    def on_machine(self, path: str) -> str:
+        """A path of a job as this machine has it: a task in a container knows its directories by other names."""
+        folder = self.directories.task(self.task["Name"])
+        own = {
+            "${NOMAD_ALLOC_DIR}": self.directories.shared,
+            "${NOMAD_TASK_DIR}": folder / "local",
+            "${NOMAD_SECRETS_DIR}": folder / "secrets",
+        }
+        for reference, directory in own.items():
+            path = path.replace(reference, str(directory))
+        return self.fill(path)
 
     def fill(self, text: str) -> str:
         """A text with its references replaced; unknown ones stay."""
@@ -84,9 +96,6 @@ class TaskEnvironment:
         if isinstance(value, dict):
             return {key: self.fill_all(one) for key, one in value.items()}
         return value
-
-    def _host(self) -> str:
-        return "host.docker.internal" if self.task["Driver"] == "docker" else LOOPBACK
 
     def _replaced(self, match: re.Match[str]) -> str:
         name = match[1]
@@ -132,7 +141,7 @@ class TaskEnvironment:
             found["NOMAD_JOB_PARENT_ID"] = job["ParentID"]
         for port in alloc["AllocatedResources"]["Shared"]["Ports"] or ():
             label, value, address = port["Label"], str(port["Value"]), port["HostIP"]
-            inside = str(port["To"]) if container and port["To"] > 0 else value
+            inside = str(port["To"])
             for name, text in (
                 ("IP", address),
                 ("PORT", inside),

@@ -178,7 +178,7 @@ class Ports:
 
         ``held`` are those of instances that run, some of which may be about to stop.
 
-        No network of the instance's own is made, so a port is the same inside and outside.
+        No network of the instance's own is made, so for groups in bridge mode a port is the same inside and outside.
         """
         found: list[Json] = []
         for network in group["Networks"] or ():
@@ -187,9 +187,9 @@ class Ports:
                 if value in taken or (value not in held and not free(value)):
                     return f"reserved port collision {port['Label']}={value}"
                 taken.add(value)
-                found.append(_port(port["Label"], value))
+                found.append(_port(port, value, network))
             for port in network["DynamicPorts"] or ():
-                found.append(_port(port["Label"], self.one(taken, held)))
+                found.append(_port(port, self.one(taken, held), network))
         return found
 
     def one(self, taken: set[int], held: set[int]) -> int:
@@ -224,5 +224,12 @@ def free(port: int) -> bool:
     return True
 
 
-def _port(label: str, value: int) -> Json:
-    return {"Label": label, "Value": value, "To": value, "HostIP": LOOPBACK, "IgnoreCollision": False}
+def _port(wanted: Json, value: int, network: Json) -> Json:
+    own = int(wanted["To"]) if network["Mode"] == "host" else 0
+    return {
+        "Label": wanted["Label"],
+        "Value": value,
+        "To": own if own > 0 else value,
+        "HostIP": LOOPBACK,
+        "IgnoreCollision": False,
+    }

@@ -29,10 +29,11 @@ _WATCH = (
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a task ended: its exit code, which is 128 and more for one that a signal ended."""
+    """How a task ended: its exit code, 128 and more for one that a signal ended; ``oom``: it had too little memory."""
 
     code: int
     signal: int = 0
+    oom: bool = False
 
 
 @dataclass(frozen=True, slots=True)

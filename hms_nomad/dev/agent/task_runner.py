@@ -143,7 +143,8 @@ class TaskRunner:
 
     def _tell(self, ended: Ended) -> None:
         message = f"Exit Code: {ended.code}" + (f", Signal: {ended.signal}" if ended.signal else "")
-        details = {"exit_code": str(ended.code), "signal": str(ended.signal), "oom_killed": "false"}
+        message += ', Exit Message: "OOM Killed"' if ended.oom else ""
+        details = {"exit_code": str(ended.code), "signal": str(ended.signal), "oom_killed": str(ended.oom).lower()}
         self.state.note("Terminated", message, **details)
 
     def _finish(self, decision: Decision) -> None:

@@ -50,9 +50,9 @@ def write(task: Json, environment: TaskEnvironment, sources: Sources) -> None:
         known = environment.variables(whole=False)
         text = template["EmbeddedTmpl"]
         if template["SourcePath"]:
-            text = (folder / environment.fill(template["SourcePath"])).read_text(encoding="utf-8")
+            text = (folder / environment.on_machine(template["SourcePath"])).read_text(encoding="utf-8")
         content = render(text, template["LeftDelim"], template["RightDelim"], known, sources)
-        target = _inside(folder, environment.fill(template["DestPath"]))
+        target = _inside(folder, environment.on_machine(template["DestPath"]))
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.new")
         temporary.write_bytes(content)

@@ -1,9 +1,11 @@
-"""The main job and every way of rolling out on the embedded agent: real Consul, real Envoy, no Nomad and no root."""
+"""The main job and every way of rolling out on the embedded agent: real Consul, real Envoy, and no Nomad."""
 
 from __future__ import annotations
 
 import functools
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from hms_nomad.workflows.session import open_session
 from tests.live.conftest import Cli, LiveStack, own_contexts, run_cli, running_stack
 
 pytestmark = pytest.mark.timeout(600)
-_EXAMPLES = Path(__file__).parents[3] / "examples"
+_ROOT = Path(__file__).parents[3]
+_EXAMPLES = _ROOT / "examples"
 _PROGRAM = """
 import http.server, os
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -36,7 +39,7 @@ Deploy = Callable[..., int]
 @pytest.fixture(scope="module")
 def embedded() -> Iterator[LiveStack]:
     """A stack whose Nomad is our own agent."""
-    with running_stack("embedded", nomad="embedded", docker=False) as running:
+    with running_stack("embedded", nomad="embedded") as running:
         yield running
 
 
@@ -74,12 +77,21 @@ def _said(run: Cli) -> str:
     return run("call", "GET", "http://answer.mesh/", "--as", "tester").stdout.strip()
 
 
-def test_payment_calls_receipt_through_the_mesh(embedded: LiveStack, run: Cli):
+@pytest.mark.parametrize("kind", ["processes", "containers"])
+def test_payment_calls_receipt_through_the_mesh(kind: str, embedded: LiveStack, run: Cli):
     assert embedded.status.nomad == "embedded"
-    deployed = run("deploy", _EXAMPLES / "receipt" / "receipt-process.hms.yml")
+    files = ("receipt/receipt-process.hms.yml", "payment/payment-process.hms.yml")
+    if kind == "containers":
+        if not embedded.status.docker:
+            pytest.skip("no container engine answers on this machine")
+        files = ("receipt/receipt.hms.yml", "payment/payment.hms.yml")
+        script = [sys.executable, str(_ROOT / "scripts" / "example_images.py"), "receipt", "payment"]
+        subprocess.run(script, check=True, capture_output=True)
+    deployed = run("deploy", _EXAMPLES / files[0])
     assert deployed.exit_code == 0, deployed.stderr
     assert "this is the embedded agent" in deployed.stderr
-    assert run("deploy", _EXAMPLES / "payment" / "payment-process.hms.yml").exit_code == 0
+    deployed = run("deploy", _EXAMPLES / files[1])
+    assert deployed.exit_code == 0, deployed.stderr
     called = run("call", "POST", "http://payment-svc.mesh/charge", "--as", "tax-portal", "--data", '{"email": "a@b"}')
     assert called.exit_code == 0, called.stderr
     assert json.loads(called.stdout)["receipt"]["caller"].endswith("/svc/payment-svc")

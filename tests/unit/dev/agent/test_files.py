@@ -75,7 +75,7 @@ def test_an_instance_has_ports_for_its_own_one_its_upstreams_and_its_sidecars_pa
 )
 def test_variables_name_the_ports_that_are_really_there(name: str, value: str, expected: str):
     ports = {"port 3001": 10001, "upstream receipt": 10002, "upstream db": 10003}
-    assert emulation.environment({name: value}, _group(), ports, host="127.0.0.1") == {name: expected}
+    assert emulation.environment({name: value}, _group(), ports) == {name: expected}
 
 
 def test_output_is_shown_in_numbered_files_that_begin_at_lines(tmp_path: Path):
