@@ -197,8 +197,11 @@ class Guard:
             self._index = self._journal.write(run, self._index)
 
 
-def _know_the_embedded(session: Session, report: Report) -> None:
-    """Say that no Nomad is there but its stand-in for development, and refuse it anywhere else."""
+def know_the_embedded(session: Session, report: Report) -> None:
+    """Say that no Nomad is there but its stand-in for development, and refuse it anywhere else.
+
+    Nomad must have answered before. Raises PlatformError.
+    """
     if not session.nomad.embedded:
         return
     platform = session.platform
@@ -220,7 +223,7 @@ def guarded(session: Session, service: str, intent: Intent, report: Report) -> I
     """
     # Whoever cannot reach Nomad, or one without a leader, takes no lock.
     session.nomad.read_job(service)
-    _know_the_embedded(session, report)
+    know_the_embedded(session, report)
     namespace = session.platform.namespace
     holder = Holder(
         service, intent.who or author().who, intent.command, intent.aim, time.time(), this_process(), lock_id=""

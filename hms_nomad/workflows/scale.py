@@ -23,6 +23,7 @@ from hms_nomad.rollout.perform import job_again
 from hms_nomad.spec.duration import seconds as seconds_of
 from hms_nomad.workflows.autoscaler import autoscaler_trouble
 from hms_nomad.workflows.fleet import side_by_side
+from hms_nomad.workflows.guard import know_the_embedded
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.status import not_there
 from hms_nomad.workflows.telemetry import prometheus
@@ -77,11 +78,12 @@ def scale(session: Session, name: str, count: int, message: str, timeout: float,
     """Set how many instances run, within the bounds of the spec, and wait until they are healthy.
 
     The autoscaler goes on from there. Raises InvalidRequestError outside the bounds, ConflictError while a deployment
-    runs, NotFoundError, ForeignObjectError, DeadlineExceededError after ``timeout`` seconds, and the errors of
-    ``hms_nomad.clients.errors``.
+    runs, NotFoundError, ForeignObjectError, DeadlineExceededError after ``timeout`` seconds, PlatformError for the
+    embedded agent outside of development, and the errors of ``hms_nomad.clients.errors``.
     """
     deadline = time.monotonic() + timeout
     job = _job(session, name)
+    know_the_embedded(session, report)
     scaling, before = _scaling(job), _count(job)
     _within(session, name, scaling, count)
     held = held_until(scaling, datetime.now(UTC))
@@ -161,6 +163,7 @@ def _write_hold(
 ) -> Scaled:
     deadline = time.monotonic() + timeout
     job = _job(session, name)
+    know_the_embedded(session, report)
     scaling, before = _scaling(job), _count(job)
     wanted_count = before if count is None else count
     _within(session, name, scaling, wanted_count)

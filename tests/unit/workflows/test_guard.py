@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from hms_nomad.apply.progress import Event
@@ -9,8 +12,10 @@ from hms_nomad.apply.run_journal import HalfDoneError
 from hms_nomad.clients.errors import UnavailableError
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.faults import classify
+from hms_nomad.platform.model import Platform, PlatformError
 from hms_nomad.workflows.guard import Intent, guarded
-from tests.unit.workflows.servers import FakeConsul, FakeNomad, session
+from hms_nomad.workflows.scale import hold_count, scale
+from tests.unit.workflows.servers import FakeConsul, FakeNomad, job, session
 
 LOST = UnavailableError("nomad", "register job web", "http://nomad", "No cluster leader", 500, transient=True)
 
@@ -49,3 +54,37 @@ def test_calls_are_tried_for_long_only_once_something_is_written():
         run.permit("write service-defaults web")
         assert servers.retries.patience_seconds > 0
     assert servers.retries.patience_seconds == 0
+
+
+@pytest.mark.parametrize("how", ["guarded", "scale", "hold"])
+@pytest.mark.parametrize(("development", "production"), [(False, False), (False, True), (True, True)])
+def test_the_embedded_agent_is_refused_outside_of_development(how: str, development: bool, production: bool):
+    nomad = FakeNomad(jobs={"web": job("web")}, embedded=True)
+    servers = session(nomad, FakeConsul())
+    servers.platform = Platform(development=development, production=production)
+
+    with pytest.raises(PlatformError, match="is the embedded agent, which is for development only"):
+        _change(how, servers, quiet)
+
+    assert nomad.done == []
+
+
+def test_in_development_the_embedded_agent_is_told_of():
+    servers = session(FakeNomad(embedded=True), FakeConsul())
+    servers.platform = Platform(development=True)
+    told: list[str] = []
+
+    with guarded(servers, "web", Intent("deploy"), lambda event: told.append(event.message)):
+        pass
+
+    assert told[0] == "this is the embedded agent, for development only"
+
+
+def _change(how: str, servers: Any, report: Callable[[Event], None]) -> None:
+    if how == "scale":
+        scale(servers, "web", 2, "", 1.0, report)
+    elif how == "hold":
+        hold_count(servers, "web", 2, 60.0, 1.0, report)
+    else:
+        with guarded(servers, "web", Intent("deploy"), report):
+            raise AssertionError("it was let in")
