@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from hms_nomad.clients.errors import InvalidRequestError
 from hms_nomad.clients.nomad import NomadClient
+from tests.contract.consul_server import consul_process
 from tests.contract.embedded_agent import embedded_agent
 from tests.contract.jobs import Jobs, contained
 from tests.contract.nomad_server import Nomad
@@ -127,19 +129,94 @@ def test_a_template_of_vault_is_refused_with_its_name(client: NomadClient, jobs:
     assert any("is not known to the embedded agent" in event.message for event in failed[0].tasks["work"].events)
 
 
-def test_a_schedule_starts_nothing(client: NomadClient, jobs: Jobs) -> None:
-    body = {**jobs.struct("scheduled"), "Type": "batch", "Update": None, "Periodic": {"Spec": "* * * * * *"}}
+def test_a_template_is_rendered_when_its_task_starts(tmp_path: Path) -> None:
+    (tmp_path / "consul").mkdir()
+    with consul_process(tmp_path / "consul") as consul, contextlib.closing(consul.client()) as store:
+        store.kv_put("word", b"one")
+        with (
+            embedded_agent(tmp_path, consul=consul.address) as agent,
+            contextlib.closing(agent.client()) as client,
+        ):
+            jobs = Jobs(client)
+            body = jobs.struct("rendered", "while :; do cat local/x; echo; sleep 0.1; done")
+            template = {"EmbeddedTmpl": '{{ key "word" }}', "DestPath": "local/x", "Splay": 0}
+            body["TaskGroups"][0]["Tasks"][0]["Templates"] = [template]
+            client.register_job(body, modify_index=0)
+            allocation = jobs.started("rendered")
+            eventually(lambda: list(client.logs(allocation.id, "work")))
+            store.kv_put("word", b"two")
+            many = eventually(lambda: list(client.logs(allocation.id, "work")), lambda lines: len(lines) > 20)
+            assert set(many) == {"one"}
 
-    assert client.register_job(body, modify_index=0).eval_id == ""
-    assert client.job_allocations("scheduled").value == ()
+            client.restart_allocation(allocation.id, "work")
+
+            eventually(lambda: list(client.logs(allocation.id, "work"))[-1], lambda last: last == "two")
+
+
+@pytest.mark.parametrize("schedule", ["@daily", "0 0 3 * * * *", "0 0 L * *"])
+def test_a_schedule_has_five_fields(client: NomadClient, jobs: Jobs, schedule: str) -> None:
+    body = {**jobs.struct("scheduled"), "Type": "batch", "Update": None, "Periodic": {"Specs": [schedule]}}
+
+    with pytest.raises(InvalidRequestError, match="Invalid cron spec"):
+        client.register_job(body, modify_index=0)
 
 
 def test_a_job_in_hcl_is_not_parsed(nomad: Nomad) -> None:
-    with pytest.raises(urllib.error.HTTPError) as refusal:
-        nomad.http("POST", "/v1/jobs/parse", {"JobHCL": 'job "x" {}'})
+    assert _refused(nomad, "POST", "/v1/jobs/parse", {"JobHCL": 'job "x" {}'}) == (
+        501,
+        "the embedded agent parses no HCL: send the job as JSON",
+    )
 
-    assert refusal.value.code in (404, 405)
-    refusal.value.close()
+
+@pytest.mark.parametrize("path", ["/v1/var/a", "/v1/vars", "/v1/volumes", "/v1/metrics", "/v1/client/fs/ls/x"])
+def test_what_else_there_is_of_the_api_is_refused_by_its_path(nomad: Nomad, path: str) -> None:
+    assert _refused(nomad, "GET", path) == (404, f"the embedded agent has no {path}: only a real Nomad has")
+
+
+def test_a_job_with_a_vault_is_refused(client: NomadClient, jobs: Jobs) -> None:
+    body = jobs.struct("locked")
+    body["TaskGroups"][0]["Tasks"][0]["Vault"] = {"Role": "locked"}
+
+    with pytest.raises(InvalidRequestError, match="the embedded agent has no Vault"):
+        client.register_job(body, modify_index=0)
+
+
+def test_a_volume_finds_no_node(client: NomadClient, jobs: Jobs) -> None:
+    volumes = {"data": {"Name": "data", "Type": "host", "Source": "data"}}
+    registered = client.register_job(jobs.struct("storing", Volumes=volumes), modify_index=0)
+
+    evaluation = eventually(
+        lambda: client.read_evaluation(registered.eval_id), lambda found: found.status == "complete"
+    )
+
+    assert "missing compatible host volumes" in str(evaluation.failed)
+
+
+def test_a_process_is_of_the_user_who_runs_the_agent(client: NomadClient, jobs: Jobs) -> None:
+    body = jobs.struct("disguised")
+    body["TaskGroups"][0]["Tasks"][0]["User"] = "daemon"
+    client.register_job(body, modify_index=0)
+
+    failed = eventually(lambda: client.job_allocations("disguised").value[:1], lambda found: found and found[0].done)
+
+    assert any("and not as daemon" in event.message for event in failed[0].tasks["work"].events)
+
+
+def test_an_artifact_of_another_kind_than_http_fails_the_task(client: NomadClient, jobs: Jobs) -> None:
+    body = jobs.struct("fetching")
+    body["TaskGroups"][0]["Tasks"][0]["Artifacts"] = [{"GetterSource": "git::https://127.0.0.1/x.git"}]
+    client.register_job(body, modify_index=0)
+
+    failed = eventually(lambda: client.job_allocations("fetching").value[:1], lambda found: found and found[0].done)
+
+    assert any("by http and https only" in event.message for event in failed[0].tasks["work"].events)
+
+
+def _refused(nomad: Nomad, method: str, path: str, body: Any = None) -> tuple[int, str]:
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        nomad.http(method, path, body)
+    with refusal.value as answer:
+        return answer.code, answer.read().decode()
 
 
 DIFFERENCES = (
@@ -188,9 +265,33 @@ DIFFERENCES = (
         test_a_template_of_vault_is_refused_with_its_name,
     ),
     Difference(
-        "jobs with a schedule", "run when it is time", "kept, and never started", test_a_schedule_starts_nothing
+        "templates that change",
+        "are rendered anew, and the task is told",
+        "are rendered anew when the task starts anew",
+        test_a_template_is_rendered_when_its_task_starts,
     ),
+    Difference("Vault", "where it is configured", "none; a job with it is refused", test_a_job_with_a_vault_is_refused),
+    Difference(
+        "artifacts",
+        "by HTTP, S3, git and more",
+        "by HTTP, also archives (tar, zip); any other fails the task",
+        test_an_artifact_of_another_kind_than_http_fails_the_task,
+    ),
+    Difference("volumes", "host volumes and CSI", "none; a job with them finds no node", test_a_volume_finds_no_node),
+    Difference(
+        "the user of a process",
+        "whom the job names",
+        "who runs the agent; another one than root fails the task",
+        test_a_process_is_of_the_user_who_runs_the_agent,
+    ),
+    Difference("schedules", "cron with its extensions", "cron of five fields", test_a_schedule_has_five_fields),
     Difference("HCL", "parsed", "not parsed", test_a_job_in_hcl_is_not_parsed),
+    Difference(
+        "the rest of the API",
+        "variables, volumes, metrics, files, `exec` and more",
+        "refused by its path",
+        test_what_else_there_is_of_the_api_is_refused_by_its_path,
+    ),
 )
 
 

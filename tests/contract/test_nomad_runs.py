@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import http.server
 import signal
+import tarfile
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +19,7 @@ from hms_nomad.clients.errors import ConflictError, InvalidRequestError, NotFoun
 from hms_nomad.clients.nomad import NomadClient
 from tests.contract.embedded_agent import BOTH
 from tests.contract.jobs import Jobs
-from tests.contract.nomad_server import FOREVER, job
+from tests.contract.nomad_server import FOREVER, Nomad, job
 from tests.waiting import eventually
 
 pytestmark = BOTH
@@ -53,15 +60,13 @@ def test_a_job_registered_after_a_purge_has_nothing_of_the_one_before(client: No
     first = jobs.run("again")
     before = jobs.settled("again")
     client.stop_job("again", purge=True)
-    eventually(lambda: client.read_allocation(first.id).done)
-
-    assert [one.id for one in client.job_allocations("again").value] == [first.id]
+    # The real one may have forgotten it by then.
+    eventually(lambda: client.job_allocations("again").value, lambda found: all(one.done for one in found))
     second = jobs.run("again")
 
     assert [one.id for one in client.job_allocations("again").value] == [second.id]
     assert second.id != first.id
     assert [one.id for one in client.job_deployments("again")] == [jobs.settled("again").id] != [before.id]
-    assert client.read_allocation(first.id).done
 
 
 @pytest.mark.contract("NomadClient.list_allocations")
@@ -110,6 +115,94 @@ def test_a_task_that_fails_says_why(client: NomadClient, jobs: Jobs) -> None:
     assert ended.details["exit_code"] == "3"
     assert "Exit Code: 3" in ended.message
     assert list(client.logs(failed.id, "work", "stderr")) == ["cannot go on"]
+
+
+@pytest.mark.contract("NomadClient.list_jobs", "NomadClient.logs")
+def test_a_run_of_a_schedule_is_a_job_of_its_own(client: NomadClient, jobs: Jobs, nomad: Nomad) -> None:
+    periodic = {"Enabled": True, "Specs": ["0 3 1 1 *"], "ProhibitOverlap": True, "TimeZone": "Europe/Berlin"}
+    body = {**jobs.struct("yearly", "echo tick"), "Type": "batch", "Update": None, "Periodic": periodic}
+    registered = client.register_job(body, modify_index=0)
+
+    assert registered.eval_id == ""
+    assert client.job_allocations("yearly").value == ()
+    nomad.http("PUT", "/v1/job/yearly/periodic/force", {})
+    (run,) = client.list_jobs(prefix="yearly/periodic-")
+
+    allocation = eventually(lambda: client.job_allocations(run.id).value[:1], lambda found: found and found[0].done)[0]
+    assert list(client.logs(allocation.id, "work")) == ["tick"]
+    stored = client.read_job(run.id)
+    assert stored is not None
+    assert (stored.body["ParentID"], stored.body["Periodic"]) == ("yearly", None)
+    client.stop_job(run.id, purge=True)
+
+
+@pytest.mark.contract("NomadClient.job_allocations", "NomadClient.logs")
+def test_artifacts_are_there_before_the_task_and_the_helpers_run_beside_it(
+    client: NomadClient, jobs: Jobs, tmp_path: Path
+) -> None:
+    (tmp_path / "plain.txt").write_text("plain")
+    with tarfile.open(tmp_path / "packed.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "plain.txt", "inner/file.txt")
+    checksum = hashlib.sha256((tmp_path / "plain.txt").read_bytes()).hexdigest()
+    script = (
+        "cat local/a/plain.txt local/inner/file.txt local/raw/packed.tar.gz | wc -c; cat $NOMAD_ALLOC_DIR/data/made"
+    )
+    body = {**jobs.struct("fetched", script), "Type": "batch", "Update": None}
+    (work,) = body["TaskGroups"][0]["Tasks"]
+    with _files(tmp_path) as url:
+        work["Artifacts"] = [
+            {
+                "GetterSource": f"{url}/plain.txt",
+                "GetterOptions": {"checksum": f"sha256:{checksum}"},
+                "RelativeDest": "local/a",
+            },
+            {"GetterSource": f"{url}/packed.tar.gz"},
+            {
+                "GetterSource": f"{url}/packed.tar.gz",
+                "GetterOptions": {"archive": "false"},
+                "RelativeDest": "local/raw",
+            },
+        ]
+        before = {**work, "Name": "before", "Lifecycle": {"Hook": "prestart"}, "Artifacts": None}
+        before["Config"] = {"command": "/bin/sh", "args": ["-c", "echo made > $NOMAD_ALLOC_DIR/data/made"]}
+        after = {**before, "Name": "after", "Lifecycle": {"Hook": "poststop"}}
+        after["Config"] = {"command": "/bin/sh", "args": ["-c", "echo after"]}
+        body["TaskGroups"][0]["Tasks"] = [work, before, after]
+        client.register_job(body, modify_index=0)
+
+        done = eventually(lambda: client.job_allocations("fetched").value[:1], lambda found: found and found[0].done)[0]
+
+    size = 10 + (tmp_path / "packed.tar.gz").stat().st_size
+    assert [line.strip() for line in client.logs(done.id, "work")] == [str(size), "made"]
+    assert list(client.logs(done.id, "after")) == ["after"]
+
+
+@pytest.mark.contract("NomadClient.job_allocations")
+def test_an_artifact_with_another_checksum_fails_the_task(client: NomadClient, jobs: Jobs, tmp_path: Path) -> None:
+    (tmp_path / "plain.txt").write_text("plain")
+    body = jobs.struct("forged")
+    with _files(tmp_path) as url:
+        options = {"checksum": f"sha256:{hashlib.sha256(b'other').hexdigest()}"}
+        body["TaskGroups"][0]["Tasks"][0]["Artifacts"] = [
+            {"GetterSource": f"{url}/plain.txt", "GetterOptions": options}
+        ]
+        client.register_job(body, modify_index=0)
+        failed = eventually(lambda: client.job_allocations("forged").value[:1], lambda found: found and found[0].done)[
+            0
+        ]
+
+    event = next(event for event in failed.tasks["work"].events if event.type == "Failed Artifact Download")
+    assert "Checksums did not match" in event.message + str(event.details)
+
+
+@contextlib.contextmanager
+def _files(directory: Path) -> Iterator[str]:
+    """A web server of this machine with the files of a directory."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(directory))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.mark.contract("NomadClient.stop_allocation")

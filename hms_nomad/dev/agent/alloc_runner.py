@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hms_nomad.dev.agent import services, sidecar, templates
+from hms_nomad.dev.agent import artifacts, services, sidecar, templates
 from hms_nomad.dev.agent.changes import group_of
 from hms_nomad.dev.agent.consul import ConsulAgent, ConsulError
 from hms_nomad.dev.agent.drivers import Driver
@@ -269,6 +269,9 @@ class AllocRunner:
 
     async def _prepare(self, environment: TaskEnvironment) -> None:
         consul = self._machine.consul
+        if environment.task["Artifacts"] and not environment.fetched:
+            await asyncio.to_thread(artifacts.fetch, environment.task, environment)
+            environment.fetched = True
         sources = templates.Sources(consul.key, consul.instances)
         if any("{{" in template["LeftDelim"] for template in environment.task["Templates"] or ()):
             # Its values may come from Consul, which is asked in a thread.

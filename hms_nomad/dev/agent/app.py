@@ -30,6 +30,7 @@ def application(core: Core) -> Starlette:
     jobs, runs, cluster = JobRoutes(core), RunRoutes(core), ClusterRoutes(core)
     table: list[tuple[str, Endpoint]] = [
         ("/v1/jobs", jobs.jobs),
+        ("/v1/jobs/parse", jobs.parse),
         ("/v1/validate/job", jobs.validate),
         ("/v1/job/{rest:path}", jobs.job),
         ("/v1/allocations", runs.allocations),
@@ -51,6 +52,7 @@ def application(core: Core) -> Starlette:
         ("/v1/scaling/{rest:path}", cluster.scaling),
         ("/v1/event/stream", cluster.events),
         ("/v1/acl/{rest:path}", cluster.acl),
+        ("/{rest:path}", _unknown),
     ]
 
     @asynccontextmanager
@@ -61,6 +63,10 @@ def application(core: Core) -> Starlette:
 
     routes = [Route(path, _guarded(endpoint, path), methods=_METHODS) for path, endpoint in table]
     return Starlette(routes=routes, lifespan=living)
+
+
+async def _unknown(request: Request) -> Response:
+    raise RefusedError(404, f"the embedded agent has no {request.url.path}: only a real Nomad has")
 
 
 def _guarded(endpoint: Endpoint, path: str) -> Endpoint:

@@ -27,6 +27,7 @@ _HOSTS = {
     "dns_servers": "Dns",
 }
 _SETTINGS = {*_OWN, *_HOSTS, "image", "command", "args", "ports", "volumes", "network_mode", "force_pull"}
+_SETTINGS |= {"image_pull_timeout"}
 
 
 def definition(environment: TaskEnvironment) -> Json:

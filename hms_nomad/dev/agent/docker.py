@@ -27,7 +27,9 @@ from hms_nomad.dev.agent.engine_calls import (
 from hms_nomad.dev.agent.environment import TaskEnvironment
 from hms_nomad.dev.agent.log_files import output
 from hms_nomad.dev.agent.runner_process import Ended
+from hms_nomad.dev.agent.values import Json
 from hms_nomad.dev.engine import Engine
+from hms_nomad.spec.duration import seconds
 
 _LOG = logging.getLogger(__name__)
 _PULL_SECONDS = 600.0
@@ -98,7 +100,7 @@ class DockerDriver:
         await self._remove(name)
         body = definition(environment)
         config = environment.task["Config"] or {}
-        await self._pull(str(body["Image"]), always=bool(config.get("force_pull")))
+        await self._pull(str(body["Image"]), config)
         made = await ask(self._engine, "POST", f"/containers/create?name={quote(name)}", body)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _place(folder).unlink(missing_ok=True)
@@ -129,14 +131,18 @@ class DockerDriver:
             except DriverError as error:
                 _LOG.warning("container %s: %s", name, error)
 
-    async def _pull(self, image: str, *, always: bool) -> None:
-        if not always:
+    async def _pull(self, image: str, config: Json) -> None:
+        try:
+            patience = seconds(config["image_pull_timeout"]) if config.get("image_pull_timeout") else _PULL_SECONDS
+        except ValueError as error:
+            raise DriverError(f"image_pull_timeout: {error}") from None
+        if not config.get("force_pull"):
             with contextlib.suppress(GoneError):
                 await ask(self._engine, "GET", f"/images/{quote(image, safe='')}/json")
                 return
         path = f"/images/create?fromImage={quote(image, safe='')}"
         try:
-            said = await ask_text(self._engine, "POST", path, seconds=_PULL_SECONDS)
+            said = await ask_text(self._engine, "POST", path, seconds=patience)
         except DriverError as error:
             raise DriverError(f"Failed to pull `{image}`: {error}") from None
         lines = [json.loads(line) for line in said.splitlines() if line.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 import shutil
 import signal
@@ -136,6 +137,7 @@ class ProcessDriver:
         task, directories = environment.task, environment.directories
         config = environment.fill_all(task["Config"] or {})
         known_settings(config, ("command", "args"))
+        _check_user(task["User"])
         variables = environment.variables()
         directory = directories.task(task["Name"])
         program = _find(str(config.get("command") or ""), directory, variables.get("PATH") or os.defpath)
@@ -161,6 +163,13 @@ class ProcessDriver:
         """Remove the files by which a dead task was known."""
         del environment
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_user(name: str) -> None:
+    """Whoever wants root is content with a process that may do what the agent may, as the gateway on a high port is."""
+    own = getpass.getuser()
+    if name not in ("", "root", own):
+        raise DriverError(f"the embedded agent runs processes as {own}, who started it, and not as {name}")
 
 
 def _find(name: str, directory: Path, path: str) -> str:

@@ -61,6 +61,7 @@ class TaskEnvironment:
         self.ports: dict[str, int] = dict((alloc.get("Embedded") or {}).get("Ports") or {})
         self._own = self._nomads()
         self.extra: dict[str, str] = {}
+        self.fetched = False
         given = {name: self.fill(str(value)) for name, value in (task["Env"] or {}).items()}
         self._given = emulation.environment(given, self.group, self.ports)
         self._mark = dict(mark)

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from hms_nomad.dev.agent import jobs, rollout
+from hms_nomad.dev.agent import jobs, periodic, rollout
 from hms_nomad.dev.agent.blocking import answer, namespace_of, with_index
 from hms_nomad.dev.agent.canonical import canonical
 from hms_nomad.dev.agent.changes import group_of, specification_changed
@@ -57,6 +57,11 @@ class JobRoutes:
                 "Warnings": "",
             }
         )
+
+    async def parse(self, request: Request) -> Response:
+        """``/v1/jobs/parse``, which only a real Nomad has."""
+        del request
+        raise RefusedError(501, "the embedded agent parses no HCL: send the job as JSON")
 
     async def job(self, request: Request) -> Response:  # noqa: PLR0911
         """Everything below one job; its id may hold slashes."""
@@ -106,6 +111,8 @@ class JobRoutes:
                 return self._scale(key, path[0], body)
             case ("POST" | "PUT", "dispatch"):
                 return self._dispatch(key, path[0], body, request.query_params.get("idempotency_token") or "")
+            case ("POST" | "PUT", "periodic", "force"):
+                return self._force(self._existing(key))
             case ("POST" | "PUT", "evaluate"):
                 return self._evaluated(self._existing(key), "job-register")
             case ("POST" | "PUT", "versions", tag, "tag"):
@@ -317,6 +324,14 @@ class JobRoutes:
                     "Index": transaction.index,
                 }
             )
+
+    def _force(self, job: Json) -> Response:
+        if not job["Periodic"]:
+            raise RefusedError(500, "can't force launch non-periodic job")
+        run, found = periodic.start(self._store, job, self._core.clock())
+        self._core.scheduler.soon(job_key(run["Namespace"], run["ID"]))
+        index = self._store.index
+        return JSONResponse({"EvalID": found["ID"], "EvalCreateIndex": index, "Index": index})
 
     def _check_dispatch(self, parameters: Json, meta: Json, payload: str) -> None:
         required, optional = set(parameters["MetaRequired"] or ()), set(parameters["MetaOptional"] or ())

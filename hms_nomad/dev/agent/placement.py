@@ -61,6 +61,8 @@ def _unmet(job: Json, group: Json, node: Json) -> str:
     drivers = {task["Driver"] for task in group["Tasks"]}
     if any(not (node["Drivers"].get(name) or {}).get("Healthy") for name in drivers):
         return "missing drivers"
+    if group["Volumes"]:
+        return "missing compatible host volumes"
     tasks = [constraint for task in group["Tasks"] for constraint in task.get("Constraints") or ()]
     for constraint in [*(job["Constraints"] or ()), *(group["Constraints"] or ()), *tasks]:
         left, right = constraint.get("LTarget") or "", constraint.get("RTarget") or ""

@@ -11,6 +11,7 @@ from hms_nomad.dev.agent.changes import group_of
 from hms_nomad.dev.agent.deployments import judge
 from hms_nomad.dev.agent.emulation import stand_ins
 from hms_nomad.dev.agent.instances import ended
+from hms_nomad.dev.agent.periodic import Launches, forget_oldest
 from hms_nomad.dev.agent.placement import Ports, refusal, resources_of, taken_ports
 from hms_nomad.dev.agent.reconcile import Outcome, Placement, Stop, reconcile
 from hms_nomad.dev.agent.store import SILENT, Store, Transaction, job_key
@@ -31,6 +32,7 @@ class Scheduler:
         self._waiting: dict[str, None] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._blocked: dict[str, None] = {}
+        self._launches = Launches()
         self._running = False
         self._halted = False
 
@@ -90,6 +92,8 @@ class Scheduler:
             return self._forget(key)
         if (job["ParameterizedJob"] and not job["Dispatched"]) or job["Periodic"]:
             self._finish_evaluations(key)
+            if job["Periodic"]:
+                self._launch(key, job)
             return False
         now = self._clock()
         allocs = self._store.of_job("allocs", key)
@@ -121,6 +125,14 @@ class Scheduler:
         if touched:
             self._changed(touched)
         return False
+
+    def _launch(self, key: str, job: Json) -> None:
+        """Begin the run of a job with a schedule that is due, and look again at the next one."""
+        started, wake = self._launches.look(self._store, job, self._clock())
+        if started:
+            self.soon(started)
+            self._changed(forget_oldest(self._store, job))
+        self._rewake(key, [] if wake is None else [wake])
 
     def _apply(
         self, transaction: Transaction, job: Json, outcome: Outcome, deployment: Json | None, now: float

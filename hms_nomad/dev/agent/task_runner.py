@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from hms_nomad.dev.agent.artifacts import ArtifactError
 from hms_nomad.dev.agent.drivers import Driver, DriverError, Running
 from hms_nomad.dev.agent.environment import TaskEnvironment
 from hms_nomad.dev.agent.restarts import Decision, Restarts
@@ -108,6 +109,8 @@ class TaskRunner:
                     running = await self._start()
                 except DriverError as error:
                     self.state.note("Driver Failure", str(error), driver_error=str(error))
+                except ArtifactError as error:
+                    self.state.note("Failed Artifact Download", str(error), download_error=str(error))
                 except (TemplateError, BootstrapError, OSError) as error:
                     self.state.note("Setup Failure", str(error), setup_error=str(error))
             if running is None:
@@ -122,6 +125,8 @@ class TaskRunner:
         self._finish(Decision(again=False))
 
     async def _start(self) -> Running:
+        if self.task["Artifacts"] and not self.environment.fetched:
+            self.state.note("Downloading Artifacts", "Client is downloading artifacts")
         await self._prepare(self.environment)
         self._attempt += 1
         running = await self._driver.start(self.environment, self._folder, self._attempt)

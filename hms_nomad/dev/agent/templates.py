@@ -52,7 +52,7 @@ def write(task: Json, environment: TaskEnvironment, sources: Sources) -> None:
         if template["SourcePath"]:
             text = (folder / environment.on_machine(template["SourcePath"])).read_text(encoding="utf-8")
         content = render(text, template["LeftDelim"], template["RightDelim"], known, sources)
-        target = _inside(folder, environment.on_machine(template["DestPath"]))
+        target = inside(folder, environment.on_machine(template["DestPath"]))
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.new")
         temporary.write_bytes(content)
@@ -62,7 +62,7 @@ def write(task: Json, environment: TaskEnvironment, sources: Sources) -> None:
             environment.extra |= variables_of(content.decode("utf-8", "replace"))
     payload = task["DispatchPayload"]
     if payload and payload.get("File"):
-        target = _inside(folder, f"local/{payload['File']}")
+        target = inside(folder, f"local/{payload['File']}")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(base64.b64decode(environment.alloc["Job"]["Payload"] or ""))
 
@@ -83,7 +83,8 @@ def variables_of(text: str) -> dict[str, str]:
     return found
 
 
-def _inside(folder: Path, path: str) -> Path:
+def inside(folder: Path, path: str) -> Path:
+    """A place of a job below an allocation's directory. Raises TemplateError for one outside of it."""
     target = Path(path)
     if target.is_absolute():
         # NOMAD_SECRETS_DIR and the like stand in the path.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from hms_nomad.dev.agent.periodic import schedules
 from hms_nomad.dev.agent.values import Json, duration_text
 
 _TYPES = ("service", "batch", "system", "sysbatch")
@@ -43,8 +44,19 @@ def _job_errors(job: Json) -> Iterator[str]:
         seen.setdefault(name, number)
         if found := list(_group_errors(group, job)):
             yield f"Task group {name} validation failed: {joined(found)}"
+    if job["Periodic"]:
+        yield from _schedule_errors(job)
     if job["ParameterizedJob"] and job["Type"] not in ("batch", "sysbatch"):
         yield "Parameterized job can only be used with batch or sysbatch scheduler"
+
+
+def _schedule_errors(job: Json) -> Iterator[str]:
+    if job["Type"] not in ("batch", "sysbatch"):
+        yield 'Periodic can only be used with "batch" or "sysbatch" scheduler'
+    try:
+        schedules(job["Periodic"])
+    except ValueError as error:
+        yield f"Invalid cron spec: {error}"
 
 
 def _group_errors(group: Json, job: Json) -> Iterator[str]:
@@ -104,6 +116,8 @@ def _update_errors(update: Json, job: Json) -> Iterator[str]:
 def _task_errors(task: Json) -> Iterator[str]:
     if not task.get("Driver"):
         yield "Missing task driver"
+    if task["Vault"]:
+        yield "the embedded agent has no Vault"
     if task["KillTimeout"] < 0:
         yield "KillTimeout must be a positive value"
     if task["Resources"]["MemoryMB"] < 10:
