@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 demo: setup  ## Bring the stack up, deploy both examples, and show the call through the mesh
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/demo
 
-test: setup  ## Run every test; what needs a missing binary is skipped and counted
+test: setup  ## Run every test; what needs a missing program is skipped and counted (the live ones run without a nomad too)
 	$(VENV)/bin/pytest $(PYTEST_ARGS)
 
 lint: setup  ## Run what the tests of the house run: ruff, mypy and the import contracts

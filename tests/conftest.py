@@ -1,4 +1,4 @@
-"""What holds for all tests: the run ends by saying how many tests were skipped for want of which program."""
+"""What holds for all tests: the run ends by saying what was skipped for want of which program, and what it ran on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+from tests import nomad_choice
 from tests.binaries import skip_lines
 
 # Typer reads this once, when the first test that needs it is collected: help in boxes depends on the terminal's width.
@@ -18,10 +19,27 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--nomad``: what the live tests run on."""
+    parser.addoption(
+        "--nomad",
+        choices=("real", "embedded"),
+        help="What the live tests run on; by default the real Nomad where there is one, else the embedded agent.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Decide it once, before anything is collected."""
+    nomad_choice.choose(config)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
-    """Count the skipped tests by the program that they miss, in plain words below pytest's own list."""
+    """Count the skipped tests by the program that they miss, and say what the live tests ran on."""
     yield
+    ran = [*terminalreporter.stats.get("passed", []), *terminalreporter.stats.get("failed", [])]
+    if said := nomad_choice.closing_line(report.nodeid for report in ran):
+        terminalreporter.write_line(said)
     skipped = terminalreporter.stats.get("skipped", [])
     for line in skip_lines(str(report.longrepr) for report in skipped):
         terminalreporter.write_line(line, yellow=True)

@@ -46,14 +46,15 @@ def answering(allocation: str, words: str) -> Iterator[None]:
 
 
 def _processes(allocation: str, *, whole: bool = False) -> list[psutil.Process]:
-    """The program of an instance, and with ``whole`` its sidecar: they share the instance's network."""
-    network = Path(f"/var/run/netns/{allocation}").stat().st_ino
+    """The program of an instance, and with ``whole`` its sidecar."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):
-            if Path(f"/proc/{process.pid}/ns/net").stat().st_ino != network:
+            if process.environ().get("NOMAD_ALLOC_ID") != allocation:
                 continue
-            if (whole and process.name() == SIDECAR) or any(word.endswith(APP) for word in process.cmdline()):
+            # The embedded agent has a shell beside each program, which has the program's words too.
+            own = process.name() != "sh" and any(word.endswith(APP) for word in process.cmdline())
+            if own or (whole and process.name() == SIDECAR):
                 found.append(process)
     if not found:
         raise SystemExit(f"nothing of {allocation} runs on this machine")

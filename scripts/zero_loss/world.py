@@ -25,6 +25,7 @@ from hms_nomad.platform.model import Platform
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.deploy import DeployOptions, DeployOutcome, Status, deploy
 from hms_nomad.workflows.session import Session, open_session
+from zero_loss.way_out import way_out
 
 HERE = Path(__file__).parent
 SERVICE = "zero-loss"
@@ -134,10 +135,10 @@ class World:
         (version,) = {one.meta["version"] for one in self.session.consul.instances(SERVICE, passing=True).value}
         return version.partition(".")[0]
 
-    def namespace_of_caller(self) -> str:
-        """The network namespace of the caller's instance."""
+    def caller(self) -> str:
+        """The id of the caller's instance."""
         found = self.session.nomad.job_allocations(CALLER).value
-        return next(f"/var/run/netns/{each.id}" for each in found if each.client_status == "running")
+        return next(each.id for each in found if each.client_status == "running")
 
     @contextlib.contextmanager
     def load(self, name: str = SERVICE, **options: Any) -> Iterator[Loaded]:
@@ -146,14 +147,14 @@ class World:
         with tempfile.TemporaryDirectory() as folder:
             stop = Path(folder) / "stop"
             words = {
-                "host": self.addresses[name],
                 "rate": self.rate,
                 "path": "/work",
                 "slow-path": "/work?sleep=5",
                 "slow": 100,
                 "until": stop,
             } | {key.replace("_", "-"): value for key, value in options.items()}
-            command = ["nsenter", f"--net={self.namespace_of_caller()}", sys.executable, str(HERE / "load.py")]
+            enter, reached = way_out(self.session.nomad, self.caller(), name, self.addresses[name])
+            command = [*enter, sys.executable, str(HERE / "load.py"), *reached]
             command += [f"--{key}={value}" for key, value in words.items()]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             self.begun, self.moments = time.monotonic(), []

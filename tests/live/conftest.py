@@ -34,6 +34,7 @@ from hms_nomad.dev.state import load
 from hms_nomad.platform.context import CONTEXT_VARIABLE, DIRECTORY_VARIABLE, load_platform
 from hms_nomad.platform.model import Platform
 from hms_nomad.workflows.session import Session, open_session
+from tests import nomad_choice
 
 _HERE = Path(__file__).parent
 _ROOT = Path(tempfile.gettempdir()) / "hms-nomad-live"
@@ -75,15 +76,22 @@ _SHARED: list[LiveStack] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here is a live test."""
+    """Everything here is a live test; what needs the real Nomad is skipped on the embedded agent, with the reason."""
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.live)
+            needed = item.get_closest_marker("real_nomad")
+            if needed is not None and nomad_choice.nomad() == "embedded":
+                item.add_marker(pytest.mark.skip(reason=f"only a real Nomad has {needed.args[0]}"))
 
 
 @contextlib.contextmanager
 def running_stack(name: str, **options: Any) -> Iterator[LiveStack]:
-    """A stack of its own with free ports, taken down at the end; skips where the machine cannot run one."""
+    """A stack of its own with free ports, taken down at the end; skips where the machine cannot run one.
+
+    Its Nomad is that of this run (``--nomad``) unless ``options`` say another.
+    """
+    options = {"nomad": nomad_choice.nomad(), **options}
     folder = _ROOT / f"{name}-{os.getpid()}"
     settings = dev.StackSettings(
         name=name, state_dir=folder / "state", port_offset=free_offset(), download=False, **options

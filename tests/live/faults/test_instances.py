@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -91,12 +92,9 @@ def test_a_way_back_that_leads_nowhere_is_said_and_changes_nothing(
 
 
 def _envoy_of(allocation: str) -> psutil.Process:
-    """The Envoy in an instance's network."""
-    namespace = Path(f"/var/run/netns/{allocation}").stat().st_ino
+    """The Envoy of an instance."""
     for process in psutil.process_iter(["name"]):
-        try:
-            if process.info["name"] == "envoy" and Path(f"/proc/{process.pid}/ns/net").stat().st_ino == namespace:
+        with contextlib.suppress(psutil.Error):
+            if process.info["name"] == "envoy" and process.environ().get("NOMAD_ALLOC_ID") == allocation:
                 return process
-        except (OSError, psutil.Error):
-            continue
     raise AssertionError(f"no Envoy runs for {allocation}")

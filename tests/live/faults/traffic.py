@@ -16,6 +16,10 @@ from hms_nomad.workflows.session import Session
 from tests.live.conftest import LiveStack, run_cli
 from tests.live.faults.world import spec_of
 
+sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))
+
+from zero_loss.way_out import way_out
+
 _ZERO_LOSS = Path(__file__).parents[3] / "scripts" / "zero_loss"
 
 APP = [sys.executable, str(_ZERO_LOSS / "app.py")]
@@ -48,17 +52,12 @@ def requests_from(session: Session, caller: str, uses: Sequence[str], rate: floa
     asked = {name: Asked() for name in uses}
     with tempfile.TemporaryDirectory() as folder:
         stop = Path(folder) / "stop"
-        senders = {
-            name: subprocess.Popen(
-                [
-                    *("nsenter", f"--net=/var/run/netns/{allocation}", sys.executable, str(_ZERO_LOSS / "load.py")),
-                    *(f"--host={addresses[name]}", "--path=/hello", f"--rate={rate}", f"--until={stop}"),
-                ],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for name in uses
-        }
+        senders = {}
+        for name in uses:
+            enter, reached = way_out(session.nomad, allocation, name, addresses[name])
+            command = [*enter, sys.executable, str(_ZERO_LOSS / "load.py"), *reached]
+            command += ["--path=/hello", f"--rate={rate}", f"--until={stop}"]
+            senders[name] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             yield asked
         finally:

@@ -22,7 +22,7 @@ from tests.contract.nomad_server import Nomad, job
 from tests.contract.vault_server import Vault
 from tests.unit.specs import spec
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.real_nomad("access lists")]
 
 SETTINGS = {"namespace": "default", "services": "receipt-", "gateway": "hms-gateway", "egress": "hms-egress"}
 PUBLIC = [{"path": "/receipt", "methods": ["POST"], "public": True}]

@@ -15,7 +15,7 @@ from tests.contract.nomad_server import Nomad
 from tests.live.mesh.test_policies import SETTINGS, consul_as, nomad_as
 from tests.live.rollouts.program import this_program
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.real_nomad("access lists")]
 
 
 def test_its_instances_have_the_rights_that_are_bound_to_the_job_and_no_others(

@@ -21,6 +21,8 @@ CONTEXT = "transparent"
 APP = """
 import http.server, json, os, urllib.request
 
+pytestmark = pytest.mark.real_nomad("networks of instances, through which a proxy can be transparent")
+
 class App(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 

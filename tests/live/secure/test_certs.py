@@ -16,7 +16,7 @@ from tests.live.conftest import Cli
 from tests.live.secure.conftest import SecureStack
 from tests.live.stack.server import SERVER
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.real_nomad("access lists and TLS")]
 
 SPEC = """
 name: certified

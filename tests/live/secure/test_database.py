@@ -13,7 +13,7 @@ from tests.live.conftest import Cli
 from tests.live.mesh.postgres_server import PORT, PostgresServer, postgres_server
 from tests.live.secure.conftest import SecureStack
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.real_nomad("access lists and TLS")]
 
 PROGRAM = """
 import json, os, subprocess

@@ -13,7 +13,7 @@ from hms_nomad.platform.model import GatewayTls
 from tests.live.conftest import Cli, own_contexts
 from tests.live.secure.conftest import SecureStack
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.real_nomad("access lists and TLS")]
 
 HOST = "api.agency.test"
 

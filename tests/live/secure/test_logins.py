@@ -11,7 +11,7 @@ from tests.contract.test_logins import AUDIENCE, PUBLIC_KEY, signed
 from tests.live.conftest import Cli, run_cli
 from tests.live.secure.conftest import SecureStack
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.real_nomad("access lists and TLS")]
 
 PASSWORD = "canary-of-a-password"
 

@@ -24,7 +24,7 @@ from tests.live.conftest import Cli, own_contexts
 from tests.live.secure.conftest import SecureStack
 from tests.live.stack.server import SERVER
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.real_nomad("access lists and TLS")]
 
 PAGE = Path(__file__).parents[3] / "docs" / "access.md"
 SETTINGS = {"namespace": "default", "services": "tax-", "gateway": "hms-gateway", "egress": "hms-egress"}

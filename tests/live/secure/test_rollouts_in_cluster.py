@@ -22,7 +22,7 @@ from tests.live.conftest import Cli
 from tests.live.secure.conftest import SecureStack
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600), pytest.mark.real_nomad("access lists and TLS")]
 
 SERVICE = "rolled"
 JOB = "hms-rollouts"

@@ -19,7 +19,7 @@ from tests.live.conftest import Cli, Ran
 from tests.live.secure.conftest import SecureStack
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.real_nomad("access lists and TLS")]
 
 PROGRAM = '''
 import hashlib, json, os, pathlib, signal

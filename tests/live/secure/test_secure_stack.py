@@ -20,7 +20,7 @@ from tests.live.conftest import Cli, own_contexts
 from tests.live.secure.conftest import SecureStack
 from tests.live.stack.server import SERVER
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.real_nomad("access lists and TLS")]
 
 CALLEE = """
 name: {name}

@@ -118,6 +118,7 @@ def test_a_schedule_starts_runs_that_end_with_it(cli: Cli, write, service: str, 
     assert session.nomad.list_jobs(prefix=service) == ()
 
 
+@pytest.mark.real_nomad("a chroot")
 def test_a_chroot_knows_services_by_name(cli: Cli, write, fresh_name, session: Session):
     called, caller = fresh_name("called"), fresh_name("caller")
     service = write(called, command=["python3", "-c", _SERVICE], port=3000, health={"path": "/health"})
@@ -154,6 +155,7 @@ def host_volume(stack: LiveStack, service: str) -> Iterator[str]:
     _asked(stack, "DELETE", f"{path}/delete")
 
 
+@pytest.mark.real_nomad("volumes")
 def test_a_volume_outlives_the_runs_that_write_to_it(cli: Cli, write, service: str, host_volume: str):
     count = (
         "import pathlib; tally = pathlib.Path('/data/tally')\n"

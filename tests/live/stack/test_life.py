@@ -47,6 +47,7 @@ def test_the_mesh_trusts_vault_where_there_is_one(stack: LiveStack) -> None:
         assert session.consul.ca_configuration().provider == ("vault" if session.vault else "consul")
 
 
+@pytest.mark.real_nomad("an interface and networks of its own")
 def test_two_stacks_share_nothing_and_each_server_that_dies_is_repaired(
     stack: LiveStack, second: LiveStack, tmp_path: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_two_stacks_share_nothing_and_each_server_that_dies_is_repaired(
     assert _published(second, tmp_path) == (kept and (kept[0], False)), "what was pushed outlives the registry"
 
 
+@pytest.mark.real_nomad("an interface and networks of its own")
 @pytest.mark.parametrize("killed", [False, True], ids=["in good order", "after its Nomad was killed"])
 def test_down_leaves_nothing(tmp_path: Path, image: str | None, killed: bool) -> None:
     kinds = {"process": {"command": ["python3", "-c", SERVER]}, "container": {"image": image}}

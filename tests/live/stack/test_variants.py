@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from hms_nomad.dev.binaries import find_binaries
 from hms_nomad.platform.context import CONTEXT_VARIABLE, save_context
 from hms_nomad.platform.model import Sidecar
@@ -41,6 +43,7 @@ def test_without_containers_and_vault_processes_still_meet_in_the_mesh(tmp_path:
         assert ran.exit_code == 0, ran.stderr
 
 
+@pytest.mark.real_nomad("a chroot for sidecars")
 def test_where_no_chroot_can_be_made_envoy_serves_as_a_plain_process(
     stack: LiveStack, cli: Cli, fresh_name: Callable[[str], str], tmp_path: Path
 ) -> None:
