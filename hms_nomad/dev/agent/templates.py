@@ -72,6 +72,19 @@ def render(text: str, left: str, right: str, variables: Mapping[str, str], sourc
     return _Renderer(left, right, variables, sources).run(text)
 
 
+def trouble_with(template: Json) -> str:
+    """What a template of a job asks for that is not known here, or nothing; what a file holds is not there to see."""
+    nothing = Sources(lambda _: "", lambda name: [Instance("", name, "", 0)])
+    try:
+        render(template["EmbeddedTmpl"], template["LeftDelim"], template["RightDelim"], {}, nothing)
+    except TemplateError as error:
+        return str(error)
+    except ValueError:
+        # Something that is no Base64: the task will say so.
+        return ""
+    return ""
+
+
 def variables_of(text: str) -> dict[str, str]:
     """The lines NAME=value of a file."""
     found = {}

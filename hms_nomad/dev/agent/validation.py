@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hms_nomad.dev.agent.periodic import schedules
+from hms_nomad.dev.agent.templates import trouble_with
 from hms_nomad.dev.agent.values import Json, duration_text
 
 _TYPES = ("service", "batch", "system", "sysbatch")
@@ -133,6 +134,8 @@ def _template_errors(template: Json) -> Iterator[str]:
         yield "Must specify a source path or have an embedded template"
     if not template["DestPath"]:
         yield "Must specify a destination for the template"
+    if trouble := trouble_with(template):
+        yield trouble
     try:
         int(template["Perms"], 8)
     except ValueError:
