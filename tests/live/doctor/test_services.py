@@ -22,7 +22,7 @@ from tests.waiting import eventually
 SPEC = """
 name: sound-svc
 version: 1.0.0
-command: [python3, -m, http.server, "3000", --bind, 127.0.0.1]
+command: [sh, -c, 'exec python3 -m http.server "$PORT" --bind 127.0.0.1']
 port: 3000
 health: {path: /, interval: 2s, timeout: 1s}
 scaling: {min: 1, max: 2}

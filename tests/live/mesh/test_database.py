@@ -14,8 +14,6 @@ from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli
 from tests.live.mesh.postgres_server import SERVER_NAME, PostgresServer, postgres_server
 
-pytestmark = pytest.mark.real_nomad("variables, which hold the password")
-
 _EXAMPLES = Path(__file__).parents[3] / "examples"
 _PAYMENT = _EXAMPLES / "payment" / "payment-process.hms.yml"
 _DATABASE = _EXAMPLES / "payment" / "db.hms.yml"

@@ -35,7 +35,7 @@ def write_spec(folder: Path, name: str, greeting: str = "hello", **fields: Any) 
     spec = {
         "name": name,
         "version": "1.0.0",
-        "command": ["python3", "-m", "http.server", "8000"],
+        "command": ["sh", "-c", 'exec python3 -m http.server "$PORT"'],
         "port": 8000,
         "env": {"GREETING": greeting, "DB_PASSWORD": _SECRET},
         "scaling": {"min": 1, "max": 3},

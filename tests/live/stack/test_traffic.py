@@ -54,7 +54,8 @@ def test_a_caller_reaches_a_process_and_a_container_with_its_own_identity(
 
     assert len(heard) == len(callees)
     assert all(identity.endswith(f"/svc/{caller}") for identity in heard.values()), heard
-    if kind == "container":
+    # The embedded agent names a port of the machine instead.
+    if kind == "container" and not session.nomad.embedded:
         assert set(heard) == {f"http://{callee}.mesh" for callee in callees}
 
 
