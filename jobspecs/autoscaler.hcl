@@ -1,6 +1,6 @@
 # It reaches Nomad by the socket that Nomad gives to each task, as the job that it is: no address, no token of its own.
 nomad {
-  address   = "unix://{{ env "NOMAD_SECRETS_DIR" }}/api.sock"
+  address   = "{{ with env "NOMAD_UNIX_ADDR" }}{{ . }}{{ else }}unix://{{ env "NOMAD_SECRETS_DIR" }}/api.sock{{ end }}"
   namespace = {namespaces}
 }
 

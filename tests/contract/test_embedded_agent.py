@@ -16,7 +16,6 @@ import pytest
 
 from hms_nomad.clients.errors import InvalidRequestError
 from hms_nomad.clients.nomad import NomadClient
-from tests.contract.consul_server import consul_process
 from tests.contract.embedded_agent import embedded_agent
 from tests.contract.jobs import Jobs, contained
 from tests.contract.nomad_server import Nomad
@@ -127,30 +126,6 @@ def test_a_template_of_vault_is_refused_with_its_name(client: NomadClient, jobs:
         client.register_job(body, modify_index=0)
 
 
-def test_a_template_is_rendered_when_its_task_starts(tmp_path: Path) -> None:
-    (tmp_path / "consul").mkdir()
-    with consul_process(tmp_path / "consul") as consul, contextlib.closing(consul.client()) as store:
-        store.kv_put("word", b"one")
-        with (
-            embedded_agent(tmp_path, consul=consul.address) as agent,
-            contextlib.closing(agent.client()) as client,
-        ):
-            jobs = Jobs(client)
-            body = jobs.struct("rendered", "while :; do cat local/x; echo; sleep 0.1; done")
-            template = {"EmbeddedTmpl": '{{ key "word" }}', "DestPath": "local/x", "Splay": 0}
-            body["TaskGroups"][0]["Tasks"][0]["Templates"] = [template]
-            client.register_job(body, modify_index=0)
-            allocation = jobs.started("rendered")
-            eventually(lambda: list(client.logs(allocation.id, "work")))
-            store.kv_put("word", b"two")
-            many = eventually(lambda: list(client.logs(allocation.id, "work")), lambda lines: len(lines) > 20)
-            assert set(many) == {"one"}
-
-            client.restart_allocation(allocation.id, "work")
-
-            eventually(lambda: list(client.logs(allocation.id, "work"))[-1], lambda last: last == "two")
-
-
 @pytest.mark.parametrize("schedule", ["@daily", "0 0 3 * * * *", "0 0 L * *"])
 def test_a_schedule_has_five_fields(client: NomadClient, jobs: Jobs, schedule: str) -> None:
     body = {**jobs.struct("scheduled"), "Type": "batch", "Update": None, "Periodic": {"Specs": [schedule]}}
@@ -166,7 +141,7 @@ def test_a_job_in_hcl_is_not_parsed(nomad: Nomad) -> None:
     )
 
 
-@pytest.mark.parametrize("path", ["/v1/var/a", "/v1/vars", "/v1/volumes", "/v1/metrics", "/v1/client/fs/ls/x"])
+@pytest.mark.parametrize("path", ["/v1/volumes", "/v1/plugins", "/v1/metrics", "/v1/client/fs/ls/x"])
 def test_what_else_there_is_of_the_api_is_refused_by_its_path(nomad: Nomad, path: str) -> None:
     assert _refused(nomad, "GET", path) == (404, f"the embedded agent has no {path}: only a real Nomad has")
 
@@ -177,6 +152,21 @@ def test_a_job_with_a_vault_is_refused(client: NomadClient, jobs: Jobs) -> None:
 
     with pytest.raises(InvalidRequestError, match="the embedded agent has no Vault"):
         client.register_job(body, modify_index=0)
+
+
+def test_variables_stand_in_the_file(nomad: Nomad) -> None:
+    nomad.http("PUT", "/v1/var/some/secret", {"Items": {"word": "easily-found"}})
+
+    folder = next(Path(argument).parent for argument in nomad.server.process.args if argument.endswith("agent.json"))
+    files = [*(folder / "data").glob("state.sqlite*")]
+    assert any(b"easily-found" in file.read_bytes() for file in files)
+    assert (folder / "data").stat().st_mode & 0o077 == 0
+
+
+def test_a_task_is_told_the_agents_address(client: NomadClient, jobs: Jobs) -> None:
+    allocation = jobs.run("asking", 'echo "$NOMAD_UNIX_ADDR"; exec sleep 600')
+
+    eventually(lambda: list(client.logs(allocation.id, "work")), lambda lines: lines == [client.address])
 
 
 def test_a_volume_finds_no_node(client: NomadClient, jobs: Jobs) -> None:
@@ -259,14 +249,8 @@ DIFFERENCES = (
     Difference(
         "templates",
         "the language of consul-template",
-        "`env`, `key`, `range service`, strings and `base64Decode`; a job with anything else is refused",
+        "what jobs of this program use; one with anything else is refused by its name",
         test_a_template_of_vault_is_refused_with_its_name,
-    ),
-    Difference(
-        "templates that change",
-        "are rendered anew, and the task is told",
-        "are rendered anew when the task starts anew",
-        test_a_template_is_rendered_when_its_task_starts,
     ),
     Difference("Vault", "where it is configured", "none; a job with it is refused", test_a_job_with_a_vault_is_refused),
     Difference(
@@ -283,10 +267,19 @@ DIFFERENCES = (
         test_a_process_is_of_the_user_who_runs_the_agent,
     ),
     Difference("schedules", "cron with its extensions", "cron of five fields", test_a_schedule_has_five_fields),
+    Difference(
+        "variables", "encrypted", "in clear in the agent's file, which is its user's", test_variables_stand_in_the_file
+    ),
+    Difference(
+        "the API for tasks",
+        "a socket among a task's secrets",
+        "the agent's address, in the variable `NOMAD_UNIX_ADDR`",
+        test_a_task_is_told_the_agents_address,
+    ),
     Difference("HCL", "parsed", "not parsed", test_a_job_in_hcl_is_not_parsed),
     Difference(
         "the rest of the API",
-        "variables, volumes, metrics, files, `exec` and more",
+        "volumes, metrics, files, `exec` and more",
         "refused by its path",
         test_what_else_there_is_of_the_api_is_refused_by_its_path,
     ),

@@ -9,6 +9,7 @@ import http.server
 import signal
 import tarfile
 import threading
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from hms_nomad.clients.errors import ConflictError, InvalidRequestError, NotFoundError
 from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.clients.nomad_types import Allocation, TaskEvent
 from tests.contract.embedded_agent import BOTH
 from tests.contract.jobs import Jobs
 from tests.contract.nomad_server import FOREVER, Nomad, job
@@ -136,6 +138,70 @@ def test_a_run_of_a_schedule_is_a_job_of_its_own(client: NomadClient, jobs: Jobs
     client.stop_job(run.id, purge=True)
 
 
+def test_one_alone_holds_the_lock_of_a_variable(client: NomadClient, nomad: Nomad) -> None:
+    """The program asks for none of this, but its autoscaler's instances elect one by it."""
+    wish = {"Items": {"a": "1"}, "Lock": {"TTL": "10s", "LockDelay": "5s"}}
+
+    def refused(path: str, body: dict[str, Any]) -> int:
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            nomad.http("PUT", path, body)
+        with refusal.value as answer:
+            return answer.code
+
+    held = nomad.http("PUT", "/v1/var/elected/one?lock-acquire", wish)
+    assert held["Lock"]["ID"]
+    assert refused("/v1/var/elected/one?lock-acquire", wish) == 409
+    assert refused("/v1/var/elected/one", {"Items": {"a": "2"}}) == 409
+    assert refused("/v1/var/elected/one?lock-renew", {**wish, "Lock": {"ID": NOBODY}}) == 409
+    assert nomad.http("PUT", "/v1/var/elected/one?lock-renew", held)["Path"] == "elected/one"
+    nomad.http("PUT", "/v1/var/elected/one?lock-release", {"Lock": {"ID": held["Lock"]["ID"]}})
+    again = nomad.http("PUT", "/v1/var/elected/one?lock-acquire", wish)
+    assert again["Lock"]["ID"] != held["Lock"]["ID"]
+    nomad.http("PUT", "/v1/var/elected/one?lock-release", {"Lock": {"ID": again["Lock"]["ID"]}})
+    assert nomad.http("GET", "/v1/var/elected/one")["Items"] == {"a": "1"}
+    nomad.http("DELETE", "/v1/var/elected/one")
+    assert nomad.http("GET", "/v1/vars?prefix=elected") == []
+
+
+@pytest.mark.contract("NomadClient.logs")
+def test_a_template_follows_what_it_shows(client: NomadClient, jobs: Jobs, nomad: Nomad) -> None:
+    script = "trap 'cat local/shown; echo' HUP; echo $WORD $QUOTED; cat local/shown; echo; while :; do sleep 0.1; done"
+    body = jobs.struct("following", script)
+    (work,) = body["TaskGroups"][0]["Tasks"]
+    variable = 'nomadVar "nomad/jobs/following"'
+    work["Templates"] = [
+        {
+            "EmbeddedTmpl": f"{{{{ with {variable} }}}}shown {{{{ .word }}}}{{{{ end }}}}",
+            "DestPath": "local/shown",
+            "ChangeMode": "signal",
+            "ChangeSignal": "SIGHUP",
+            "Splay": 0,
+        },
+        {
+            "EmbeddedTmpl": f"{{{{ with {variable} }}}}WORD=first\nQUOTED={{{{ .quoted | toJSON }}}}{{{{ end }}}}",
+            "DestPath": "secrets/env",
+            "Envvars": True,
+            "ChangeMode": "noop",
+        },
+    ]
+    client.register_job(body, modify_index=0)
+    (waiting,) = eventually(
+        lambda: client.job_allocations("following").value,
+        lambda found: any("Missing: nomad.var.block(" in event.message for one in found for event in _events(one)),
+    )
+    assert waiting.client_status == "pending"
+    nomad.http("PUT", "/v1/var/nomad/jobs/following", {"Items": {"word": "one", "quoted": 'a "b"'}})
+    allocation = jobs.started("following")
+
+    def said(*lines: str) -> None:
+        eventually(lambda: list(client.logs(allocation.id, "work")), lambda found: found == list(lines))
+
+    said('first a "b"', "shown one")
+    nomad.http("PUT", "/v1/var/nomad/jobs/following", {"Items": {"word": "two", "quoted": 'a "b"'}})
+    said('first a "b"', "shown one", "shown two")
+    nomad.http("DELETE", "/v1/var/nomad/jobs/following")
+
+
 @pytest.mark.contract("NomadClient.job_allocations", "NomadClient.logs")
 def test_artifacts_are_there_before_the_task_and_the_helpers_run_beside_it(
     client: NomadClient, jobs: Jobs, tmp_path: Path
@@ -193,6 +259,11 @@ def test_an_artifact_with_another_checksum_fails_the_task(client: NomadClient, j
 
     event = next(event for event in failed.tasks["work"].events if event.type == "Failed Artifact Download")
     assert "Checksums did not match" in event.message + str(event.details)
+
+
+def _events(allocation: Allocation) -> Iterator[TaskEvent]:
+    for task in allocation.tasks.values():
+        yield from task.events
 
 
 @contextlib.contextmanager

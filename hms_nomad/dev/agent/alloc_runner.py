@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from hms_nomad.dev.agent.health import Tracker
 from hms_nomad.dev.agent.log_files import LogFile
 from hms_nomad.dev.agent.native_checks import NativeChecks
 from hms_nomad.dev.agent.sidecar import Mesh
-from hms_nomad.dev.agent.task_runner import TaskRunner
+from hms_nomad.dev.agent.task_runner import Files, TaskRunner
 from hms_nomad.dev.agent.task_state import TaskState
 from hms_nomad.dev.agent.values import Clock, Json, RefusedError, seconds
 
@@ -30,7 +31,10 @@ _CONSUL_AGAIN_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What all allocations share: the node, its drivers, Consul, where files lie, and the mark of the stack."""
+    """What all allocations share: the node, its drivers, Consul, where files lie, and the mark of the stack.
+
+    ``variable`` answers the values of a variable by its namespace and path, None where there is none.
+    """
 
     node: Json
     drivers: Mapping[str, Driver]
@@ -39,6 +43,7 @@ class Machine:
     alloc_dir: Path
     run_dir: Path
     mark: Mapping[str, str]
+    variable: Callable[[str, str], Mapping[str, str] | None]
     clock: Clock
 
 
@@ -57,7 +62,8 @@ class AllocRunner:
             state = TaskState(before.get(task["Name"]), machine.clock, lambda: changed(self))
             folder = machine.run_dir / f"{alloc['ID']}.{task['Name']}"
             driver = machine.drivers.get(task["Driver"]) or machine.drivers["raw_exec"]
-            self.tasks[task["Name"]] = TaskRunner(environment, state, driver, folder, self._prepare, machine.clock)
+            files = Files(self._prepare, self._refresh)
+            self.tasks[task["Name"]] = TaskRunner(environment, state, driver, folder, files, machine.clock)
         self.over = asyncio.Event()
         self.health: bool | None = None
         self.health_note = ""
@@ -272,17 +278,34 @@ class AllocRunner:
         if environment.task["Artifacts"] and not environment.fetched:
             await asyncio.to_thread(artifacts.fetch, environment.task, environment)
             environment.fetched = True
-        sources = templates.Sources(consul.key, consul.instances)
-        if any("{{" in template["LeftDelim"] for template in environment.task["Templates"] or ()):
-            # Its values may come from Consul, which is asked in a thread.
-            await consul.run(lambda: templates.write(environment.task, environment, sources))
-        else:
-            templates.write(environment.task, environment, sources)
+        if environment.task["Templates"] or environment.task["DispatchPayload"]:
+            # Values may come from Consul, which is asked in a thread.
+            await consul.run(lambda: templates.write(environment.task, environment, self._sources()))
         service = sidecar.service_of(environment.task, self.group)
         if service is not None:
             await self._registered.wait()
             file = self.directories.task(environment.task["Name"]) / "secrets" / "envoy_bootstrap.json"
             await sidecar.bootstrap(self.alloc, service, self._machine.mesh, file, environment.variables())
+
+    async def _refresh(self, environment: TaskEnvironment) -> list[Json]:
+        """Write anew what changed of a task's templates; a Consul that is away changes nothing."""
+        try:
+            return await self._machine.consul.run(
+                lambda: templates.changes(environment.task, environment, self._sources())
+            )
+        except (templates.TemplateError, ConsulError, OSError) as error:
+            _LOG.warning("templates of %s: %s", self.alloc["ID"][:8], error)
+            return []
+
+    def _sources(self) -> templates.Sources:
+        """Values of one moment: each is asked for once."""
+        consul = self._machine.consul
+        return templates.Sources(
+            functools.cache(consul.key),
+            functools.cache(consul.instances),
+            functools.cache(consul.service_names),
+            lambda path: self._machine.variable(self.alloc["Namespace"], path),
+        )
 
     def _fill(self, value: Any) -> Any:
         first = next(iter(self.tasks.values()))

@@ -18,6 +18,7 @@ from hms_nomad.dev.agent.core import Core
 from hms_nomad.dev.agent.http_cluster import ClusterRoutes
 from hms_nomad.dev.agent.http_jobs import JobRoutes
 from hms_nomad.dev.agent.http_runs import RunRoutes
+from hms_nomad.dev.agent.http_variables import VariableRoutes
 from hms_nomad.dev.agent.values import RefusedError
 
 _LOG = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 def application(core: Core) -> Starlette:
     """The API of an agent."""
-    jobs, runs, cluster = JobRoutes(core), RunRoutes(core), ClusterRoutes(core)
+    jobs, runs, cluster, variables = JobRoutes(core), RunRoutes(core), ClusterRoutes(core), VariableRoutes(core)
     table: list[tuple[str, Endpoint]] = [
         ("/v1/jobs", jobs.jobs),
         ("/v1/jobs/parse", jobs.parse),
@@ -52,6 +53,8 @@ def application(core: Core) -> Starlette:
         ("/v1/scaling/{rest:path}", cluster.scaling),
         ("/v1/event/stream", cluster.events),
         ("/v1/acl/{rest:path}", cluster.acl),
+        ("/v1/vars", variables.listed),
+        ("/v1/var/{rest:path}", variables.variable),
         ("/{rest:path}", _unknown),
     ]
 

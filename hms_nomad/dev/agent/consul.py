@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import requests
 
-from hms_nomad.dev.agent.templates import Instance
+from hms_nomad.dev.agent.template_language import Record
 from hms_nomad.dev.agent.values import Json
 
 T = TypeVar("T")
@@ -88,18 +88,28 @@ class ConsulAgent:
         rows = self._ask("GET", f"/v1/kv/{quote(name)}", missing=[])
         return base64.b64decode(rows[0]["Value"] or "").decode("utf-8", "replace") if rows else None
 
-    def instances(self, service: str) -> Sequence[Instance]:
-        """The healthy instances of a service. Raises ConsulError."""
-        rows = self._ask("GET", f"/v1/health/service/{quote(service, safe='')}?passing=true")
-        return tuple(
-            Instance(
-                row["Service"]["ID"],
-                row["Service"]["Service"],
-                row["Service"]["Address"] or row["Node"]["Address"],
-                int(row["Service"]["Port"]),
+    def instances(self, service: str) -> Sequence[Record]:
+        """The healthy instances of a service, or all of "NAME|any", as templates know them. Raises ConsulError."""
+        name, _, which = service.partition("|")
+        query = "" if which == "any" else "?passing=true"
+        rows = self._ask("GET", f"/v1/health/service/{quote(name, safe='')}{query}")
+        found = [
+            Record(
+                ID=row["Service"]["ID"],
+                Name=row["Service"]["Service"],
+                Address=row["Service"]["Address"] or row["Node"]["Address"],
+                Port=int(row["Service"]["Port"]),
+                Node=row["Node"]["Node"],
+                Tags=row["Service"]["Tags"] or [],
+                ServiceMeta=row["Service"]["Meta"] or {},
             )
             for row in rows
-        )
+        ]
+        return sorted(found, key=lambda one: (one["Node"], one["ID"]))
+
+    def service_names(self) -> Sequence[str]:
+        """The names of all services. Raises ConsulError."""
+        return sorted(self._ask("GET", "/v1/catalog/services"))
 
     def _ask(self, method: str, path: str, body: Json | None = None, *, missing: Any = ...) -> Any:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hms_nomad.dev.agent.node import make_node
 from hms_nomad.dev.agent.placement import Ports
 from hms_nomad.dev.agent.scheduler import Scheduler
 from hms_nomad.dev.agent.sidecar import Mesh
-from hms_nomad.dev.agent.store import Store
+from hms_nomad.dev.agent.store import Store, variable_key
 from hms_nomad.dev.agent.values import Clock, Json, new_id, wall_clock
 from hms_nomad.dev.engine import find_engine
 
@@ -70,11 +71,17 @@ class Core:
             mesh=Mesh(settings.consul_program, settings.consul, settings.consul_grpc),
             alloc_dir=settings.data_dir / "alloc",
             run_dir=settings.data_dir / "run",
-            mark=dict(settings.mark),
+            # A real Nomad gives each task a socket; a path of ours would often be too long for one.
+            mark={**dict(settings.mark), "NOMAD_UNIX_ADDR": f"http://{settings.host}:{settings.port}"},
+            variable=self._variable,
             clock=clock,
         )
         self.scheduler = Scheduler(self.store, self.node["ID"], Ports(*settings.ports), clock, self._sync)
         self.client = Client(self.store, machine, self.scheduler.soon, self.scheduler.freed)
+
+    def _variable(self, namespace: str, path: str) -> Mapping[str, str] | None:
+        found = self.store.tables["variables"].get(variable_key(namespace, path))
+        return None if found is None else found["Items"]
 
     def _sync(self, changed: set[str]) -> None:
         self.client.sync(changed)

@@ -28,6 +28,7 @@ TABLES = (
     "namespaces",
     "nodes",
     "dispatches",
+    "variables",
 )
 SILENT = "-"
 """The event of a change that no event tells of."""
@@ -44,6 +45,11 @@ def job_key(namespace: str, job_id: str) -> str:
 def key_of(body: Mapping[str, Any]) -> str:
     """The key of the job that an allocation, evaluation or deployment belongs to."""
     return job_key(str(body.get("Namespace") or "default"), str(body["JobID"]))
+
+
+def variable_key(namespace: str, path: str) -> str:
+    """The key of a variable among those of all namespaces."""
+    return f"{namespace}{_SEPARATOR}{path}"
 
 
 def version_key(namespace: str, job_id: str, create_index: int, version: int) -> str:

@@ -6,20 +6,30 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from hms_nomad.dev.agent.artifacts import ArtifactError
+from hms_nomad.dev.agent.consul import ConsulError
 from hms_nomad.dev.agent.drivers import Driver, DriverError, Running
 from hms_nomad.dev.agent.environment import TaskEnvironment
 from hms_nomad.dev.agent.restarts import Decision, Restarts
 from hms_nomad.dev.agent.runner_process import Ended
 from hms_nomad.dev.agent.sidecar import BootstrapError
 from hms_nomad.dev.agent.task_state import TaskState
-from hms_nomad.dev.agent.templates import TemplateError
+from hms_nomad.dev.agent.templates import MissingError, TemplateError, is_changing
 from hms_nomad.dev.agent.values import Clock, Json, duration_text, seconds
 
 _AFTER_KILL_SECONDS = 10.0
-Prepare = Callable[[TaskEnvironment], Awaitable[None]]
+_BETWEEN_REFRESHES_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """How a task's files are written before it starts, and what of its templates changed since."""
+
+    prepare: Callable[[TaskEnvironment], Awaitable[None]]
+    refresh: Callable[[TaskEnvironment], Awaitable[list[Json]]]
 
 
 class TaskRunner:
@@ -31,17 +41,17 @@ class TaskRunner:
         state: TaskState,
         driver: Driver,
         folder: Path,
-        prepare: Prepare,
+        files: Files,
         clock: Clock,
     ) -> None:
-        """``folder`` keeps what a later agent needs to find the task again; ``prepare`` writes its files."""
+        """``folder`` keeps what a later agent needs to find the task again."""
         self.environment, self.state = environment, state
         self.task: Json = environment.task
         self.name = str(self.task["Name"])
         self.running: Running | None = None
         self.up = asyncio.Event()
         self.dead = asyncio.Event()
-        self._driver, self._folder, self._prepare, self._clock = driver, folder, prepare, clock
+        self._driver, self._folder, self._files, self._clock = driver, folder, files, clock
         lifecycle = self.task["Lifecycle"] or {}
         self.hook, self.sidecar = lifecycle.get("Hook") or "", bool(lifecycle.get("Sidecar"))
         batch = environment.alloc["Job"]["Type"] in ("batch", "sysbatch")
@@ -111,7 +121,7 @@ class TaskRunner:
                     self.state.note("Driver Failure", str(error), driver_error=str(error))
                 except ArtifactError as error:
                     self.state.note("Failed Artifact Download", str(error), download_error=str(error))
-                except (TemplateError, BootstrapError, OSError) as error:
+                except (TemplateError, ConsulError, BootstrapError, OSError) as error:
                     self.state.note("Setup Failure", str(error), setup_error=str(error))
             if running is None:
                 decision = self._restarts.after_exit(-1, self._clock())
@@ -124,10 +134,24 @@ class TaskRunner:
             await self._wait(decision)
         self._finish(Decision(again=False))
 
-    async def _start(self) -> Running:
+    async def _start(self) -> Running | None:
+        """Start the task, or None when it is to stop before it has started."""
         if self.task["Artifacts"] and not self.environment.fetched:
             self.state.note("Downloading Artifacts", "Client is downloading artifacts")
-        await self._prepare(self.environment)
+        said = ""
+        while True:
+            try:
+                await self._files.prepare(self.environment)
+                break
+            except MissingError as missing:
+                # As Nomad does, it waits for what a template asks for.
+                if said != str(missing):
+                    said = str(missing)
+                    self.state.note("Template", f"Missing: {said}")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), _BETWEEN_REFRESHES_SECONDS)
+                if self._stopping.is_set():
+                    return None
         self._attempt += 1
         running = await self._driver.start(self.environment, self._folder, self._attempt)
         self.state.started()
@@ -138,13 +162,32 @@ class TaskRunner:
         self.up.set()
         if self._stopping.is_set():
             await self._end()
-        ended = await running.ended()
+        watching = asyncio.ensure_future(self._keep_fresh(running)) if is_changing(self.task) else None
+        try:
+            ended = await running.ended()
+        finally:
+            if watching is not None:
+                watching.cancel()
         self.running = None
         self._tell(ended)
         if self._again and not self._stopping.is_set():
             self._again = False
             return Decision(again=True, reason="")
         return self._restarts.after_exit(ended.code, self._clock())
+
+    async def _keep_fresh(self, running: Running) -> None:
+        """Write templates anew as their values change, and tell the task in the way that each of them wants."""
+        while True:
+            await asyncio.sleep(_BETWEEN_REFRESHES_SECONDS)
+            changed = await self._files.refresh(self.environment)
+            if any(template["ChangeMode"] == "restart" for template in changed):
+                self.state.note("Restart Signaled", "Template with change_mode restart re-rendered")
+                self._again = True
+                await self._end()
+                return
+            for name in {one["ChangeSignal"] for one in changed if one["ChangeMode"] == "signal"}:
+                self.state.note("Signaling", "Template re-rendered")
+                await running.send(_signal(name))
 
     def _tell(self, ended: Ended) -> None:
         message = f"Exit Code: {ended.code}" + (f", Signal: {ended.signal}" if ended.signal else "")

@@ -1,87 +1,95 @@
-"""A task's templates -> files and variables: text as it stands, and the few functions that jobs of this program use.
+"""A task's templates -> files and variables, and what of them has changed since.
 
-Nomad's template language is that of consul-template. Here a text may ask for ``env``, ``key``, ``base64Decode``, plain
-strings, and ``range service``; anything else is refused with its name, so that no file is silently wrong.
+Nomad's template language is that of consul-template; what of it is known here stands in ``FUNCTIONS``. Anything else is
+refused with its name, so that no file is silently wrong.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hms_nomad.dev.agent.environment import TaskEnvironment
+from hms_nomad.dev.agent.template_language import MissingError, Record, Template, TemplateError, shown
 from hms_nomad.dev.agent.values import Json
 
-_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"|`([^`]*)`')
-_WORD = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`|\||[^\s|]+')
-_FIELDS = {".Address": "address", ".Port": "port", ".Name": "name", ".ID": "id"}
+__all__ = [
+    "MissingError",
+    "Sources",
+    "TemplateError",
+    "changes",
+    "inside",
+    "is_changing",
+    "render",
+    "trouble_with",
+    "variables_of",
+    "write",
+]
 
-
-class TemplateError(Exception):
-    """A template that cannot be rendered here; the text says which part."""
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """A healthy instance of a service, for ``range service``."""
-
-    id: str
-    name: str
-    address: str
-    port: int
+_GROUP = re.compile(r"\$(?:(\d+)|\{(\d+)\})")
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where values come from: a key of Consul's store (None: there is none), and the instances of a service."""
+    """Where values come from: a key of Consul's store (None: there is none), the instances of a service by its name,
+    with "|any" those too that are not healthy, the names of all services, and the values of a variable of Nomad.
+    """
 
     key: Callable[[str], str | None]
-    service: Callable[[str], Sequence[Instance]]
+    service: Callable[[str], Sequence[Record]]
+    services: Callable[[], Sequence[str]]
+    variable: Callable[[str], Mapping[str, str] | None]
 
 
 def write(task: Json, environment: TaskEnvironment, sources: Sources) -> None:
     """Write a task's files, and add the variables that templates give. Raises TemplateError and OSError."""
-    folder = environment.directories.task(task["Name"])
     for template in task["Templates"] or ():
-        known = environment.variables(whole=False)
-        text = template["EmbeddedTmpl"]
-        if template["SourcePath"]:
-            text = (folder / environment.on_machine(template["SourcePath"])).read_text(encoding="utf-8")
-        content = render(text, template["LeftDelim"], template["RightDelim"], known, sources)
-        target = inside(folder, environment.on_machine(template["DestPath"]))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.new")
-        temporary.write_bytes(content)
-        temporary.chmod(int(template["Perms"], 8))
-        temporary.replace(target)
+        target, content = _rendered(template, environment, sources)
+        _put(template, target, content)
         if template["Envvars"]:
             environment.extra |= variables_of(content.decode("utf-8", "replace"))
     payload = task["DispatchPayload"]
     if payload and payload.get("File"):
-        target = inside(folder, f"local/{payload['File']}")
+        target = inside(environment.directories.task(task["Name"]), f"local/{payload['File']}")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(base64.b64decode(environment.alloc["Job"]["Payload"] or ""))
 
 
+def is_changing(task: Json) -> bool:
+    """True for a task with a template whose values may change while it runs."""
+    return any(_calls(template) & _CHANGING for template in task["Templates"] or ())
+
+
+def changes(task: Json, environment: TaskEnvironment, sources: Sources) -> list[Json]:
+    """Write the files of a task that are not what they would be now; answers their templates. Raises as ``write``."""
+    found = []
+    for template in task["Templates"] or ():
+        if _calls(template) & _CHANGING:
+            target, content = _rendered(template, environment, sources)
+            if not target.exists() or target.read_bytes() != content:
+                _put(template, target, content)
+                found.append(template)
+    return found
+
+
 def render(text: str, left: str, right: str, variables: Mapping[str, str], sources: Sources) -> bytes:
     """The content of a template. Raises TemplateError."""
-    return _Renderer(left, right, variables, sources).run(text)
+    whole = Template(text, left, right, FUNCTIONS).render({**FUNCTIONS, **_asking(variables, sources)})
+    return whole.encode("utf-8", "surrogateescape")
 
 
 def trouble_with(template: Json) -> str:
     """What a template of a job asks for that is not known here, or nothing; what a file holds is not there to see."""
-    nothing = Sources(lambda _: "", lambda name: [Instance("", name, "", 0)])
     try:
-        render(template["EmbeddedTmpl"], template["LeftDelim"], template["RightDelim"], {}, nothing)
+        _calls(template)
     except TemplateError as error:
         return str(error)
-    except ValueError:
-        # Something that is no Base64: the task will say so.
-        return ""
     return ""
 
 
@@ -91,9 +99,17 @@ def variables_of(text: str) -> dict[str, str]:
     for line in text.splitlines():
         name, equals, value = line.strip().partition("=")
         if equals and not name.startswith("#"):
-            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-            found[name.removeprefix("export ").strip()] = value[1:-1] if quoted else value
+            found[name.removeprefix("export ").strip()] = _unquoted(value)
     return found
+
+
+def _unquoted(value: str) -> str:
+    if len(value) < 2 or value[0] != value[-1] or value[0] not in "\"'":
+        return value
+    if value[0] == '"':
+        with contextlib.suppress(ValueError):
+            return str(json.loads(value))
+    return value[1:-1]
 
 
 def inside(folder: Path, path: str) -> Path:
@@ -110,109 +126,131 @@ def inside(folder: Path, path: str) -> Path:
     return found
 
 
-class _Renderer:
-    def __init__(self, left: str, right: str, variables: Mapping[str, str], sources: Sources) -> None:
-        self._left, self._right, self._variables, self._sources = left or "{{", right or "}}", variables, sources
-
-    def run(self, text: str) -> bytes:
-        pieces = self._pieces(text)
-        rendered, rest = self._block(pieces, None)
-        if rest:
-            raise TemplateError(f"{rest[0][1]!r} has no beginning")
-        return rendered
-
-    def _pieces(self, text: str) -> list[tuple[bool, str]]:
-        """Texts and codes in their order; trim markers are applied."""
-        found: list[tuple[bool, str]] = []
-        rest, trims = text, False
-        while True:
-            before, left, rest = rest.partition(self._left)
-            before = before.lstrip() if trims else before
-            if not left:
-                return [*found, (False, before)]
-            code, right, rest = rest.partition(self._right)
-            if not right:
-                raise TemplateError(f"{self._left} without {self._right}")
-            if code.startswith("- "):
-                before, code = before.rstrip(), code[2:]
-            trims = code.endswith(" -")
-            found += [(False, before), (True, code.removesuffix(" -").strip())]
-
-    def _block(self, pieces: list[tuple[bool, str]], item: Instance | None) -> tuple[bytes, list[tuple[bool, str]]]:
-        out = b""
-        while pieces:
-            is_code, text = pieces[0]
-            if is_code and (text in ("end", "else") or text.startswith("else ")):
-                return out, pieces
-            pieces = pieces[1:]
-            if not is_code:
-                out += text.encode()
-            elif text.startswith("range "):
-                part, pieces = self._range(text, pieces)
-                out += part
-            elif not text.startswith("/*"):
-                out += self._value(text, item)
-        return out, pieces
-
-    def _range(self, code: str, pieces: list[tuple[bool, str]]) -> tuple[bytes, list[tuple[bool, str]]]:
-        words = _WORD.findall(code)
-        if len(words) != 3 or words[1] != "service":
-            raise TemplateError(f"{{{{ {code} }}}} is not known to the embedded agent")
-        found = self._sources.service(_literal(words[2]))
-        out, after = b"", pieces
-        for instance in found:
-            part, after = self._block(pieces, instance)
-            out += part
-        if not found:
-            _, after = self._block(pieces, Instance("", "", "", 0))
-        if after and after[0][1] == "else":
-            part, after = self._block(after[1:], None)
-            out = out if found else part
-        if not after or after[0][1] != "end":
-            raise TemplateError(f"{{{{ {code} }}}} has no end")
-        return out, after[1:]
-
-    def _value(self, code: str, item: Instance | None) -> bytes:
-        words = _WORD.findall(code)
-        stages = " ".join(words).split(" | ") if "|" in words else [" ".join(words)]
-        value = self._first(_WORD.findall(stages[0]), code, item)
-        for stage in stages[1:]:
-            value = _piped(stage, value, code)
-        return value
-
-    def _first(self, words: list[str], code: str, item: Instance | None) -> bytes:
-        if len(words) == 1 and _STRING.fullmatch(words[0]):
-            return _literal(words[0]).encode()
-        if len(words) == 1 and words[0] in _FIELDS and item is not None:
-            return str(getattr(item, _FIELDS[words[0]])).encode()
-        if len(words) == 2 and words[0] == "env":
-            return self._variables.get(_literal(words[1]), "").encode()
-        if len(words) in (2, 3) and words[0] in ("key", "keyOrDefault"):
-            found = self._sources.key(_literal(words[1]))
-            if found is None and words[0] == "key":
-                raise TemplateError(f"Consul has no key {_literal(words[1])}")
-            return (found if found is not None else _literal(words[2])).encode()
-        raise TemplateError(f"{{{{ {code} }}}} is not known to the embedded agent")
+def _calls(template: Json) -> set[str]:
+    return Template(template["EmbeddedTmpl"], template["LeftDelim"], template["RightDelim"], FUNCTIONS).functions
 
 
-def _piped(stage: str, value: bytes, code: str) -> bytes:
-    if stage == "base64Decode":
-        return base64.b64decode(value)
-    if stage == "toLower":
-        return value.lower()
-    if stage == "toUpper":
-        return value.upper()
-    if stage == "trimSpace":
-        return value.strip()
-    if stage == "toJSON":
-        return json.dumps(value.decode()).encode()
-    raise TemplateError(f"{{{{ {code} }}}} is not known to the embedded agent")
+def _rendered(template: Json, environment: TaskEnvironment, sources: Sources) -> tuple[Path, bytes]:
+    folder = environment.directories.task(environment.task["Name"])
+    text = template["EmbeddedTmpl"]
+    if template["SourcePath"]:
+        text = (folder / environment.on_machine(template["SourcePath"])).read_text(encoding="utf-8")
+    known = environment.variables(whole=False)
+    content = render(text, template["LeftDelim"], template["RightDelim"], known, sources)
+    return inside(folder, environment.on_machine(template["DestPath"])), content
 
 
-def _literal(word: str) -> str:
-    match = _STRING.fullmatch(word)
-    if match is None:
-        raise TemplateError(f"{word} is no string")
-    if match[2] is not None:
-        return match[2]
-    return re.sub(r"\\(.)", lambda found: {"n": "\n", "t": "\t"}.get(found[1], found[1]), match[1])
+def _put(template: Json, target: Path, content: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.new")
+    temporary.write_bytes(content)
+    temporary.chmod(int(template["Perms"], 8))
+    temporary.replace(target)
+
+
+def _asking(variables: Mapping[str, str], sources: Sources) -> dict[str, Callable[..., Any]]:
+    """The functions whose values come from elsewhere."""
+
+    def key(name: str) -> str:
+        found = sources.key(name)
+        if found is None:
+            raise MissingError(f"kv.block({name})")
+        return found
+
+    def key_or(name: str, default: str) -> str:
+        found = sources.key(name)
+        return default if found is None else found
+
+    def variable(path: str) -> Record:
+        found = sources.variable(path)
+        if found is None:
+            place = f"{variables.get('NOMAD_NAMESPACE')}.{variables.get('NOMAD_REGION')}"
+            raise MissingError(f"nomad.var.block({path}@{place})")
+        return Record(found)
+
+    return {
+        "nomadVar": variable,
+        "env": lambda name: variables.get(name, ""),
+        "key": key,
+        "keyOrDefault": key_or,
+        "service": lambda name: list(sources.service(name)),
+        "services": lambda: [Record(Name=name) for name in sources.services()],
+    }
+
+
+def _printed(*values: Any) -> str:
+    """As Go prints: a space between two values of which neither is a text."""
+    found = ""
+    for number, value in enumerate(values):
+        apart = number and not isinstance(value, str) and not isinstance(values[number - 1], str)
+        found += (" " if apart else "") + shown(value)
+    return found
+
+
+def _formatted(form: str, *values: Any) -> str:
+    """What Go's Printf makes of texts and numbers."""
+    return re.sub(r"%[vsd]", "%s", form) % tuple(shown(value) for value in values)
+
+
+def _failed(reason: str) -> str:
+    raise TemplateError(reason)
+
+
+def _index(value: Any, *keys: Any) -> Any:
+    for key in keys:
+        value = value.get(key, "") if isinstance(value, Mapping) else value[key]
+    return value
+
+
+def _replaced(pattern: str, new: str, text: str) -> str:
+    def filled(match: re.Match[str]) -> str:
+        return _GROUP.sub(lambda found: match[int(found[1] or found[2])] or "", new)
+
+    return re.sub(pattern, filled, text)
+
+
+def _all_of(*values: Any) -> Any:
+    return next((value for value in values if not value), values[-1])
+
+
+def _any_of(*values: Any) -> Any:
+    return next((value for value in values if value), values[-1])
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _decoded(text: str) -> str:
+    return base64.b64decode(text).decode("utf-8", "surrogateescape")
+
+
+def _nowhere(*_: Any) -> Any:
+    raise TemplateError("its value comes from elsewhere")
+
+
+_CHANGING = {"key", "keyOrDefault", "service", "services", "nomadVar"}
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    **dict.fromkeys(("env", *_CHANGING), _nowhere),
+    "base64Decode": _decoded,
+    "toLower": str.lower,
+    "toUpper": str.upper,
+    "trimSpace": str.strip,
+    "trimPrefix": lambda part, text: text.removeprefix(part),
+    "trimSuffix": lambda part, text: text.removesuffix(part),
+    "toJSON": _json,
+    "print": _printed,
+    "printf": _formatted,
+    "replaceAll": lambda old, new, text: text.replace(old, new),
+    "sprig_fail": _failed,
+    "regexMatch": lambda pattern, text: re.search(pattern, text) is not None,
+    "regexReplaceAll": _replaced,
+    "index": _index,
+    "len": len,
+    "eq": lambda first, *others: first in others,
+    "ne": lambda first, other: first != other,
+    "and": _all_of,
+    "or": _any_of,
+    "not": lambda value: not value,
+}
+"""What a template may call."""

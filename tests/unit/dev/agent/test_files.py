@@ -10,9 +10,19 @@ from hms_nomad.dev.agent import emulation
 from hms_nomad.dev.agent.canonical import canonical
 from hms_nomad.dev.agent.log_files import LogFile
 from hms_nomad.dev.agent.store import Store
-from hms_nomad.dev.agent.templates import Instance, Sources, TemplateError, render, variables_of
+from hms_nomad.dev.agent.template_language import Record
+from hms_nomad.dev.agent.templates import Sources, TemplateError, render, trouble_with, variables_of
 
-SOURCES = Sources({"a/b": "stored"}.get, lambda name: [Instance("i", name, "10.0.0.1", 80)] if name == "db" else [])
+_DB = Record(ID="i", Name="db", Address="10.0.0.1", Port=80, Node="n", ServiceMeta={"metrics_port": "9102"})
+SOURCES = Sources(
+    {"a/b": "stored"}.get,
+    lambda name: {"db": [_DB], "db|any": [_DB, Record(_DB, ID="j")]}.get(name, []),
+    lambda: ["db", "db-sidecar-proxy"],
+    {"own": {"user": 'a"b', "x-y": "2"}}.get,
+)
+
+
+_JOBSPECS = Path(__file__).parents[4] / "jobspecs"
 
 
 def _rendered(text: str) -> str:
@@ -30,6 +40,26 @@ def _rendered(text: str) -> str:
         ('{{ key "a/b" }}', "stored"),
         ('{{ range service "db" }}{{ .Address }}:{{ .Port }};{{ end }}', "10.0.0.1:80;"),
         ('{{ range service "no" }}x{{ else }}none{{ end }}!', "none!"),
+        ('{{ range service "db|any" }}{{ .ID }}{{ end }}', "ij"),
+        (
+            '{{ range $n, $one := service "db|any" }}{{ if eq $n 0 }}{{ $one.ID }}{{ else }}{{ $n }}{{ end }}{{ end }}',
+            "i1",
+        ),
+        ('{{ with nomadVar "own" }}{{ .user }}{{ end }}', 'a"b'),
+        ('{{ with nomadVar "own" }}{{ with index . "user" }}{{ printf "%v" . | toJSON }}{{ end }}{{ end }}', '"a\\"b"'),
+        ('{{ $c := "" }}{{ range $k, $v := nomadVar "own" }}{{ $c }}{{ $k }}{{ $c = ", " }}{{ end }}', "user, x-y"),
+        ('{{ "a-b-c" | replaceAll "-" "_" }}', "a_b_c"),
+        ('{{ with service "db" }}{{ with index . 0 }}{{ .ServiceMeta.metrics_port }}{{ end }}{{ end }}', "9102"),
+        ('{{ with service "no" }}x{{ else }}none{{ end }}', "none"),
+        ('{{ range services }}{{ if not (.Name | regexMatch "-sidecar-proxy$") }}{{ .Name }}{{ end }}{{ end }}', "db"),
+        (
+            '{{ range service "db" }}{{ print .Address ":" (index .ServiceMeta "metrics_port") | toJSON }}{{ end }}',
+            '"10.0.0.1:9102"',
+        ),
+        ('{{ range service "db" }}{{ or (index .ServiceMeta "path") "/metrics" }}{{ end }}', "/metrics"),
+        ('{{ "_task-0a1b-x" | regexReplaceAll "^_task-([0-9a-f]{4}).*$" "$1" }}', "0a1b"),
+        ('{{ $x := env "WHO" }}{{ if and (eq $x "me") (ne $x "you") }}{{ $x | toUpper }}{{ end }}', "ME"),
+        ('{{/* a word */}}{{ keyOrDefault "absent" "or this" }}', "or this"),
         ('a  {{- env "WHO" -}}  b'.replace("{{-", "{{- ").replace("-}}", " -}}"), "ameb"),
     ],
 )
@@ -41,6 +71,20 @@ def test_the_simple_forms_of_templates_are_rendered(text: str, expected: str):
 def test_a_template_that_cannot_be_rendered_is_refused(text: str):
     with pytest.raises(TemplateError):
         _rendered(text)
+
+
+@pytest.mark.parametrize("file", sorted(_JOBSPECS.glob("telemetry/*.yml")), ids=lambda file: file.name)
+def test_the_templates_of_the_platforms_own_jobs_are_known(file: Path):
+    template = {"EmbeddedTmpl": file.read_text(encoding="utf-8"), "LeftDelim": "<<<", "RightDelim": ">>>"}
+
+    assert trouble_with(template) == ""
+
+
+@pytest.mark.parametrize("code", ['with secret "kv/a"', "range nomadServices", 'file "/etc/passwd"'])
+def test_what_is_not_known_is_named_before_anything_is_rendered(code: str):
+    template = {"EmbeddedTmpl": f"{{{{ {code} }}}}{{{{ end }}}}", "LeftDelim": "{{", "RightDelim": "}}"}
+
+    assert trouble_with(template) == f"{{{{ {code} }}}} is not known to the embedded agent"
 
 
 def test_a_file_of_variables_is_read():
