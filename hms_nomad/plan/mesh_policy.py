@@ -22,6 +22,8 @@ _ROUTER, _RESOLVER = "router", "resolver"
 _PATHS = ("PathExact", "PathPrefix", "PathRegex")
 _NS = 1_000_000
 _ENVOYS_OWN = 1024
+# Envoy's own bound, which nothing in Consul changes: more tries that fail at once are answered as they are.
+_RETRIES_AT_ONCE = "3 retries at once"
 _LIMITS = {
     "max_connections": "connections",
     "max_pending_requests": "waiting requests",
@@ -101,7 +103,7 @@ def callers_policy(config: Mapping[str, Any]) -> tuple[Setting, ...]:
         if share := passive.get("maxejectionpercent"):
             ejects += f", at most {share}% of the instances"
     numbers = [f"{limits.get(_key(key)) or _ENVOYS_OWN} {what}" for key, what in _LIMITS.items()]
-    return Setting(EJECTION, ejects), Setting(CONNECTIONS, ", ".join(numbers))
+    return Setting(EJECTION, ejects), Setting(CONNECTIONS, ", ".join([*numbers, _RETRIES_AT_ONCE]))
 
 
 def _of_route(route: Mapping[str, Any], spec_routes: Sequence[Mapping[str, Any]]) -> Iterator[Setting]:
