@@ -36,7 +36,9 @@ count() {
 
 # A second; less when Envoy ends. A connection on which nothing is asked says nothing.
 pause() {
-  connect && { read -r -t 1 line <&3 || [ $? -gt 128 ]; }
+  connect || return
+  read -r -t 1 line <&3
+  kill -0 "$envoy"
 }
 
 drain() {
