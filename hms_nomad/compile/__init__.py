@@ -26,7 +26,7 @@ def compile_spec(spec: Spec, platform: Platform, pins: Pins = NO_PINS) -> Desire
     if spec.kind == "external":
         return compile_external(spec, platform)
     job = compile_job(spec, platform, pins)
-    entries = config_entries(spec, job.release)
+    entries = config_entries(spec, platform, job.release)
     router = next((entry for entry in entries if entry.kind == "service-router"), None)
     behind = (
         gateway_splitter(spec, platform, job.release),

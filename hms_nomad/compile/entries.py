@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Intention
-from hms_nomad.compile.limits import limits
+from hms_nomad.compile.limits import answers_strangers, extensions
 from hms_nomad.compile.routes import routed
 from hms_nomad.platform.model import Platform
 from hms_nomad.spec.duration import nanoseconds
@@ -13,11 +13,12 @@ from hms_nomad.spec.model import Spec
 
 _MILLISECOND = 1_000_000
 _ENVOYS_OWN_BALANCE = "round_robin"
+_EVERY_REQUEST = ({"Action": "deny", "HTTP": {"PathPrefix": "/"}},)
 
 
-def config_entries(spec: Spec, release: str) -> tuple[ConfigEntry, ...]:
+def config_entries(spec: Spec, platform: Platform, release: str) -> tuple[ConfigEntry, ...]:
     """The service's own entries in the order in which Consul accepts them: defaults, resolver, router."""
-    entries = [defaults(spec), _resolver(spec, release)]
+    entries = [defaults(spec, platform), _resolver(spec, release)]
     if spec.protocol != "tcp":
         entries.append(router(spec))
     return tuple(entries)
@@ -36,15 +37,18 @@ def intentions(spec: Spec, platform: Platform) -> tuple[Intention, ...]:
     """Who may call whom, as far as this spec says it: nobody calls us but those we allow; we call those we use, where
     the platform lets a declared use be enough.
     """
-    mine = [Intention(source="*", destination=spec.name, declared_by="default", action="deny")]
+    # Consul tells transparent proxies of every service that has permissions for them, be it one to refuse: only so does
+    # a call that nobody declared get an answer.
+    refused = _EVERY_REQUEST if answers_strangers(spec, platform) else None
+    mine = [Intention(source="*", destination=spec.name, declared_by="default", action="deny", permissions=refused)]
     mine += [Intention(source=name, destination=spec.name, declared_by="allow") for name in sorted(set(spec.allow))]
     uses = sorted(set(spec.uses)) if platform.uses_grant else []
     mine += [Intention(source=spec.name, destination=name, declared_by="uses") for name in uses]
     return tuple(mine)
 
 
-def defaults(spec: Spec) -> ConfigEntry:
-    """The service-defaults: protocol, and the limits of one try and of connections."""
+def defaults(spec: Spec, platform: Platform) -> ConfigEntry:
+    """The service-defaults: protocol, the limits of one try and of connections, and the sidecar's script."""
     body: dict[str, Any] = {"Protocol": spec.protocol}
     if spec.protocol != "tcp":
         # The limit at the instance is what ends one try, so that the caller's sidecar can go on to another instance.
@@ -52,8 +56,8 @@ def defaults(spec: Spec) -> ConfigEntry:
         body["LocalRequestTimeoutMs"] = longest // _MILLISECOND
     if spec.mesh.max_connections:
         body["MaxInboundConnections"] = spec.mesh.max_connections
-    if extensions := limits(spec):
-        body["EnvoyExtensions"] = extensions
+    if scripts := extensions(spec, platform):
+        body["EnvoyExtensions"] = scripts
     return _entry("service-defaults", spec.name, body)
 
 

@@ -26,7 +26,7 @@ def compile_external(spec: Spec, platform: Platform) -> Desired:
     if platform.egress is None:
         why = f"{spec.name} is outside the mesh, and the platform {platform.name} has no egress"
         raise PlatformError(f"{why}; remove egress: null from its context")
-    entries = [_with_meta(defaults(spec), spec, platform)]
+    entries = [_with_meta(defaults(spec, platform), spec, platform)]
     if spec.protocol != "tcp":
         entries.append(router(spec))
     outside = Outside(

@@ -1,4 +1,4 @@
-"""Routes with a limit -> the Lua script by which the instance's own sidecar keeps it.
+"""Spec -> the Lua script of the instance's own sidecar: it keeps the limits of routes, and says who was refused.
 
 Consul's rate limits of services are part of its paid edition, while any sidecar runs scripts. Sidecars have one
 worker, so a script's variables are those of the instance.
@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from hms_nomad.compile.names import UNIT_SECONDS
+from hms_nomad.platform.model import Platform
 from hms_nomad.spec.model import Route, Spec
 
 _SCRIPT = """
@@ -56,20 +57,61 @@ end
 """
 
 
-def limits(spec: Spec) -> list[dict[str, Any]]:
-    """The extensions of the service's sidecars (service-defaults, ``EnvoyExtensions``); none without a limit."""
-    if not any(route.limit for route in spec.routes):
+REFUSAL = "RBAC: access denied"
+"""Envoy's words to a caller that intentions refuse; what the script adds stands behind them."""
+
+# The gateway has words of its own for the outside. Of a request that was refused before it came to this script only
+# the answer passes by, so the path is not known here.
+_REFUSED = f"""
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  if headers:get(":status") ~= "403" or headers:get("content-length") ~= "{len(REFUSAL)}" then
+    return
+  end
+  local body = handle:body(true)
+  if body:length() ~= {len(REFUSAL)} or body:getBytes(0, {len(REFUSAL)}) ~= "{REFUSAL}" then
+    return
+  end
+  local secured = handle:streamInfo():downstreamSslConnection()
+  local names = secured and secured:uriSanPeerCertificate() or {{}}
+  local caller = (names[1] or ""):match("/svc/([^/]+)$")
+  if not caller or caller == gateway then
+    return
+  end
+  local text = "{REFUSAL}: " .. caller .. " may not make this request to " .. service ..
+    "; declare uses: [" .. service .. "] in the spec of " .. caller ..
+    ", or see: hms-nomad mesh can-i " .. caller .. " " .. service .. "\\n"
+  headers:replace("content-length", tostring(body:setBytes(text)))
+end
+"""
+
+
+def extensions(spec: Spec, platform: Platform) -> list[dict[str, Any]]:
+    """The extensions of the service's sidecars (service-defaults, ``EnvoyExtensions``); none where none is needed."""
+    script = ""
+    if any(route.limit for route in spec.routes):
+        script += "local routes = {" + ", ".join(map(_row, spec.routes)) + "}\n" + _SCRIPT
+    if answers_strangers(spec, platform):
+        gateway = platform.gateway.name if platform.gateway else ""
+        script += f"local service, gateway = {json.dumps(spec.name)}, {json.dumps(gateway)}\n" + _REFUSED
+    if not script:
         return []
-    table = "local routes = {" + ", ".join(map(_row, spec.routes)) + "}\n"
     return [
         {
             "Name": "builtin/lua",
             "Required": True,
             "ConsulVersion": "",
             "EnvoyVersion": "",
-            "Arguments": {"ProxyType": "connect-proxy", "Listener": "inbound", "Script": table + _SCRIPT},
+            "Arguments": {"ProxyType": "connect-proxy", "Listener": "inbound", "Script": script},
         }
     ]
+
+
+def answers_strangers(spec: Spec, platform: Platform) -> bool:
+    """Whether callers that declared nothing get to the service's sidecar, by transparent proxies, and are told why they
+    are refused.
+    """
+    return platform.sidecar.transparent_proxy and spec.kind == "service" and spec.protocol in ("http", "http2")
 
 
 def _row(route: Route) -> str:

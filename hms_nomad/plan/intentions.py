@@ -56,10 +56,10 @@ def declared_intentions(service: str, stored: Mapping[str, Mapping[str, Any]]) -
             if destination != service and source["Name"] == service:
                 mine = words & {"uses"}
             permissions = tuple(source.get("Permissions") or ()) if "public" in mine else None
-            found += [
-                Intention(source["Name"], destination, word, source.get("Action") or "allow", permissions)
-                for word in sorted(mine)
-            ]
+            action = source.get("Action") or "allow"
+            if mine == {"default"}:
+                permissions, action = tuple(source.get("Permissions") or ()) or None, "deny"
+            found += [Intention(source["Name"], destination, word, action, permissions) for word in sorted(mine)]
     return tuple(found)
 
 
@@ -90,6 +90,7 @@ def _merge(
 ) -> list[dict[str, Any]]:
     declared: dict[str, set[str]] = {}
     actions: dict[str, str] = {}
+    narrowed: dict[str, Sequence[Mapping[str, Any]]] = {}
     kept: list[dict[str, Any]] = []
     for source in stored:
         words = _declarations(source)
@@ -102,17 +103,21 @@ def _merge(
         if remaining := words - mine:
             declared[source["Name"]] = remaining
             actions[source["Name"]] = source.get("Action") or "allow"
-    narrowed: dict[str, Sequence[Mapping[str, Any]]] = {}
+            if remaining == {"default"}:
+                # It refuses, as a whole or by permissions, and stays so.
+                actions[source["Name"]] = "deny"
+                narrowed[source["Name"]] = tuple(source.get("Permissions") or ())
     for intention in intentions:
         declared.setdefault(intention.source, set()).add(intention.declared_by)
         actions[intention.source] = intention.action
         if intention.permissions is not None:
             narrowed[intention.source] = intention.permissions
     # A source that is allowed for another reason too gets what every caller gets.
-    rights = {name: narrowed[name] if declared[name] == {"public"} else permissions for name in narrowed}
+    alone = ({"public"}, {"default"})
+    rights = {name: narrowed[name] if declared[name] in alone else permissions for name in narrowed}
     taken = {source["Name"] for source in kept}
     ours = [
-        _source(name, declared[name], actions[name], rights.get(name, permissions))
+        _source(name, declared[name], actions[name], rights.get(name, permissions if actions[name] == "allow" else ()))
         for name in sorted(declared)
         if name not in taken
     ]
@@ -121,7 +126,7 @@ def _merge(
 
 def _source(name: str, declarations: set[str], action: str, permissions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     source: dict[str, Any] = {"Name": name, "Description": _MARK + ",".join(sorted(declarations))}
-    if action == "allow" and permissions:
+    if permissions:
         source["Permissions"] = [dict(permission) for permission in permissions]
     else:
         source["Action"] = action

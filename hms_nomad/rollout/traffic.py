@@ -205,6 +205,8 @@ def _either(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> dic
         return dict(new or old or {})
     if old.get("Action") == "allow":
         return dict(old)
+    if old.get("Action") == "deny":
+        return dict(new)
     permissions = [*(new.get("Permissions") or ()), *(old.get("Permissions") or ())]
     if any(permission.get("Action") != "allow" for permission in permissions):
         return {**old, "Permissions": _by_header(new.get("Permissions") or (), old.get("Permissions") or ())}

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 from hms_nomad.clients.errors import InvalidRequestError, UnavailableError
 from hms_nomad.clients.http_call import HTTP, Answer, Target, ask
+from hms_nomad.compile.limits import REFUSAL
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.rights import ANYBODY, allowances
 from hms_nomad.platform.model import Platform
 from hms_nomad.workflows.caller import Caller, targets
 from hms_nomad.workflows.session import Session
 
-_REFUSAL = b"RBAC: access denied"
 _BAD_SIGNS = frozenset("\r\n\0")
 
 
@@ -111,7 +111,7 @@ def _whole(url: str) -> str:
 
 
 def _called(session: Session, service: str, target: Target, caller: Caller, answer: Answer) -> Called:
-    refused = answer.status == 403 and answer.body.strip() == _REFUSAL
+    refused = answer.status == 403 and answer.body.startswith(REFUSAL.encode())
     return Called(
         service=service,
         instance=f"{target.host}:{target.port}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from tests.waiting import eventually
 
 CONTEXT = "transparent"
 APP = """
-import http.server, json, os, urllib.request
+import http.server, json, os, urllib.error, urllib.request
 
 pytestmark = pytest.mark.real_nomad("networks of instances, through which a proxy can be transparent")
 
@@ -35,6 +37,8 @@ class App(http.server.BaseHTTPRequestHandler):
             try:
                 with urllib.request.urlopen(url, timeout=5) as answer:
                     body = answer.read()
+            except urllib.error.HTTPError as error:
+                status, body = error.code, error.read()
             except OSError as error:
                 status, body = 502, str(error).encode()
         self.send_response(status)
@@ -51,11 +55,12 @@ http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), App).serve_foreve
 
 @dataclass(frozen=True)
 class Pair:
-    """A service and the one that calls it, both behind transparent proxies."""
+    """A service, the one that calls it, and one that declared nothing, all behind transparent proxies."""
 
     cli: Cli
     callee: str
     caller: str
+    stranger: str
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +78,9 @@ def pair(stack: LiveStack, cli: Cli, session: Session, tmp_path_factory: pytest.
         return cli(*words, HMS_NOMAD_CONTEXT=CONTEXT)
 
     folder = tmp_path_factory.mktemp("specs")
-    callee, caller = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("callee", "caller"))
-    for name, fields in ((callee, {}), (caller, {"uses": [callee], "allow": ["tax-portal"]})):
+    callee, caller, stranger = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("callee", "caller", "stranger"))
+    asked = {"allow": ["tax-portal"]}
+    for name, fields in ((callee, {}), (caller, {"uses": [callee], **asked}), (stranger, asked)):
         spec = {
             "name": name,
             "version": "1.0.0",
@@ -86,10 +92,10 @@ def pair(stack: LiveStack, cli: Cli, session: Session, tmp_path_factory: pytest.
             **fields,
         }
         (folder / f"{name}.hms.json").write_text(json.dumps(spec))
-        ran = transparent("deploy", folder / f"{name}.hms.json")
-        assert ran.exit_code == 0, ran.stderr
-    yield Pair(transparent, callee, caller)
-    for name in (caller, callee):
+    ran = transparent("deploy", folder)
+    assert ran.exit_code == 0, ran.stderr
+    yield Pair(transparent, callee, caller, stranger)
+    for name in (stranger, caller, callee):
         transparent("stop", name, "--purge", "--yes")
     file.unlink()
 
@@ -119,6 +125,38 @@ def test_a_caller_that_goes_past_the_name_gets_nothing(pair: Pair, session: Sess
     where = f"{_inside(session, pair.callee)}:3000"
     ran = pair.cli("call", "GET", f"{pair.caller}/ask/{where}", "--as", "tax-portal")
     assert "here" not in ran.stdout
+
+
+def test_a_call_that_nobody_declared_is_refused_with_what_to_declare_and_the_log_names_it(
+    pair: Pair, stack: LiveStack, session: Session
+) -> None:
+    # What Consul's DNS answers to callee.virtual.consul.
+    (address,) = session.consul.discovery_chain(pair.callee)["AutoVirtualIPs"]
+    told = f"declare uses: [{pair.callee}] in the spec of {pair.stranger}"
+    words = [sys.executable, "-m", "hms_nomad", "mesh", "tap", pair.callee, "--denied", "--limit", "1"]
+    assert pair.cli("platform", "access-log", "on").exit_code == 0
+    try:
+        with subprocess.Popen(
+            [*words, "--for", "60s", "-o", "json"], stdout=subprocess.PIPE, text=True, env=stack.environment
+        ) as tap:
+
+            def refused() -> bool:
+                ran = pair.cli("call", "GET", f"{pair.stranger}/ask/{address}/work", "--as", "tax-portal")
+                return told in ran.stdout and tap.poll() is not None
+
+            eventually(refused)
+            request = json.loads(tap.communicate()[0])["request"]
+    finally:
+        pair.cli("platform", "access-log", "off")
+    assert request["caller_id"].endswith(f"/svc/{pair.stranger}")
+    assert (request["path"], request["status"], request["denied"]) == ("/work", 403, True)
+    assert pair.cli("call", "GET", f"{pair.caller}/ask/", "--as", "tax-portal").stdout == "here\n"
+
+
+def test_a_refused_command_says_so_as_everywhere(pair: Pair) -> None:
+    ran = pair.cli("call", "GET", f"{pair.callee}/work", "--as", "somebody")
+    assert ran.exit_code == 8
+    assert "somebody may not make this request" in ran.stdout
 
 
 def _plain(host: str, port: int) -> int:

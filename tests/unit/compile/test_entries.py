@@ -11,11 +11,11 @@ from tests.unit.specs import spec
 
 
 def bodies(**changes):
-    return {entry.kind: entry.body for entry in config_entries(spec(**changes), "r1")}
+    return {entry.kind: entry.body for entry in config_entries(spec(**changes), Platform(), "r1")}
 
 
 def test_entries_come_in_the_order_in_which_consul_accepts_them():
-    assert [entry.kind for entry in config_entries(spec(), "r1")] == [
+    assert [entry.kind for entry in config_entries(spec(), Platform(), "r1")] == [
         "service-defaults",
         "service-resolver",
         "service-router",
@@ -37,6 +37,26 @@ def test_balance_and_the_limit_of_connections_reach_consul_where_the_spec_names_
     entries = bodies(mesh={"balance": "least_request", "max_connections": 7})
     assert entries["service-resolver"]["LoadBalancer"] == {"Policy": "least_request"}
     assert entries["service-defaults"]["MaxInboundConnections"] == 7
+
+
+TRANSPARENT = Platform(sidecar={"driver": "exec", "transparent_proxy": True})
+
+
+def test_where_proxies_are_transparent_strangers_reach_the_sidecar_and_are_told_what_to_declare():
+    entries = {entry.kind: entry.body for entry in config_entries(spec(), TRANSPARENT, "r1")}
+    (script,) = [one["Arguments"]["Script"] for one in entries["service-defaults"]["EnvoyExtensions"]]
+    assert script.startswith('local service, gateway = "receipt-svc", "hms-gateway"')
+    assert "envoy_on_request" not in script
+    (everybody,) = [one for one in intentions(spec(), TRANSPARENT) if one.source == "*"]
+    assert everybody.permissions == ({"Action": "deny", "HTTP": {"PathPrefix": "/"}},)
+    assert [one.permissions for one in intentions(spec(), Platform()) if one.source == "*"] == [None]
+    # Permissions by request need a protocol with requests.
+    tcp = spec(protocol="tcp", routes=None)
+    assert [one.permissions for one in intentions(tcp, TRANSPARENT) if one.source == "*"] == [None]
+    limited = spec(routes=[{"path": "/receipt", "limit": "10/s"}])
+    (both,) = config_entries(limited, TRANSPARENT, "r1")[0].body["EnvoyExtensions"]
+    assert "envoy_on_request" in both["Arguments"]["Script"]
+    assert "envoy_on_response" in both["Arguments"]["Script"]
 
 
 def test_only_declared_paths_and_methods_are_routed_and_permitted():
