@@ -125,11 +125,12 @@ class DockerDriver:
         shutil.rmtree(folder, ignore_errors=True)
 
     async def _remove(self, name: str) -> None:
-        with contextlib.suppress(GoneError):
-            try:
-                await ask(self._engine, "DELETE", f"/containers/{name}?force=true&v=true")
-            except DriverError as error:
-                _LOG.warning("container %s: %s", name, error)
+        try:
+            await ask(self._engine, "DELETE", f"/containers/{name}?force=true&v=true")
+        except GoneError:
+            return
+        except DriverError as error:
+            _LOG.warning("container %s: %s", name, error)
 
     async def _pull(self, image: str, config: Json) -> None:
         try:

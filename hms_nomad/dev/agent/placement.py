@@ -186,7 +186,7 @@ class Ports:
         for network in group["Networks"] or ():
             for port in network["ReservedPorts"] or ():
                 value = int(port["Value"])
-                if value in taken or (value not in held and not free(value)):
+                if value in taken or (value not in held and not free(value, LOOPBACK)):
                     return f"reserved port collision {port['Label']}={value}"
                 taken.add(value)
                 found.append(_port(port, value, network))
@@ -215,12 +215,12 @@ def taken_ports(allocs: Sequence[Json]) -> set[int]:
     return found
 
 
-def free(port: int) -> bool:
-    """True when nothing on this machine listens on the port."""
+def free(port: int, address: str = "") -> bool:
+    """True when nothing listens on the port of an address of this machine, or of any."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            probe.bind((address, port))
         except OSError:
             return False
     return True
