@@ -52,7 +52,14 @@ def test_every_answer_says_that_this_is_no_nomad(client: NomadClient) -> None:
     assert client.ready_nodes()[0].attributes["nomad.embedded"] == "true"
 
 
-def test_there_is_one_node_and_one_region(client: NomadClient) -> None:
+def test_there_is_one_node_that_takes_what_is_to_be_spread_too(client: NomadClient, jobs: Jobs) -> None:
+    constraints = [{"Operand": "distinct_hosts"}]
+    client.register_job(jobs.struct("spread", Count=2, Constraints=constraints), modify_index=0)
+
+    eventually(
+        lambda: [one.client_status for one in client.job_allocations("spread").value],
+        lambda found: found == ["running"] * 2,
+    )
     assert len(client.list_nodes()) == 1
 
 
@@ -214,7 +221,12 @@ DIFFERENCES = (
         "a header and an attribute of the node say that it is none",
         test_every_answer_says_that_this_is_no_nomad,
     ),
-    Difference("the cluster", "servers and nodes", "one node, in one region", test_there_is_one_node_and_one_region),
+    Difference(
+        "the cluster",
+        "servers and nodes",
+        "one node, which takes what is to be spread over nodes too",
+        test_there_is_one_node_that_takes_what_is_to_be_spread_too,
+    ),
     Difference(
         "networks",
         "one for each instance in bridge mode, with ports of its own",

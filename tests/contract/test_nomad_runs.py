@@ -209,10 +209,10 @@ def test_artifacts_are_there_before_the_task_and_the_helpers_run_beside_it(
     (tmp_path / "plain.txt").write_text("plain")
     with tarfile.open(tmp_path / "packed.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "plain.txt", "inner/file.txt")
+    (tmp_path / "blob").write_bytes((tmp_path / "packed.tar.gz").read_bytes())
     checksum = hashlib.sha256((tmp_path / "plain.txt").read_bytes()).hexdigest()
-    script = (
-        "cat local/a/plain.txt local/inner/file.txt local/raw/packed.tar.gz | wc -c; cat $NOMAD_ALLOC_DIR/data/made"
-    )
+    files = "local/a/plain.txt local/inner/file.txt local/typed/inner/file.txt local/raw/packed.tar.gz"
+    script = f"cat {files} | wc -c; cat $NOMAD_ALLOC_DIR/data/made"
     body = {**jobs.struct("fetched", script), "Type": "batch", "Update": None}
     (work,) = body["TaskGroups"][0]["Tasks"]
     with _files(tmp_path) as url:
@@ -223,6 +223,7 @@ def test_artifacts_are_there_before_the_task_and_the_helpers_run_beside_it(
                 "RelativeDest": "local/a",
             },
             {"GetterSource": f"{url}/packed.tar.gz"},
+            {"GetterSource": f"{url}/blob?archive=tar.gz", "RelativeDest": "local/typed"},
             {
                 "GetterSource": f"{url}/packed.tar.gz",
                 "GetterOptions": {"archive": "false"},
@@ -238,7 +239,7 @@ def test_artifacts_are_there_before_the_task_and_the_helpers_run_beside_it(
 
         done = eventually(lambda: client.job_allocations("fetched").value[:1], lambda found: found and found[0].done)[0]
 
-    size = 10 + (tmp_path / "packed.tar.gz").stat().st_size
+    size = 15 + (tmp_path / "packed.tar.gz").stat().st_size
     assert [line.strip() for line in client.logs(done.id, "work")] == [str(size), "made"]
     assert list(client.logs(done.id, "after")) == ["after"]
 

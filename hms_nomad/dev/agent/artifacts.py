@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from hms_nomad.dev.agent.environment import TaskEnvironment
 from hms_nomad.dev.agent.templates import TemplateError, inside
@@ -38,9 +38,10 @@ def fetch(task: Json, environment: TaskEnvironment) -> None:
 
 
 def _one(artifact: Json, source: str, environment: TaskEnvironment) -> None:
-    options = {name: environment.fill(str(value)) for name, value in (artifact.get("GetterOptions") or {}).items()}
     if urlsplit(source).scheme not in ("http", "https"):
         raise ArtifactError(f"the embedded agent fetches by http and https only, not {source!r}")
+    source, options = _without_options(source)
+    options |= {name: environment.fill(str(value)) for name, value in (artifact.get("GetterOptions") or {}).items()}
     if unknown := sorted(set(options) - _OPTIONS):
         raise ArtifactError(f"the embedded agent knows no option {' and no '.join(unknown)} of artifacts")
     folder = environment.directories.task(environment.task["Name"])
@@ -55,7 +56,7 @@ def _one(artifact: Json, source: str, environment: TaskEnvironment) -> None:
         ):
             shutil.copyfileobj(answer, stream)
         _check(file, options.get("checksum") or "")
-        _put(file, target, mode=artifact.get("GetterMode") or "any", unpack=options.get("archive") != "false")
+        _put(file, target, mode=artifact.get("GetterMode") or "any", archive=options.get("archive") or "")
 
 
 def _check(file: Path, wanted: str) -> None:
@@ -70,14 +71,23 @@ def _check(file: Path, wanted: str) -> None:
         raise ArtifactError(f"Checksums did not match for {file.name}. Expected: {digest} Got: {found}")
 
 
-def _put(file: Path, target: Path, *, mode: str, unpack: bool) -> None:
-    """Bring a file to its place: itself, or what is in it."""
-    name = file.name.lower()
+def _without_options(source: str) -> tuple[str, dict[str, str]]:
+    """A URL without what it tells of the fetching itself, and that."""
+    parts = urlsplit(source)
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    query = urlencode([pair for pair in pairs if pair[0] not in _OPTIONS])
+    return urlunsplit(parts._replace(query=query)), {name: value for name, value in pairs if name in _OPTIONS}
+
+
+def _put(file: Path, target: Path, *, mode: str, archive: str) -> None:
+    """Bring a file to its place: itself, or what is in it; ``archive`` is its kind, or "false" for none."""
+    unpack = archive != "false"
+    name = f".{archive}" if archive not in ("", "true", "false") else file.name.lower()
     if unpack and mode != "file" and name.endswith((*_TARS, ".zip")):
         target.mkdir(parents=True, exist_ok=True)
         if name.endswith(".zip"):
-            with zipfile.ZipFile(file) as archive:
-                archive.extractall(target)  # noqa: S202 - it leaves out what would lie outside
+            with zipfile.ZipFile(file) as packed:
+                packed.extractall(target)  # noqa: S202 - it leaves out what would lie outside
         else:
             with tarfile.open(file) as tar:
                 tar.extractall(target, filter="data")

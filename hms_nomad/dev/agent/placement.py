@@ -186,7 +186,8 @@ class Ports:
         for network in group["Networks"] or ():
             for port in network["ReservedPorts"] or ():
                 value = int(port["Value"])
-                if value in taken or (value not in held and not free(value, LOOPBACK)):
+                shared = bool(port.get("IgnoreCollision"))
+                if not shared and (value in taken or (value not in held and not free(value, LOOPBACK))):
                     return f"reserved port collision {port['Label']}={value}"
                 taken.add(value)
                 found.append(_port(port, value, network))
