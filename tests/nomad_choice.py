@@ -29,6 +29,6 @@ def closing_line(node_ids: Iterable[str]) -> str:
     if not any(node_id.startswith("tests/live/") for node_id in node_ids):
         return ""
     if nomad() == "real":
-        return "the live tests ran on a real Nomad"
+        return "the stack of the live tests had a real Nomad"
     why = "" if has_nomad() else ", for want of a nomad on PATH"
-    return f"the live tests ran on the embedded agent{why}"
+    return f"the stack of the live tests had the embedded agent{why}"

@@ -12,9 +12,9 @@ _LIVE = ["tests/unit/test_a.py::test_b", "tests/live/test_main_job.py::test_c"]
 @pytest.mark.parametrize(
     ("chosen", "there", "line"),
     [
-        ("real", True, "the live tests ran on a real Nomad"),
-        ("embedded", True, "the live tests ran on the embedded agent"),
-        ("embedded", False, "the live tests ran on the embedded agent, for want of a nomad on PATH"),
+        ("real", True, "the stack of the live tests had a real Nomad"),
+        ("embedded", True, "the stack of the live tests had the embedded agent"),
+        ("embedded", False, "the stack of the live tests had the embedded agent, for want of a nomad on PATH"),
     ],
 )
 def test_it_says_which(chosen: str, there: bool, line: str, monkeypatch: pytest.MonkeyPatch):

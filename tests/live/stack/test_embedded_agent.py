@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from hms_nomad.dev import stack as dev
+from hms_nomad.dev.engine import allocation_containers, find_engine
+from hms_nomad.dev.state import load
 from hms_nomad.platform.context import load_platform, save_context
 from hms_nomad.workflows.session import open_session
 from tests.live.conftest import Cli, LiveStack, own_contexts, run_cli, running_stack
+from tests.live.stack.server import SERVER
 
 pytestmark = pytest.mark.timeout(600)
 _ROOT = Path(__file__).parents[3]
@@ -120,3 +128,42 @@ def test_a_production_context_refuses_the_agent(embedded: LiveStack, run: Cli):
     assert "embedded agent" in refused.stderr
     with own_contexts(embedded.config_dir), open_session(platform) as session:
         assert session.nomad.read_job("receipt-svc") is None
+
+
+def test_down_leaves_nothing_of_an_agent_that_was_killed(image: str | None, tmp_path: Path):
+    with running_stack("embedded-gone", nomad="embedded") as running:
+        kinds = {"process": {"command": ["python3", "-c", SERVER]}, "container": {"image": image}}
+        if not running.status.docker:
+            del kinds["container"]
+        for name, kind in kinds.items():
+            spec = {"name": name, "version": "1.0.0", "port": 3000, "health": {"path": "/", "interval": "2s"}, **kind}
+            file = tmp_path / f"{name}.hms.yml"
+            file.write_text(json.dumps(spec), encoding="utf-8")
+            done = run_cli(running, "deploy", file)
+            assert done.exit_code == 0, done.stderr
+        allocations = {path.name for path in (running.settings.state_dir / "nomad" / "data" / "alloc").iterdir()}
+        assert _traces(allocations)
+        record = load(running.settings.state_dir)
+        assert record is not None
+        os.kill(record.servers["nomad"].process.pid, signal.SIGKILL)
+        with own_contexts(running.config_dir):
+            result = dev.down(running.settings, lambda event: None)
+
+        assert (result.changed, result.leftovers) == (True, ())
+        assert _traces(allocations) == []
+        assert not running.settings.state_dir.exists()
+
+
+def _traces(allocations: set[str]) -> list[str]:
+    """The containers and processes of allocations."""
+    engine = find_engine()
+    found = [
+        f"container {one.name}"
+        for one in (allocation_containers(engine) if engine else ())
+        if one.allocation in allocations
+    ]
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("NOMAD_ALLOC_ID") in allocations:
+                found.append(f"process {process.pid}")
+    return found
