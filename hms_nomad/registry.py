@@ -21,18 +21,19 @@ from functools import partial
 from types import TracebackType
 
 from hms_nomad.clients.errors import NotFoundError, UnavailableError
-from hms_nomad.compile.gateway import ROUTE_KIND
+from hms_nomad.compile.http_routes import ROUTE_KIND
 from hms_nomad.platform.context import load_platform
 from hms_nomad.rollout.wake import News
 from hms_nomad.workflows import registry as book
-from hms_nomad.workflows.gateway import GatewayRoute, gateway_routes
+from hms_nomad.workflows.gateway import gateway_routes
+from hms_nomad.workflows.gateway_rows import GatewayRoute
 from hms_nomad.workflows.registry import AnsweredRoute as AnsweredRoute  # noqa: PLC0414 - offered here too
 from hms_nomad.workflows.registry import Endpoint as Endpoint  # noqa: PLC0414
 from hms_nomad.workflows.session import Session, open_session
 
 _MAX_AGE_SECONDS = 1.0
 _QUERY_SECONDS = 30.0
-_ENTRIES = ("service-resolver", "service-router", ROUTE_KIND)
+_ENTRIES = ("service-resolver", "service-router")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class Registry:
         yield lambda index: consul.instances(name, connect=True, index=index, wait=_QUERY_SECONDS).index
         for kind in _ENTRIES:
             yield partial(self._entry_index, kind, name)
+        yield lambda index: consul.watch_entries(ROUTE_KIND, index, _QUERY_SECONDS).index
 
     def _entry_index(self, kind: str, name: str, index: int) -> int:
         return self._session.consul.watch_entry(kind, name, index, _QUERY_SECONDS).index

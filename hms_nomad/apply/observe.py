@@ -15,6 +15,7 @@ from hms_nomad.clients.consul_types import StoredEntry
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.nomad_types import Deployment
 from hms_nomad.compile.desired import Desired
+from hms_nomad.compile.http_routes import ROUTE_KIND, routes_by_owner
 from hms_nomad.compile.job import with_count
 from hms_nomad.plan.diff import OWN_KINDS, own_keys
 from hms_nomad.plan.intentions import KIND as INTENTIONS
@@ -31,13 +32,15 @@ class Mesh:
     """All config entries of the kinds that we write: one list call a kind, however many services.
 
     ``entries`` are all of them by kind and name, ``routers`` and ``intentions`` those of these two kinds. ``callees``
-    says of each source which destinations' service-intentions name it.
+    says of each source which destinations' service-intentions name it, ``routes`` of each service which http-routes are
+    its own.
     """
 
     entries: Mapping[tuple[str, str], ObservedEntry]
     routers: dict[tuple[str, str], ObservedEntry]
     intentions: Mapping[str, ObservedEntry]
     callees: Mapping[str, tuple[str, ...]]
+    routes: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +127,20 @@ def _mesh(listings: Iterable[Iterable[StoredEntry]]) -> Mesh:
         routers={key: entry for key, entry in entries.items() if key[0] == _ROUTERS},
         intentions=intentions,
         callees={source: tuple(destinations) for source, destinations in callees.items()},
+        routes=routes_by_owner(name for kind, name in entries if kind == ROUTE_KIND),
     )
 
 
 def _observed(service: str, mesh: Mesh, job: ObservedJob | None) -> Observed:
-    own = {key: mesh.entries[key] for key in own_keys(service) if key in mesh.entries}
+    routes = mesh.routes.get(service, ())
+    keys = (*own_keys(service), *((ROUTE_KIND, name) for name in routes))
+    own = {key: mesh.entries[key] for key in keys if key in mesh.entries}
     return Observed(
         job=job,
         entries=ChainMap(own, mesh.routers),
         intentions=mesh.intentions,
         callees=mesh.callees.get(service, ()),
+        routes=routes,
     )
 
 

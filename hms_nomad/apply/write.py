@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.registered import note_registration
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import StoredEntry
-from hms_nomad.clients.errors import ConflictError
+from hms_nomad.clients.errors import ConflictError, UnavailableError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.nomad_types import Registration
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
-from hms_nomad.compile.gateway import ROUTE_KIND
+from hms_nomad.compile.http_routes import ROUTE_KIND
 from hms_nomad.plan.change import Action, Change
 
 _SPLITTER = "service-splitter"
 _VERDICT_TRIES = 5
+_VERDICT_SECONDS = 15.0
+_WAIT_SECONDS = 5.0
+_NO_GATEWAY = "GatewayNotFound"
 _VERBS = {Action.CREATE: "created", Action.UPDATE: "updated", Action.DELETE: "deleted"}
 
 
 def write_entries(changes: Iterable[Change], consul: ConsulClient, report: Report) -> None:
     """Write the config entries among ``changes``: removals from the outermost inwards, then the rest in the given
-    order. Routes of the gateway are only removed here: ``write_routes`` opens them once the service runs.
+    order. Routes of the gateway are only removed here, where none takes their place: ``write_routes`` opens them once
+    the service runs.
 
     Raises ConflictError when an entry changed since it was read, and the other errors of
     ``hms_nomad.clients.errors``. Entries that were written before an error stay; the same command again finishes the
     work.
     """
     entries = [change for change in changes if _is_entry(change) and change.action is not Action.KEEP]
+    replaced = any(_opens(change) for change in entries)
     for change in reversed([entry for entry in entries if entry.action is Action.DELETE]):
+        if change.kind == ROUTE_KIND:
+            if not replaced:
+                _close_route(change, consul, report)
+            continue
         consul.delete_entry(change.kind, change.name, change.index)
         report(_applied(change))
     for change in entries:
@@ -39,26 +50,79 @@ def write_entries(changes: Iterable[Change], consul: ConsulClient, report: Repor
 
 
 def write_routes(changes: Iterable[Change], consul: ConsulClient, report: Report) -> None:
-    """Write the gateway's routes among ``changes``, after everything that they lead to.
+    """Write the gateway's routes among ``changes``, after everything that they lead to, in the given order; those whose
+    place is taken go once Consul has bound what takes it, so that the gateway answers all the time.
 
     Consul's controller writes its verdict into a route, which moves the route's index: when the stored one is still
-    ours, a moved index is taken up and no conflict. Raises ConflictError when somebody else's route has that name.
+    ours, a moved index is taken up and no conflict. Raises ConflictError when somebody else's route has that name,
+    UnavailableError when Consul does not bind one; those before it stay then.
     """
+    routes = [change for change in changes if change.kind == ROUTE_KIND and change.action is not Action.KEEP]
+    write_in_order(routes if any(_opens(change) for change in routes) else (), consul, report)
+
+
+def write_in_order(changes: Iterable[Change], consul: ConsulClient, report: Report) -> None:
+    """Write config entries one by one in their order, the gateway's routes among them. Raises as ``write_routes``."""
+    opened: list[str] = []
     for change in changes:
-        if change.kind != ROUTE_KIND or change.body is None or change.action is Action.KEEP:
-            continue
-        for remaining in reversed(range(_VERDICT_TRIES)):
-            stored = consul.read_entry(change.kind, change.name)
-            ours = stored is None or _is_ours(stored)
-            current = stored.modify_index if stored else 0
-            try:
-                consul.write_entry(change.body, current if ours else change.index)
-            except ConflictError:
-                if not ours or remaining == 0:
-                    raise
-            else:
-                break
-        report(_applied(change))
+        if change.kind != ROUTE_KIND or change.action is Action.KEEP:
+            write_entries((change,), consul, report)
+        elif change.body is not None:
+            _open_route(change, change.body, consul, report)
+            opened.append(change.name)
+        else:
+            while opened:
+                _await_verdict(opened.pop(), consul)
+            _close_route(change, consul, report)
+
+
+def _opens(change: Change) -> bool:
+    return change.kind == ROUTE_KIND and change.body is not None and change.action is not Action.KEEP
+
+
+def _open_route(change: Change, body: Mapping[str, Any], consul: ConsulClient, report: Report) -> None:
+    for remaining in reversed(range(_VERDICT_TRIES)):
+        stored = consul.read_entry(change.kind, change.name)
+        ours = stored is None or _is_ours(stored)
+        current = stored.modify_index if stored else 0
+        try:
+            consul.write_entry(body, current if ours else change.index)
+        except ConflictError:
+            if not ours or remaining == 0:
+                raise
+        else:
+            break
+    report(_applied(change))
+
+
+def _close_route(change: Change, consul: ConsulClient, report: Report) -> None:
+    for remaining in reversed(range(_VERDICT_TRIES)):
+        stored = consul.read_entry(change.kind, change.name)
+        if stored is None:
+            break
+        try:
+            consul.delete_entry(change.kind, change.name, stored.modify_index if _is_ours(stored) else change.index)
+        except ConflictError:
+            if not _is_ours(stored) or remaining == 0:
+                raise
+        else:
+            break
+    report(_applied(change))
+
+
+def _await_verdict(name: str, consul: ConsulClient) -> None:
+    """Until Consul has bound a route to its gateway; where there is no gateway, nobody asks for any route."""
+    index, deadline = 0, time.monotonic() + _VERDICT_SECONDS
+    while True:
+        answer = consul.watch_entry(ROUTE_KIND, name, index, _WAIT_SECONDS)
+        said = [one for one in answer.value.conditions if one.type == "Bound"] if answer.value else []
+        if answer.value is None or any(one.true or one.reason == _NO_GATEWAY for one in said):
+            return
+        if time.monotonic() > deadline:
+            why = "; ".join(one.message for one in said) or "it says nothing"
+            text = f"Consul does not bind the route {name} to its gateway, so those before it stay: {why}"
+            raise UnavailableError("consul", f"await {ROUTE_KIND} {name}", consul.address, text, transient=True)
+        index = answer.index
 
 
 def nudge_route(service: str, consul: ConsulClient) -> bool:

@@ -8,6 +8,7 @@ from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.table import table
 from hms_nomad.workflows import gateway as workflow
+from hms_nomad.workflows.gateway_rows import GatewayRoute
 
 app = new_app("Look at the way in from outside.")
 
@@ -55,7 +56,7 @@ def _state(printer: Printer, state: workflow.GatewayState) -> Iterator[str]:
         yield from table(printer, columns, rows, _COLORS)
 
 
-def _routes(printer: Printer, found: Sequence[workflow.GatewayRoute]) -> Iterator[str]:
+def _routes(printer: Printer, found: Sequence[GatewayRoute]) -> Iterator[str]:
     if not found:
         yield "nothing can be reached from outside; a route is opened with public: true in a spec"
         return

@@ -6,7 +6,7 @@ from hms_nomad.compile.batch import compile_batch
 from hms_nomad.compile.desired import Desired, RegistryRecord
 from hms_nomad.compile.entries import config_entries, intentions
 from hms_nomad.compile.external import compile_external
-from hms_nomad.compile.gateway import gateway_canary, gateway_intention, gateway_route, gateway_splitter
+from hms_nomad.compile.gateway import gateway_canary, gateway_intention, gateway_routes, gateway_splitter
 from hms_nomad.compile.images import NO_PINS, Pins, images_of
 from hms_nomad.compile.job import compile_job
 from hms_nomad.compile.names import service_url
@@ -31,7 +31,7 @@ def compile_spec(spec: Spec, platform: Platform, pins: Pins = NO_PINS) -> Desire
     behind = (
         gateway_splitter(spec, platform, job.release),
         *gateway_canary(spec, platform),
-        gateway_route(spec, platform, router),
+        *gateway_routes(spec, platform, router),
     )
     way_in = gateway_intention(spec, platform)
     return Desired(

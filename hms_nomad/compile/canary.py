@@ -26,8 +26,8 @@ def canary_name(service: str) -> str:
 
 
 def owner_of(name: str) -> str:
-    """The service that an entry's name belongs to, be it its own or its second one."""
-    return name.removesuffix(_SUFFIX)
+    """The service that an entry's name belongs to, be it its own, its second one, or that of one of its http-routes."""
+    return name.partition(".")[0].removesuffix(_SUFFIX)
 
 
 def is_canary_name(name: str) -> bool:

@@ -1,8 +1,9 @@
 """Spec + Platform -> the routes of a service through the API gateway, and what they need beside them.
 
 A request through the gateway follows the service's splitter, and its resolver behind that, but not its router: Consul
-takes timeouts and retries of such a request from the http-route alone, so they are copied into it. The header that asks
-for the new release is a rule there too, to a name of its own (``hms_nomad.compile.canary``).
+takes timeouts and retries of such a request from http-routes alone, so they are copied there. The header that asks for
+the new release is a rule there too, to a name of its own (``hms_nomad.compile.canary``). Each rule is an entry of its
+own (``hms_nomad.compile.http_routes``).
 """
 
 from __future__ import annotations
@@ -12,31 +13,24 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hms_nomad.compile.canary import ROUTED_HEADER, canary_entries, canary_name
+from hms_nomad.compile.canary import canary_entries
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Intention
-from hms_nomad.compile.names import short_hash
+from hms_nomad.compile.http_routes import (
+    ALLOW_HEADER,
+    GATEWAY_KIND,
+    LISTENER,
+    PROBE_HEADER,
+    PROBE_PATH,
+    ROUTE_KIND,
+    probe_match,
+    route_entries,
+)
 from hms_nomad.compile.routes import KEPT_ID, PATH_KEYS, permission
 from hms_nomad.platform.model import Gateway, JwtProvider, Platform, PlatformError
 from hms_nomad.spec.model import Route, Spec
 
-ROUTE_KIND = "http-route"
-GATEWAY_KIND = "api-gateway"
 PLATFORM_KEY = "platform"
 """Key in the meta of the platform's own jobs, which are no services; its value says what the job is."""
-
-LISTENER = "http"
-"""Name of the gateway's listener, which is also the label of its port in the job."""
-
-PROBE_PATH = "/.well-known/hms-nomad/route"
-PROBE_HEADER = "x-hms-nomad-route"
-"""A request with this header at the probe's path reaches the service's sidecar, which refuses it.
-
-It proves that the gateway has exactly this version of the route, and can speak to an instance, without any request to
-the service itself.
-"""
-
-ALLOW_HEADER = "x-hms-allow"
-"""Header of an answer that the gateway turns into 405; it names the methods that the path answers."""
 
 TOKEN_HEADER = "x-hms-token"  # noqa: S105 - the name of a header
 """Header of an answer whose refusal the gateway turns into 401; it names who issues the tokens."""
@@ -51,55 +45,28 @@ def is_public(spec: Spec) -> bool:
     return any(route.public for route in spec.routes)
 
 
-def gateway_route(spec: Spec, platform: Platform, router: ConfigEntry | None) -> ConfigEntry | None:
-    """The http-route of a service, from those routes of its service-router that the spec calls public.
+def gateway_routes(spec: Spec, platform: Platform, router: ConfigEntry | None) -> tuple[ConfigEntry, ...]:
+    """The http-routes of a service, from those routes of its service-router that the spec calls public.
 
     None when there are none, or when the platform has no gateway. Unlike in a router, one match names one method.
     """
     if platform.gateway is None or router is None or not is_public(spec):
-        return None
-    services = _to(spec.name)
-    open_to_all: list[dict[str, Any]] = [
-        {
-            "Matches": list(_matches(route["Match"]["HTTP"])),
-            "Services": services,
-            **_filters(spec, route["Destination"]),
-        }
+        return ()
+    rules: list[dict[str, Any]] = [
+        {"Matches": list(_matches(route["Match"]["HTTP"])), **_filters(spec, route["Destination"])}
         for route in router.body["Routes"]
         if _belongs_to_public(route["Match"]["HTTP"], spec.routes)
     ]
-    rules = [*open_to_all, *(_last_resort(path, methods, services) for path, methods in _closed_paths(spec))]
-    version = f"{spec.name}.{short_hash(rules, 12)}"
-    probe = {
-        "Method": "GET",
-        "Path": {"Match": "exact", "Value": PROBE_PATH},
-        "Headers": [{"Match": "exact", "Name": PROBE_HEADER, "Value": version}],
-    }
-    headed = [_headed(rule, spec.name) for rule in open_to_all]
-    body = {
-        "Kind": ROUTE_KIND,
-        "Name": spec.name,
-        "Meta": {OWNER_KEY: OWNER},
-        "Parents": [{"Kind": GATEWAY_KIND, "Name": platform.gateway.name, "SectionName": LISTENER}],
-        "Rules": [*headed, *rules, {"Matches": [probe], "Services": services}],
-    }
+    last = [_last_resort(path, methods) for path, methods in _closed_paths(spec)]
+    frame: dict[str, Any] = {"Parents": _parents(platform.gateway)}
     if spec.gateway.hosts:
-        body["Hostnames"] = [host.lower() for host in spec.gateway.hosts]
-    return ConfigEntry(kind=ROUTE_KIND, name=spec.name, body=body)
+        frame["Hostnames"] = [host.lower() for host in spec.gateway.hosts]
+    return route_entries(spec.name, [*rules, *last], frame)
 
 
 def gateway_canary(spec: Spec, platform: Platform) -> tuple[ConfigEntry, ...]:
     """What stands for the second name of a service behind the gateway; nothing where it has no way through one."""
     return canary_entries(spec.name) if platform.gateway is not None and is_public(spec) else ()
-
-
-def is_headed(rule: Mapping[str, Any]) -> bool:
-    """True for a rule of an http-route for requests that ask for the new release."""
-    return any(
-        header.get("Name") == ROUTED_HEADER["Name"]
-        for match in rule.get("Matches") or ()
-        for header in match.get("Headers") or ()
-    )
 
 
 def gateway_splitter(spec: Spec, platform: Platform, release: str) -> ConfigEntry | None:
@@ -133,9 +100,20 @@ def gateway_intention(spec: Spec, platform: Platform) -> Intention | None:
         for route in spec.routes
     )
     rest = {"Action": "deny", "HTTP": {"PathPrefix": "/"}}
-    return Intention(
-        source=platform.gateway.name, destination=spec.name, declared_by="public", permissions=(*own, rest)
-    )
+    permissions = (*_probe_denied(spec), *own, rest)
+    return Intention(source=platform.gateway.name, destination=spec.name, declared_by="public", permissions=permissions)
+
+
+def _probe_denied(spec: Spec) -> Iterator[dict[str, Any]]:
+    """The denial of probes, where a public route would let them through to the service: each entry has a probe of its
+    own, and a rewritten path is one that the service answers.
+    """
+    if any(
+        route.rewrite or route.match == "regex" or (route.match == "prefix" and PROBE_PATH.startswith(route.path))
+        for route in spec.routes
+        if route.public
+    ):
+        yield {"Action": "deny", "HTTP": {"PathPrefix": "/", "Header": [{"Name": PROBE_HEADER, "Present": True}]}}
 
 
 def _token(spec: Spec, gateway: Gateway) -> dict[str, Any]:
@@ -180,21 +158,6 @@ def provider_entry(provider: JwtProvider) -> ConfigEntry:
     return ConfigEntry("jwt-provider", provider.name, body)
 
 
-def probe_version(route: Mapping[str, Any]) -> str:
-    """The value of the probe's header that a stored or compiled http-route of ours answers to; "" for others."""
-    for rule in route.get("Rules") or ():
-        for match in rule.get("Matches") or ():
-            if (match.get("Path") or {}).get("Value") == PROBE_PATH:
-                return next((str(header["Value"]) for header in match.get("Headers") or ()), "")
-    return ""
-
-
-def is_last_resort(rule: Mapping[str, Any]) -> bool:
-    """True for a rule of an http-route that answers 405: it opens nothing."""
-    changes = (rule.get("ResponseFilters") or {}).get("Headers") or ()
-    return any(ALLOW_HEADER in (change.get("Set") or {}) for change in changes)
-
-
 def gateway_entry(gateway: Gateway) -> ConfigEntry:
     """The api-gateway entry: one listener, by whose port Envoy asks for the routes. TLS is Envoy's own matter."""
     body = {
@@ -213,17 +176,12 @@ def standing_entries(gateway: Gateway) -> tuple[ConfigEntry, ConfigEntry]:
     """
     meta = {OWNER_KEY: OWNER, PLATFORM_KEY: "gateway"}
     defaults = {"Kind": "service-defaults", "Name": gateway.name, "Meta": meta, "Protocol": "http"}
-    match = {
-        "Method": "TRACE",
-        "Path": {"Match": "exact", "Value": PROBE_PATH},
-        "Headers": [{"Match": "exact", "Name": PROBE_HEADER, "Value": gateway.name}],
-    }
     route = {
         "Kind": ROUTE_KIND,
         "Name": gateway.name,
         "Meta": meta,
-        "Parents": [{"Kind": GATEWAY_KIND, "Name": gateway.name, "SectionName": LISTENER}],
-        "Rules": [{"Matches": [match], "Services": [{"Name": gateway.name, "Weight": 1}]}],
+        "Parents": _parents(gateway),
+        "Rules": [{"Matches": [probe_match(gateway.name, "TRACE")], "Services": [{"Name": gateway.name, "Weight": 1}]}],
     }
     return (
         ConfigEntry("service-defaults", gateway.name, defaults),
@@ -277,20 +235,14 @@ def _closed_paths(spec: Spec) -> Iterator[tuple[dict[str, str], list[str]]]:
             yield {"Match": place[0], "Value": place[1]}, sorted({one for route in here for one in route.methods})
 
 
-def _headed(rule: Mapping[str, Any], service: str) -> dict[str, Any]:
-    """The same rule for requests that ask for the new release. Consul asks it first, for it names one header more."""
-    matches = [{**match, "Headers": [*(match.get("Headers") or ()), ROUTED_HEADER]} for match in rule["Matches"]]
-    return {**rule, "Matches": matches, "Services": _to(canary_name(service))}
-
-
-def _to(service: str) -> list[dict[str, Any]]:
-    return [{"Name": service, "Weight": 1}]
-
-
-def _last_resort(path: Mapping[str, str], methods: list[str], services: list[dict[str, Any]]) -> dict[str, Any]:
+def _last_resort(path: Mapping[str, str], methods: list[str]) -> dict[str, Any]:
     """The rule for requests with another method: the service's sidecar refuses them, and the gateway says 405."""
     mark = {"Headers": [{"Set": {ALLOW_HEADER: ", ".join(methods), **KEPT_ID}}]}
-    return {"Matches": [{"Path": path}], "Services": services, "ResponseFilters": mark}
+    return {"Matches": [{"Path": path}], "ResponseFilters": mark}
+
+
+def _parents(gateway: Gateway) -> list[dict[str, str]]:
+    return [{"Kind": GATEWAY_KIND, "Name": gateway.name, "SectionName": LISTENER}]
 
 
 def _matches(match: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,8 @@ from typing import Any
 from hms_nomad.compile.access_log import LINE
 from hms_nomad.compile.connect import FLUSH
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry
-from hms_nomad.compile.gateway import GATEWAY_KIND, filled, gateway_entry, provider_entry, standing_entries
+from hms_nomad.compile.gateway import filled, gateway_entry, provider_entry, standing_entries
+from hms_nomad.compile.http_routes import GATEWAY_KIND
 from hms_nomad.compile.names import UNIT_SECONDS, canonical
 from hms_nomad.compile.platform_job import CompiledPlatformJob, finished
 from hms_nomad.compile.tracing import cluster, tracer

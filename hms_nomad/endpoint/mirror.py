@@ -16,7 +16,7 @@ from typing import Any
 
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.errors import ServerError
-from hms_nomad.compile.gateway import ROUTE_KIND
+from hms_nomad.compile.http_routes import ROUTE_KIND
 from hms_nomad.compile.names import short_hash
 from hms_nomad.output.document import plain
 from hms_nomad.registry import Registry, Service

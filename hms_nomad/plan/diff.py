@@ -8,7 +8,7 @@ from typing import Any
 
 from hms_nomad.compile.canary import canary_name
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired
-from hms_nomad.compile.gateway import ROUTE_KIND
+from hms_nomad.compile.http_routes import ROUTE_KIND, routes_by_owner
 from hms_nomad.compile.job import with_count
 from hms_nomad.compile.scaling import with_hold
 from hms_nomad.plan.change import Action, Change, FieldChange, ForeignObjectError, OtherKindError, Plan
@@ -19,15 +19,25 @@ from hms_nomad.plan.observed import Observed, ObservedEntry, ObservedJob
 
 _BATCH = "batch"
 OWN_KINDS = ("service-defaults", "service-resolver", "service-splitter", "service-router", ROUTE_KIND)
-"""Kinds of config entries that belong to a service by its name, in the order in which Consul accepts them."""
+"""Kinds of config entries that belong to a service by their names, in the order in which Consul accepts them."""
 
 _SECOND_KINDS = ("service-defaults", "service-resolver")
 
 
 def own_keys(service: str) -> tuple[tuple[str, str], ...]:
-    """Kind and name of every config entry that may belong to a service, in the order in which Consul accepts them."""
-    *inner, route = ((kind, service) for kind in OWN_KINDS)
-    return (*inner, *((kind, canary_name(service)) for kind in _SECOND_KINDS), route)
+    """Kind and name of every config entry that may belong to a service, but for its http-routes, in the order in which
+    Consul accepts them.
+    """
+    inner = ((kind, service) for kind in OWN_KINDS if kind != ROUTE_KIND)
+    return (*inner, *((kind, canary_name(service)) for kind in _SECOND_KINDS))
+
+
+def own_routes(service: str, observed: Observed) -> tuple[tuple[str, str], ...]:
+    """Kind and name of every stored http-route that belongs to a service by its name, be it ours or not."""
+    names = observed.routes
+    if names is None:
+        names = routes_by_owner(name for kind, name in observed.entries if kind == ROUTE_KIND).get(service, ())
+    return tuple((ROUTE_KIND, name) for name in names)
 
 
 def make_plan(desired: Desired, observed: Observed) -> Plan:
@@ -66,6 +76,11 @@ def change_of(kind: str, name: str, body: Mapping[str, Any], stored: ObservedEnt
     return _change(kind, name, fields, body, stored)
 
 
+def deletion_of(kind: str, name: str, stored: ObservedEntry) -> Change:
+    """The change that takes a stored entry away."""
+    return Change(kind, name, Action.DELETE, entry_differences(stored.body, {}), None, stored.modify_index)
+
+
 def _refuse_foreign(desired: Desired, observed: Observed) -> None:
     if observed.job and not observed.job.stopped and observed.job.meta.get(OWNER_KEY) != OWNER:
         raise ForeignObjectError("job", desired.service)
@@ -91,13 +106,16 @@ def _kind_of(job: Mapping[str, Any]) -> str:
 
 def _own_entry_changes(desired: Desired, observed: Observed) -> list[Change]:
     wanted = {(entry.kind, entry.name): entry for entry in desired.entries}
+    routes = [key for key in wanted if key[0] == ROUTE_KIND]
+    gone = [key for key in own_routes(desired.service, observed) if key not in wanted]
     changes = []
-    for key in own_keys(desired.service):
+    # What takes a route's place comes before it goes.
+    for key in (*own_keys(desired.service), *routes, *gone):
         stored = observed.entries.get(key)
         if key in wanted:
             changes.append(change_of(*key, wanted[key].body, stored))
         elif stored and (stored.body.get("Meta") or {}).get(OWNER_KEY) == OWNER:
-            changes.append(_deletion(*key, stored))
+            changes.append(deletion_of(*key, stored))
     return changes
 
 
@@ -118,7 +136,7 @@ def _intention_changes(desired: Desired, observed: Observed) -> list[Change]:
         if body is not None:
             changes.append(change_of(INTENTIONS, destination, body, before))
         elif before is not None:
-            changes.append(_deletion(INTENTIONS, destination, before))
+            changes.append(deletion_of(INTENTIONS, destination, before))
     return changes
 
 
@@ -131,10 +149,6 @@ def _change(
 ) -> Change:
     action = Action.CREATE if stored is None else Action.UPDATE if fields else Action.KEEP
     return Change(kind, name, action, fields, body, stored.modify_index if stored else 0)
-
-
-def _deletion(kind: str, name: str, stored: ObservedEntry) -> Change:
-    return Change(kind, name, Action.DELETE, entry_differences(stored.body, {}), None, stored.modify_index)
 
 
 def _job_change(desired: Desired, stored: ObservedJob | None) -> Change:

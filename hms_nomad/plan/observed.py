@@ -70,12 +70,14 @@ class Observed:
     """Everything that the plan of one service looks at.
 
     ``entries`` are keyed by (kind, name): the service's own ones and the routers of the services that it uses.
+    ``routes`` are the names of its http-routes.
     ``intentions`` are the service-intentions entries by destination: the service's own one, those of its
     dependencies, and all that name it as a source. ``callees`` are the destinations of the last kind, where somebody
-    looked them up for many services at once (None: they are searched for).
+    looked them up for many services at once (None: they are searched for), as ``routes`` are.
     """
 
     job: ObservedJob | None
     entries: Mapping[tuple[str, str], ObservedEntry]
     intentions: Mapping[str, ObservedEntry]
     callees: tuple[str, ...] | None = None
+    routes: tuple[str, ...] | None = None

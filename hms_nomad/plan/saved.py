@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hms_nomad.compile.gateway import ROUTE_KIND
+from hms_nomad.compile.http_routes import ROUTE_KIND
 from hms_nomad.compile.names import canonical
 from hms_nomad.plan.change import Change, Plan
 from hms_nomad.plan.records import adapter_of

@@ -8,8 +8,9 @@ from typing import Any
 
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Desired, RegistryRecord
 from hms_nomad.compile.entries import subset
+from hms_nomad.compile.http_routes import in_one_rule_form
 from hms_nomad.compile.routes import permissions_of_router
-from hms_nomad.plan.diff import own_keys
+from hms_nomad.plan.diff import own_keys, own_routes
 from hms_nomad.plan.intentions import declared_intentions
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.cluster import Cluster
@@ -165,7 +166,7 @@ def _desired_of_live(desired: Desired, stable: str, observed: Observed) -> Desir
     service, meta = desired.service, observed.job.service_meta if observed.job else {}
     bodies: dict[tuple[str, str], dict[str, Any]] = {
         key: dict(entry.body)
-        for key in own_keys(service)
+        for key in (*own_keys(service), *own_routes(service, observed))
         if key[0] != SPLITTER
         and (entry := observed.entries.get(key))
         and (entry.body.get("Meta") or {}).get(OWNER_KEY) == OWNER
@@ -180,7 +181,7 @@ def _desired_of_live(desired: Desired, stable: str, observed: Observed) -> Desir
         release=stable,
         digest=meta.get("digest", ""),
         job={},
-        entries=tuple(ConfigEntry(*key, body) for key, body in bodies.items()),
+        entries=in_one_rule_form(service, (ConfigEntry(*key, body) for key, body in bodies.items())),
         intentions=declared_intentions(service, {name: entry.body for name, entry in observed.intentions.items()}),
         permissions=permissions_of_router(bodies.get((ROUTER, service))),
         vault=(),

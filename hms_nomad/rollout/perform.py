@@ -10,7 +10,7 @@ from typing import Any
 from hms_nomad.apply.failure import explain_failure
 from hms_nomad.apply.follow import finished_evaluation
 from hms_nomad.apply.progress import Event
-from hms_nomad.apply.write import register, write_entries, write_routes
+from hms_nomad.apply.write import register, write_in_order
 from hms_nomad.clients.envoy import EnvoySample
 from hms_nomad.clients.errors import ConflictError, NotFoundError
 from hms_nomad.compile.desired import Desired
@@ -304,10 +304,7 @@ def _overtaken(cluster: Cluster, decision: Decision) -> ConflictError:
 
 
 def _write(cluster: Cluster, changes: Iterable[Change]) -> None:
-    """Write changes one by one in their order, the gateway's routes among them."""
-    for change in changes:
-        write_entries((change,), cluster.consul, cluster.report)
-        write_routes((change,), cluster.consul, cluster.report)
+    write_in_order(changes, cluster.consul, cluster.report)
 
 
 def _note(cluster: Cluster, rollout: Rollout, *, even_taken_back: bool = False, **fields: Any) -> Rollout | None:

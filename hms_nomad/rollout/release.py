@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hms_nomad.compile.desired import ConfigEntry, Desired, Evidence, Intention, RegistryRecord
+from hms_nomad.compile.http_routes import in_one_rule_form
 from hms_nomad.compile.names import short_hash
 from hms_nomad.plan.records import adapter_of
 from hms_nomad.rollout.journal import Author
@@ -110,7 +111,7 @@ def desired_of(release: Release, job: Mapping[str, Any]) -> Desired:
         release=release.release,
         digest=release.digest,
         job=job,
-        entries=release.entries,
+        entries=in_one_rule_form(release.service, release.entries),
         intentions=release.intentions,
         permissions=release.permissions,
         vault=release.vault,

@@ -12,9 +12,9 @@ from typing import Any
 from hms_nomad.compile.canary import CANARY_HEADER, canary_entries, is_canary_name
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired
 from hms_nomad.compile.entries import subset
-from hms_nomad.compile.gateway import ROUTE_KIND, is_headed
+from hms_nomad.compile.http_routes import ROUTE_KIND, is_headed
 from hms_nomad.plan.change import Action, Change
-from hms_nomad.plan.diff import change_of, entry_changes
+from hms_nomad.plan.diff import change_of, deletion_of, entry_changes, own_routes
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.normal import normal_entry
 from hms_nomad.plan.observed import Observed
@@ -227,29 +227,45 @@ def _by_header(new: Sequence[Mapping[str, Any]], old: Sequence[Mapping[str, Any]
 def _through_the_gateway(rollout: Rollout, final: Desired, observed: Observed) -> list[Change]:
     """What takes requests with the canary header that come through the gateway to the new release.
 
-    The service's second name leads to it, and the gateway's route has the new release's rules for such requests before
-    the old rules for all others. It stays as it is where both releases have the same public routes.
+    The service's second name leads to it, and the gateway's routes for such requests become the new release's, those
+    for all others stay. Nothing of them changes where both releases have the same public routes. A route that an
+    earlier version wrote stays to the end: its rules are for both, and the new release's go before them.
     """
-    wanted = next((entry.body for entry in final.entries if entry.kind == ROUTE_KIND), None)
-    if wanted is None:
+    wanted = [entry for entry in final.entries if entry.kind == ROUTE_KIND and _is_for_header(entry.body)]
+    if not wanted:
         return []
-    stored = _stored(ROUTE_KIND, final.service, observed)
-    headed = [rule for rule in wanted["Rules"] if is_headed(rule)]
-    others = [rule for rule in stored.get("Rules") or () if not is_headed(rule)]
-    route = {**(stored or wanted), "Rules": [*headed, *others]}
     second = canary_entries(final.service, rollout.candidate)
+    names = {entry.name for entry in wanted}
+    stored = {key: observed.entries[key] for key in own_routes(final.service, observed) if key[1] not in names}
     return [
-        *(change_of(one.kind, one.name, one.body, observed.entries.get((one.kind, one.name))) for one in second),
-        _entry(final.service, ROUTE_KIND, route, observed),
+        *(
+            change_of(one.kind, one.name, one.body, observed.entries.get((one.kind, one.name)))
+            for one in (*second, *wanted)
+        ),
+        *(deletion_of(*key, entry) for key, entry in stored.items() if _is_ours_for_header(entry.body)),
     ]
 
 
+def _is_for_header(route: Mapping[str, Any]) -> bool:
+    """Whether an http-route is for requests with the canary header, and for no others."""
+    return all(is_headed(rule) for rule in route.get("Rules") or ())
+
+
+def _is_ours_for_header(route: Mapping[str, Any]) -> bool:
+    return (route.get("Meta") or {}).get(OWNER_KEY) == OWNER and _is_for_header(route)
+
+
 def _outwards(change: Change) -> tuple[int, int]:
-    """Order of going out: the second name comes before the gateway's route that asks for it, and goes after it."""
+    """Order of going out: what takes a route's place comes before it goes, rules for the canary header first; and the
+    second name comes before the routes that ask for it, and goes after them.
+    """
+    goes = change.action is Action.DELETE
+    if change.kind == ROUTE_KIND:
+        return _OUTWARDS.index(ROUTE_KIND), 2 if goes else int(not _is_for_header(change.body or {}))
     if not is_canary_name(change.name):
         return _OUTWARDS.index(change.kind), 0
     route, inner = _OUTWARDS.index(ROUTE_KIND), change.kind == RESOLVER
-    return (route, 1 + (not inner)) if change.action is Action.DELETE else (route, inner - 2)
+    return (route, 3 + (not inner)) if goes else (route, inner - 2)
 
 
 def _entry(service: str, kind: str, body: Mapping[str, Any], observed: Observed) -> Change:

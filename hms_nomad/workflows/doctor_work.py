@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 
 from hms_nomad.clients.errors import NotFoundError, ServerError
-from hms_nomad.compile.gateway import ROUTE_KIND
+from hms_nomad.compile.canary import owner_of
+from hms_nomad.compile.http_routes import ROUTE_KIND
 from hms_nomad.doctor.known_answers import decoded
 from hms_nomad.doctor.work import Left, PlatformFacts, PlatformJobFacts, ServiceFacts, TraceFacts
 from hms_nomad.workflows.drift import DriftState, drift
@@ -40,12 +41,12 @@ def ask_platform(session: Session) -> PlatformFacts:
     ]
     scaled = [one.service for one in list_status(session) if one.scaling["max"] > one.scaling["min"]]
     gateway = session.platform.gateway
-    public = [
-        route.name
+    public = {
+        owner_of(route.name)
         for route in session.consul.list_entries(ROUTE_KIND)
         if gateway and any(parent.get("Name") == gateway.name for parent in route.body.get("Parents") or ())
-    ]
-    return PlatformFacts(jobs, scaled, public)
+    }
+    return PlatformFacts(jobs, scaled, sorted(public))
 
 
 def ask_services(session: Session, name: str | None) -> tuple[ServiceFacts, ...]:

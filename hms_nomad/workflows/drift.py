@@ -7,13 +7,14 @@ keeps for each of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from hms_nomad.apply.vault_roles import vault_changes
 from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.clients.nomad_types import Job
 from hms_nomad.compile.canary import owner_of
+from hms_nomad.compile.http_routes import ROUTE_KIND
 from hms_nomad.plan.change import Change
 from hms_nomad.plan.diff import entry_changes
 from hms_nomad.plan.drift import CHANGED, MISSING, DriftedField, DriftedObject, entry_drift, job_drift, overruled
@@ -107,6 +108,7 @@ def _of_service(session: Session, name: str, mesh: Mesh, kept: _Kept) -> Service
         job=_observed(live),
         entries={key: entry for key, entry in mesh.entries.items() if owner_of(key[1]) == name or key in mesh.routers},
         intentions=mesh.intentions,
+        routes=mesh.routes.get(name, ()),
     )
     ended = with_ends(kept.releases.get(name, ()), Journal(), observed)
     base = next((one for one in ended if _stands(one, live)), None)
@@ -114,7 +116,11 @@ def _of_service(session: Session, name: str, mesh: Mesh, kept: _Kept) -> Service
         note = "no deploy of it is on record; compare it with its spec: hms-nomad plan SPEC"
         return ServiceDrift(name, DriftState.UNKNOWN, release, None, notes=(note,))
     job, notes = _job(base, live, versions)
-    changes = (*_in_vault(session, base), *entry_changes(desired_of(base, {}), observed))
+    recorded = desired_of(base, {})
+    if (ROUTE_KIND, name) in observed.entries:
+        # An earlier version wrote the gateway's routes, and nobody has changed them.
+        recorded = replace(recorded, entries=base.entries)
+    changes = (*_in_vault(session, base), *entry_changes(recorded, observed))
     found = (job, *(entry_drift(change) for change in changes), *overruled(base.intentions, mesh.intentions))
     objects = tuple(one for one in found if one is not None)
     state = DriftState.DRIFTED if objects else DriftState.CLEAN

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.write import nudge_route
-from hms_nomad.clients.consul_types import Condition, Instance, StoredEntry
+from hms_nomad.clients.consul_types import Instance, StoredEntry
 from hms_nomad.clients.errors import DeadlineExceededError, DeniedError, ServerError, UnavailableError
 from hms_nomad.clients.http_call import Answer, Target, ask, public_context
-from hms_nomad.compile.gateway import (
+from hms_nomad.compile.canary import owner_of
+from hms_nomad.compile.gateway import is_public
+from hms_nomad.compile.http_routes import (
     GATEWAY_KIND,
     PROBE_HEADER,
     PROBE_PATH,
     ROUTE_KIND,
-    is_headed,
-    is_last_resort,
-    is_public,
     probe_version,
 )
 from hms_nomad.compile.proxy_job import OWN_PORT
 from hms_nomad.platform.model import Gateway, PlatformError
 from hms_nomad.spec.model import Spec
+from hms_nomad.workflows.gateway_rows import GatewayRoute, clashes, not_bound, rows_of
 from hms_nomad.workflows.observe import at_once
 from hms_nomad.workflows.registry import allocation_of
 from hms_nomad.workflows.session import Session
@@ -38,9 +37,6 @@ _REACH_SECONDS = 10.0
 _PAUSE_SECONDS = 0.25
 _NUDGE_SECONDS = 1.0
 _CHECK_SECONDS = 10.0
-_ALL_METHODS = "*"
-_ANY_HOST = "*"
-_EVERYTHING: tuple[Mapping[str, Any], ...] = ({},)
 # Envoy adds it to every answer that came from an instance, and to none of its own.
 _FROM_AN_INSTANCE = "x-envoy-upstream-service-time"
 
@@ -77,21 +73,6 @@ class GatewayState:
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayRoute:
-    """One way through the gateway. ``method`` is "*" for all of them; ``bound`` that requests are let through."""
-
-    service: str
-    method: str
-    match: str
-    path: str
-    url: str
-    bound: bool
-    reason: str
-    ours: bool
-    hosts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class RouteState:
     """A service's route once it is live. ``probed`` is False when no instance of the gateway is reached from here."""
 
@@ -120,7 +101,7 @@ def gateway_routes(session: Session) -> tuple[GatewayRoute, ...]:
     if gateway is None:
         return ()
     base = _url(gateway, tuple(_instances(session, gateway)))
-    routes = [route for entry in _routes_of(session, gateway) for route in _rows(entry, base)]
+    routes = [route for entry in _routes_of(session, gateway) for route in rows_of(entry, base)]
     return tuple(sorted(routes, key=lambda route: (route.path, route.method, route.service)))
 
 
@@ -149,7 +130,7 @@ def _unreached(session: Session, public: Sequence[Spec]) -> tuple[str, ...]:
     if installed is None:
         missing = f"wait for the gateway {gateway.name}, which is not installed; see hms-nomad platform install gateway"
         return tuple(f"the public routes of {spec.name} {missing}" for spec in public)
-    return tuple(warning for spec in public for warning in _clashes(entries, spec))
+    return tuple(warning for spec in public for warning in clashes(entries, spec))
 
 
 def follow_routes(session: Session, spec: Spec, deadline: float, report: Report) -> tuple[str, ...]:
@@ -177,12 +158,13 @@ def check_routes(session: Session, spec: Spec, deadline: float, report: Report) 
 
 def open_routes(session: Session, name: str, report: Report) -> tuple[str, ...]:
     """As ``check_routes`` for the public routes that Consul has of a service, whose spec is not at hand."""
-    gateway, route = session.platform.gateway, session.consul.read_entry(ROUTE_KIND, name)
-    if gateway is None or route is None or session.consul.read_entry(GATEWAY_KIND, gateway.name) is None:
+    gateway = session.platform.gateway
+    stored = _routes_to(session, gateway, name) if gateway is not None else ()
+    if gateway is None or not stored or session.consul.read_entry(GATEWAY_KIND, gateway.name) is None:
         return ()
-    host_name = next(iter(route.body.get("Hostnames") or ()), "")
+    host_name = next(iter(stored[0].body.get("Hostnames") or ()), "")
     try:
-        state = _await_route(session, gateway, name, host_name, time.monotonic() + _CHECK_SECONDS)
+        state = _await_routes(session, gateway, name, stored, host_name, time.monotonic() + _CHECK_SECONDS)
     except (DeadlineExceededError, PlatformError, ServerError) as error:
         return (str(error),)
     report(Event("gateway", f"Open to the outside at {', '.join(state.urls)}", {"urls": list(state.urls)}))
@@ -190,8 +172,8 @@ def open_routes(session: Session, name: str, report: Report) -> tuple[str, ...]:
 
 
 def await_route(session: Session, spec: Spec, deadline: float) -> RouteState:
-    """Wait until the gateway lets requests through to a service: Consul calls its route bound, and a probe that goes
-    through each healthy instance of the gateway is answered by an instance of the service.
+    """Wait until the gateway lets requests through to a service: Consul calls each of its routes bound, and a probe of
+    each, which goes through every healthy instance of the gateway, is answered by an instance of the service.
 
     The probe is refused by the service's sidecar, so the service itself never sees it. ``deadline`` is a value of
     ``time.monotonic()``. Raises DeadlineExceededError with what is missing.
@@ -199,17 +181,31 @@ def await_route(session: Session, spec: Spec, deadline: float) -> RouteState:
     gateway = session.platform.gateway
     if gateway is None or not is_public(spec):
         raise ValueError(f"{spec.name} has no route through a gateway")
-    return _await_route(session, gateway, spec.name, next(iter(spec.gateway.hosts), ""), deadline)
+    stored = _routes_to(session, gateway, spec.name)
+    return _await_routes(session, gateway, spec.name, stored, next(iter(spec.gateway.hosts), ""), deadline)
 
 
-def _await_route(session: Session, gateway: Gateway, name: str, host_name: str, deadline: float) -> RouteState:
-    route = _bound_route(session, name, deadline)
-    version = probe_version(route.body)
+def _routes_to(session: Session, gateway: Gateway, name: str) -> tuple[StoredEntry, ...]:
+    """Our routes to a service."""
+    return tuple(one for one in _routes_of(session, gateway) if owner_of(one.name) == name and probe_version(one.body))
+
+
+def _await_routes(
+    session: Session, gateway: Gateway, name: str, stored: Iterable[StoredEntry], host_name: str, deadline: float
+) -> RouteState:
+    routes = [_bound_route(session, entry.name, deadline) for entry in stored]
+    if not routes:
+        raise DeadlineExceededError(f"the gateway does not lead to {name}: it has no route to it")
+    versions = [probe_version(route.body) for route in routes]
     instances = [one for one in _instances(session, gateway) if one.status == "passing"]
     context = _trust(gateway)
-    failures = {one.alone: _probe(session, one, name, version, deadline, context, host_name) for one in instances}
+    failures: dict[str, str] = {}
+    for one in instances:
+        probes = (_probe(session, one, name, version, deadline, context, host_name) for version in versions)
+        failures[one.alone] = next((failure for failure in probes if failure), "")
     out_of_reach = [f"{gateway.scheme}://{where} ({failure})" for where, failure in failures.items() if failure]
-    urls = tuple(dict.fromkeys(row.url or row.path for row in _rows(route, _url(gateway, tuple(instances)))))
+    rows = [row for route in routes for row in rows_of(route, _url(gateway, tuple(instances)))]
+    urls = tuple(dict.fromkeys(row.url or row.path for row in sorted(rows, key=lambda row: row.path)))
     warnings: tuple[str, ...] = ()
     if not instances:
         warnings = (f"the route of {name} is bound, but no instance of the gateway {gateway.name} is healthy",)
@@ -228,21 +224,13 @@ def _bound_route(session: Session, name: str, deadline: float) -> StoredEntry:
         if entry is None:
             reason = "it does not exist"
         else:
-            missing = _not_bound(entry.conditions)
+            missing = not_bound(entry.conditions)
             if missing is None:
                 return entry
             reason = missing
         if time.monotonic() > deadline:
-            raise DeadlineExceededError(f"the gateway does not take the route of {name}: {reason}")
+            raise DeadlineExceededError(f"the gateway does not take the route {name}: {reason}")
         index = answer.index
-
-
-def _not_bound(conditions: tuple[Condition, ...]) -> str | None:
-    """Why a route is not bound, or None when it is."""
-    if any(condition.type == "Bound" and condition.true for condition in conditions):
-        return None
-    messages = [f"{condition.reason}: {condition.message}" for condition in conditions if not condition.true]
-    return "; ".join(messages) or "Consul has not judged it yet"
 
 
 def _trust(gateway: Gateway) -> ssl.SSLContext | None:
@@ -341,55 +329,3 @@ def _routes_of(session: Session, gateway: Gateway) -> tuple[StoredEntry, ...]:
         if entry.name != gateway.name
         and any(parent.get("Name") == gateway.name for parent in entry.body.get("Parents") or ())
     )
-
-
-def _rows(entry: StoredEntry, base: str) -> Iterator[GatewayRoute]:
-    reason = _not_bound(entry.conditions)
-    ours = bool(probe_version(entry.body))
-    hosts = tuple(entry.body.get("Hostnames") or ())
-    for rule in entry.body.get("Rules") or ():
-        if is_last_resort(rule) or is_headed(rule):
-            continue
-        services = ", ".join(str(service["Name"]) for service in rule.get("Services") or ())
-        for match in rule.get("Matches") or _EVERYTHING:
-            path = match.get("Path") or {"Match": "prefix", "Value": "/"}
-            if path["Value"] == PROBE_PATH:
-                continue
-            yield GatewayRoute(
-                service=services,
-                method=match.get("Method") or _ALL_METHODS,
-                match=path["Match"],
-                path=path["Value"],
-                url="" if path["Match"] == "regex" else f"{_with_host(base, hosts)}{path['Value']}",
-                bound=reason is None,
-                reason=reason or "",
-                ours=ours,
-                hosts=hosts,
-            )
-
-
-def _with_host(base: str, hosts: tuple[str, ...]) -> str:
-    """The gateway's URL by a name of a host that a route asks for."""
-    if not hosts or not base:
-        return base
-    scheme, _, place = base.partition("://")
-    port = place.rpartition(":")[2]
-    return f"{scheme}://{hosts[0]}" + (f":{port}" if port.isdigit() and port not in ("80", "443") else "")
-
-
-def _clashes(entries: Iterable[StoredEntry], spec: Spec) -> Iterator[str]:
-    """Routes of other services that answer the very same requests: one of the two would never be used."""
-    taken = {
-        (host, route.match, route.path, route.method): route.service
-        for entry in entries
-        if entry.name != spec.name
-        for route in _rows(entry, "")
-        for host in route.hosts or (_ANY_HOST,)
-    }
-    hosts = [host.lower() for host in spec.gateway.hosts] or [_ANY_HOST]
-    for route in spec.routes:
-        for method in (route.methods or (_ALL_METHODS,)) if route.public else ():
-            places = ((host, route.match, route.path, method) for host in hosts)
-            other = next((taken[place] for place in places if place in taken), None)
-            if other is not None:
-                yield f"the gateway has {method} {route.path} already, for {other}: one of the two is never used"

@@ -62,7 +62,9 @@ def find_orphans(session: Session, name: str | None = None) -> tuple[Orphan, ...
         *_entries(stored, there | working.alive),
         *_rights(stored, there | working.alive),
     ]
-    return tuple(sorted((one for one in found if name in (None, one.service)), key=lambda one: one.service))
+    # A service has several entries of a kind.
+    named = dict.fromkeys(one for one in found if name in (None, one.service))
+    return tuple(sorted(named, key=lambda one: one.service))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.consul_types import StoredEntry
 from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.clients.nomad_types import Deployment, Job
+from hms_nomad.compile.canary import owner_of
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry
-from hms_nomad.compile.gateway import GATEWAY_KIND, ROUTE_KIND
+from hms_nomad.compile.http_routes import GATEWAY_KIND, ROUTE_KIND
 from hms_nomad.compile.platform_job import TELEMETRY_FILES, CompiledPlatformJob, compile_autoscaler, compile_telemetry
 from hms_nomad.compile.proxy_job import EGRESS_KIND, compile_egress, compile_gateway
 from hms_nomad.compile.registry_job import compile_registry
@@ -326,9 +327,11 @@ def _services_behind(session: Session, kind: str, entry: StoredEntry | None) -> 
         return tuple(sorted(str(service["Name"]) for service in entry.body.get("Services") or ()))
     return tuple(
         sorted(
-            route.name
-            for route in session.consul.list_entries(ROUTE_KIND)
-            if route.name != entry.name
-            and any(parent.get("Name") == entry.name for parent in route.body.get("Parents") or ())
+            {
+                owner_of(route.name)
+                for route in session.consul.list_entries(ROUTE_KIND)
+                if route.name != entry.name
+                and any(parent.get("Name") == entry.name for parent in route.body.get("Parents") or ())
+            }
         )
     )

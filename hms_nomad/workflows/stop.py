@@ -14,9 +14,9 @@ from hms_nomad.apply.vault_roles import remove_roles
 from hms_nomad.apply.write import write_entries
 from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired, RegistryRecord
-from hms_nomad.compile.gateway import ROUTE_KIND
+from hms_nomad.compile.http_routes import ROUTE_KIND
 from hms_nomad.plan.change import Action, Change, ForeignObjectError
-from hms_nomad.plan.diff import own_keys
+from hms_nomad.plan.diff import own_keys, own_routes
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.intentions import merged_intentions
 from hms_nomad.plan.normal import entry_differences
@@ -93,7 +93,8 @@ def plan_stop(session: Session, name: str, options: StopOptions) -> StopPlan:
     job = observed.job
     if job is not None and job.meta.get(OWNER_KEY) != OWNER:
         raise ForeignObjectError("job", name)
-    stored = [(key, observed.entries.get(key)) for key in reversed(own_keys(name))]
+    keys = (*own_routes(name, observed), *reversed(own_keys(name)))
+    stored = [(key, observed.entries.get(key)) for key in keys]
     entries, foreign = [], []
     for key, entry in stored:
         if entry is None:

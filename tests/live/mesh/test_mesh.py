@@ -199,6 +199,23 @@ def test_a_route_that_is_made_private_is_closed(gateway: str, cli: Cli, front: s
     assert ask(f"{gateway}/open")[0] == 200
 
 
+def test_routes_of_one_path_answer_in_the_order_of_the_spec(gateway: str, cli: Cli, front: str, folder: Path) -> None:
+    exact = {"path": "/both", "match": "exact", "methods": ["GET"], "public": True, "rewrite": "/one"}
+    prefix = {"path": "/both", "methods": ["GET"], "public": True, "rewrite": "/many"}
+
+    def answered(path: str) -> str:
+        return str(json.loads(ask(f"{gateway}{path}")[1]).get("path"))
+
+    try:
+        for routes, first in (([exact, prefix], "/one"), ([prefix, exact], "/many")):
+            deploy(cli, folder, front, [*PUBLIC, *routes])
+            wait_for(lambda first=first: answered("/both") == first)
+            wait_for(lambda: answered("/both/deeper") == "/many/deeper")
+            assert ask(f"{gateway}/both", "PUT")[0] == 405
+    finally:
+        deploy(cli, folder, front, PUBLIC)
+
+
 def test_callers_get_what_can_i_says(cli: Cli, inner: str) -> None:
     """The evaluation here and the sidecar's enforcement are one: every answer is tried."""
     for caller, method, path in (

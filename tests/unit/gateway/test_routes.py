@@ -1,10 +1,10 @@
-"""Public routes become one http-route and one right of the gateway, and nothing else becomes public."""
+"""Public routes become http-routes of one rule each and one right of the gateway, and nothing else becomes public."""
 
 from __future__ import annotations
 
 from hms_nomad.compile import compile_spec
 from hms_nomad.compile.desired import OWNER
-from hms_nomad.compile.gateway import PROBE_HEADER, PROBE_PATH, is_headed, is_last_resort, probe_version
+from hms_nomad.compile.http_routes import PROBE_HEADER, PROBE_PATH, is_headed, is_last_resort, probe_version
 from hms_nomad.plan.change import Action
 from hms_nomad.plan.diff import make_plan
 from hms_nomad.plan.intentions import merged_intentions
@@ -17,9 +17,15 @@ NOTHING = Observed(job=None, entries={}, intentions={})
 PUBLIC = {"path": "/receipt", "methods": ["POST"], "public": True, "match": "exact"}
 
 
-def route_of(*routes, platform=None, **fields):
+def routes_of(*routes, platform=None, **fields):
     desired = compile_spec(spec(routes=list(routes), **fields), platform or Platform())
-    return next((entry.body for entry in desired.entries if entry.kind == "http-route"), None)
+    return [entry.body for entry in desired.entries if entry.kind == "http-route"]
+
+
+def rules_of(*routes, **fields):
+    """The rules of ordinary requests, without last resorts."""
+    rules = [rule for body in routes_of(*routes, **fields) for rule in body["Rules"]]
+    return [rule for rule in rules if not is_last_resort(rule) | is_headed(rule)]
 
 
 def gateway_source(*routes):
@@ -28,42 +34,43 @@ def gateway_source(*routes):
     return {source["Name"]: source for source in merged["Sources"]}.get("hms-gateway")
 
 
-def matches(body):
-    found = [match for rule in body["Rules"] if not is_last_resort(rule) | is_headed(rule) for match in rule["Matches"]]
-    return [match for match in found if match["Path"]["Value"] != PROBE_PATH]
+def matches(rules):
+    found = [match for rule in rules for match in rule["Matches"] if match["Path"]["Value"] != PROBE_PATH]
+    return [{key: value for key, value in match.items() if key != "Headers"} for match in found]
 
 
 def test_a_service_without_public_routes_has_no_way_through_the_gateway():
-    assert route_of({"path": "/receipt"}) is None
+    assert routes_of({"path": "/receipt"}) == []
     assert gateway_source({"path": "/receipt"}) is None
 
 
 def test_each_method_of_a_public_route_is_a_match_of_its_own():
-    body = route_of(
+    routes = (
         {"path": "/receipt", "methods": ["GET", "POST"], "public": True, "match": "exact"},
         {"path": "/r/[0-9]+", "match": "regex", "public": True},
         {"path": "/inside"},
-        mesh={"retry_on": ["connect-failure"]},
     )
-    assert matches(body) == [
+    same = {"mesh": {"retry_on": ["connect-failure"]}}
+    assert matches(rules_of(*routes, **same)) == [
         {"Method": "GET", "Path": {"Match": "exact", "Value": "/receipt"}},
         {"Method": "POST", "Path": {"Match": "exact", "Value": "/receipt"}},
         {"Path": {"Match": "regex", "Value": "/r/[0-9]+"}},
     ]
-    assert body["Parents"] == [{"Kind": "api-gateway", "Name": "hms-gateway", "SectionName": "http"}]
-    assert body["Meta"] == {"managed-by": OWNER}
+    for body in routes_of(*routes, **same):
+        assert body["Parents"] == [{"Kind": "api-gateway", "Name": "hms-gateway", "SectionName": "http"}]
+        assert body["Meta"] == {"managed-by": OWNER}
 
 
 def test_what_may_not_be_carried_out_twice_is_not_repeated_by_the_gateway_either():
-    rules = route_of({"path": "/receipt", "methods": ["POST", "GET"], "public": True})["Rules"]
-    retried = {rule["Matches"][0].get("Method"): (rule.get("Filters") or {}).get("RetryFilter") for rule in rules[:2]}
+    rules = rules_of({"path": "/receipt", "methods": ["POST", "GET"], "public": True})
+    retried = {rule["Matches"][0].get("Method"): (rule.get("Filters") or {}).get("RetryFilter") for rule in rules}
     assert "gateway-error" in retried["GET"]["RetryOn"]
     assert retried["POST"]["RetryOn"] == ["connect-failure", "refused-stream"]
 
 
 def test_a_public_path_says_405_to_other_methods_unless_another_route_may_answer_them():
     def closed(*routes):
-        rules = [rule for rule in route_of(*routes)["Rules"] if is_last_resort(rule)]
+        rules = [rule for body in routes_of(*routes) for rule in body["Rules"] if is_last_resort(rule)]
         return [
             (rule["Matches"][0]["Path"]["Value"], rule["ResponseFilters"]["Headers"][0]["Set"]["x-hms-allow"])
             for rule in rules
@@ -81,7 +88,8 @@ def test_timeouts_and_retries_come_along_because_the_gateway_skips_the_router():
     desired = compile_spec(spec(routes=[PUBLIC | {"timeout": "2s"}], mesh={"retries": 3}), Platform())
     bodies = {entry.kind: entry.body for entry in desired.entries}
     destination = bodies["service-router"]["Routes"][0]["Destination"]
-    filters = bodies["http-route"]["Rules"][0]["Filters"]
+    (rule,) = rules_of(PUBLIC | {"timeout": "2s"}, mesh={"retries": 3})
+    filters = rule["Filters"]
     assert filters["TimeoutFilter"] == {"RequestTimeout": destination["RequestTimeout"]}
     assert filters["RetryFilter"]["NumRetries"] == destination["NumRetries"] == 3
 
@@ -115,11 +123,11 @@ def test_another_services_deploy_leaves_the_gateways_right_alone():
 def test_the_route_is_opened_last_and_closed_first():
     desired = compile_spec(spec(routes=[PUBLIC]), Platform())
     first = make_plan(desired, NOTHING)
-    assert [change.kind for change in first.changes][-2:] == ["job", "http-route"]
+    assert [change.kind for change in first.changes][-4:] == ["job", "http-route", "http-route", "http-route"]
     stored = {(e.kind, e.name): ObservedEntry(e.body, 5) for e in desired.entries}
     closed = compile_spec(spec(routes=[PUBLIC | {"public": False}]), Platform())
     plan = make_plan(closed, Observed(job=None, entries=stored, intentions={}))
-    assert {c.kind: c.action for c in plan.changes}["http-route"] is Action.DELETE
+    assert {c.action for c in plan.changes if c.kind == "http-route"} == {Action.DELETE}
 
 
 def test_a_service_behind_the_gateway_keeps_a_splitter_with_all_traffic_in_one_part():
@@ -131,7 +139,7 @@ def test_a_service_behind_the_gateway_keeps_a_splitter_with_all_traffic_in_one_p
 
 
 def test_what_consul_adds_to_a_route_is_no_difference():
-    body = route_of(PUBLIC)
+    body, *_ = routes_of(PUBLIC)
     nulls = {"Headers": None, "URLRewrite": None, "RetryFilter": None, "TimeoutFilter": None, "JWT": None}
     stored = {
         **body,
@@ -153,20 +161,23 @@ def test_what_consul_adds_to_a_route_is_no_difference():
 
 
 def test_the_probe_names_the_version_of_the_route():
-    one, other = route_of(PUBLIC), route_of(PUBLIC | {"methods": ["PUT"]})
-    assert probe_version(one).startswith("receipt-svc.")
-    assert probe_version(one) != probe_version(other)
-    assert one["Rules"][-1]["Matches"][0]["Headers"][0]["Name"] == PROBE_HEADER
+    versions = [probe_version(body) for body in routes_of(PUBLIC)]
+    others = [probe_version(body) for body in routes_of(PUBLIC | {"timeout": "7s"})]
+    assert [name.partition(".")[0] for name in versions] == ["receipt-svc_canary", "receipt-svc", "receipt-svc"]
+    assert len({*versions, *others[:2]}) == 5, "other filters make another version"
+    assert versions[2] == others[2]
+    last = routes_of(PUBLIC)[1]["Rules"][0]["Matches"][-1]
+    assert (last["Path"]["Value"], last["Headers"][0]["Name"]) == (PROBE_PATH, PROBE_HEADER)
     assert probe_version({"Rules": [{"Matches": [{"Path": {"Match": "exact", "Value": "/"}}]}]}) == ""
 
 
 def test_a_platform_without_a_gateway_opens_nothing():
-    assert route_of(PUBLIC, platform=Platform(gateway=None)) is None
+    assert routes_of(PUBLIC, platform=Platform(gateway=None)) == []
 
 
 def test_the_gateways_name_is_the_platforms():
-    body = route_of(PUBLIC, platform=Platform(gateway=Gateway(name="front-door")))
-    assert body["Parents"][0]["Name"] == "front-door"
+    bodies = routes_of(PUBLIC, platform=Platform(gateway=Gateway(name="front-door")))
+    assert {body["Parents"][0]["Name"] for body in bodies} == {"front-door"}
 
 
 def _as_stored(filters):

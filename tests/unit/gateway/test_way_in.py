@@ -16,8 +16,10 @@ ROUTE = {"path": "/v1", "methods": ["GET"], "public": True}
 
 
 def entries_of(**fields):
+    """Bodies by kind, that of the first http-route for ordinary requests, and everything."""
     desired = compile_spec(spec(**fields), PLATFORM)
-    return {entry.kind: entry.body for entry in desired.entries if entry.name == desired.service}, desired
+    own = [entry for entry in desired.entries if entry.name.partition(".")[0] == desired.service]
+    return {entry.kind: entry.body for entry in reversed(own)}, desired
 
 
 def test_a_token_is_asked_of_the_gateway_only():
@@ -57,8 +59,11 @@ def test_rights_are_of_the_path_that_the_instance_gets():
     assert entries["service-router"]["Routes"][0]["Destination"]["PrefixRewrite"] == "/internal"
     assert entries["http-route"]["Rules"][0]["Filters"]["URLRewrite"] == {"Path": "/internal"}
     rights = {"Action": "allow", "HTTP": {"PathPrefix": "/internal", "Methods": ["GET"]}}
+    probed = {"Action": "deny", "HTTP": {"PathPrefix": "/", "Header": [{"Name": "x-hms-nomad-route", "Present": True}]}}
     for source in merged_intentions(desired, {}, {})["receipt-svc"]["Sources"]:
-        assert source["Name"] == "*" or source["Permissions"][0] == rights
+        assert source["Name"] == "*" or rights in source["Permissions"]
+        # The service would answer a probe whose path is rewritten to its own.
+        assert (source["Name"] == "hms-gateway") == (source.get("Permissions", [None])[0] == probed)
     caller = compile_spec(spec(name="payment-svc", uses=["receipt-svc"]), PLATFORM)
     merged = merged_intentions(caller, {}, {"receipt-svc": entries["service-router"]})["receipt-svc"]
     assert merged["Sources"][0]["Permissions"] == [rights]

@@ -55,8 +55,8 @@ def consul():
 
 
 def judge(consul, *conditions):
-    key = ("http-route", "receipt-svc")
-    consul.entries[key] = replace(consul.entries[key], conditions=conditions)
+    for key in [key for key in consul.entries if key[0] == "http-route"]:
+        consul.entries[key] = replace(consul.entries[key], conditions=conditions)
 
 
 def answering(monkeypatch, *answers):
@@ -93,13 +93,16 @@ def test_a_route_is_live_when_a_probe_comes_back_from_the_service(consul, monkey
     assert (state.probed, state.urls, state.warnings) == (True, ("http://10.0.0.9:8080/receipt",), ())
     assert asked[0][:3] == ("10.0.0.9", 8080, "GET")
     assert asked[0][3] == "/.well-known/hms-nomad/route"
-    assert len(asked) == 2
+    assert len(asked) == 4
+    versions = [headers["x-hms-nomad-route"] for *_, headers in asked]
+    routes = [name for kind, name in consul.entries if kind == "http-route"]
+    assert [version.rpartition(".")[0] for version in dict.fromkeys(versions)] == routes
 
 
 def test_routes_are_awaited_without_the_spec_by_what_consul_has(consul, monkeypatch):
     asked, events = answering(monkeypatch, NO_ROUTE, FROM_SERVICE), []
-    key = ("http-route", "receipt-svc")
-    consul.entries[key].body["Hostnames"] = ["api.agency.gov"]
+    for entry in consul.list_entries("http-route"):
+        entry.body["Hostnames"] = ["api.agency.gov"]
     assert workflow.open_routes(session(FakeNomad(), consul), "receipt-svc", events.append) == ()
     assert asked[-1][4]["Host"] == "api.agency.gov"
     assert [event.kind for event in events] == ["gateway"]
@@ -184,8 +187,8 @@ def test_the_configured_address_is_told_to_people(consul):
 
 
 def test_a_moved_index_of_our_own_route_is_no_conflict(consul):
-    stored = consul.entries["http-route", "receipt-svc"]
-    change = Change("http-route", "receipt-svc", Action.UPDATE, (), stored.body, stored.modify_index - 1)
+    stored = next(entry for (kind, _), entry in consul.entries.items() if kind == "http-route")
+    change = Change("http-route", stored.name, Action.UPDATE, (), stored.body, stored.modify_index - 1)
     write_routes([change], consul, lambda _: None)
     assert consul.done == [f"write http-route {stored.modify_index}"]
 
@@ -200,7 +203,7 @@ def test_instances_that_share_an_address_are_probed_and_shown_each_by_its_own(co
     monkeypatch.setattr(Consul, "instances", lambda self, name, **_: Snapshot(1, shared))
     asked = answering(monkeypatch, FROM_SERVICE)
     state = workflow.await_route(session(FakeNomad(), consul), spec(routes=PUBLIC), soon())
-    assert [one[:2] for one in asked] == [("10.0.0.9", 21001), ("10.0.0.9", 21002)]
+    assert [one[:2] for one in asked] == [("10.0.0.9", 21001)] * 3 + [("10.0.0.9", 21002)] * 3
     assert state.urls == ("http://10.0.0.9:8080/receipt",)
     rows = workflow.gateway_status(session(FakeNomad(), consul)).instances
     assert [(one.instance, one.address, one.own) for one in rows] == [

@@ -32,6 +32,9 @@ class WatchedConsul(FakeConsul):
     def watch_entry(self, kind, name, index=0, wait=0.0):
         return Snapshot(1, self.read_entry(kind, name))
 
+    def watch_entries(self, kind, index=0, wait=0.0):
+        return Snapshot(1, self.list_entries(kind))
+
 
 @pytest.fixture
 def consul():

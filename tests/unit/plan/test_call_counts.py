@@ -149,7 +149,11 @@ def test_a_deploy_reads_of_the_mesh_only_what_its_plan_looks_at():
     assert session.consul.calls == {"read_entry": 5, "list_entries": 3}
 
 
-def test_a_deploy_sees_the_second_name_of_a_service_behind_the_gateway():
+def test_a_deploy_sees_the_second_name_and_the_routes_of_a_service_behind_the_gateway():
     specs, session = fleet(2, routes=[{"path": "/", "public": True}])
     cluster = Cluster(session.nomad, session.consul, specs[0].name, "default", lambda _: None)
     assert make_plan(compile_spec(specs[0], Platform()), cluster.observe()).empty
+    assert session.consul.calls == {"read_entry": 5, "list_entries": 3}
+    session.consul.calls.clear()
+    assert all(one.empty for one in plan(session, specs))
+    assert session.consul.calls == {"list_entries": 6, "kv_list": 1}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hms_nomad.compile import compile_spec
-from hms_nomad.compile.gateway import PROBE_PATH, is_headed
+from hms_nomad.compile.http_routes import PROBE_PATH, is_headed
 from hms_nomad.plan.change import Action
 from hms_nomad.plan.diff import make_plan
 from hms_nomad.plan.observed import Observed, ObservedEntry
@@ -68,14 +68,17 @@ class Mesh:
     def asked_by_header(self):
         """Where a request with the header goes that comes through the gateway, by path; "" is the default release."""
         target = self.body("service-resolver", SECOND).get("Redirect", {})
-        rules = self.body("http-route").get("Rules", ())
-        headed = [rule for rule in rules if is_headed(rule)]
         return {
             match["Path"]["Value"]: target.get("ServiceSubset", "")
-            for rule in headed
+            for rule in self.rules(headed=True)
             for match in rule["Matches"]
             if match["Path"]["Value"] != PROBE_PATH
         }
+
+    def rules(self, *, headed):
+        """Rules of all http-routes, for requests with the header or for all others."""
+        routes = [body for (kind, _), body in self.entries.items() if kind == "http-route"]
+        return [rule for body in routes for rule in body["Rules"] if is_headed(rule) == headed]
 
     def check(self):
         subsets = set(self.body("service-resolver").get("Subsets", {}))
@@ -89,7 +92,7 @@ class Mesh:
         second = self.body("service-resolver", SECOND)
         named |= {second["Redirect"]["ServiceSubset"]} if "ServiceSubset" in second.get("Redirect", {}) else set()
         assert named <= subsets, "Consul refuses entries that name a subset which the resolver does not know"
-        asked = {service["Name"] for rule in self.body("http-route").get("Rules", ()) for service in rule["Services"]}
+        asked = {service["Name"] for rule in self.rules(headed=True) for service in rule["Services"]}
         assert SECOND not in asked or second, "Consul answers 503 where a route names what nothing stands for"
         assert not second or self.body("service-defaults", SECOND), "it would speak another protocol than the service"
 
@@ -247,12 +250,11 @@ def test_the_header_leads_through_the_gateway_to_the_new_release_and_the_route_s
 
 def test_the_header_takes_the_new_releases_public_routes_and_a_release_that_is_taken_back_leaves_nothing():
     mesh, new = Mesh(routes=[OPEN]), new_of(routes=[OPEN, MORE])
-    before = dict(mesh.entries)
+    before, others = dict(mesh.entries), mesh.rules(headed=False)
     rollout = mesh.rollout(new)
     mesh.write(*preparing(rollout, new, mesh.observed()))
     assert mesh.asked_by_header() == {"/receipt": new.release, "/v2": new.release}
-    others = [rule for rule in mesh.body("http-route")["Rules"] if not is_headed(rule)]
-    assert others == [rule for rule in before["http-route", SERVICE]["Rules"] if not is_headed(rule)]
+    assert mesh.rules(headed=False) == others
     assert preparing(rollout, new, mesh.observed()) == ()
     mesh.write(*finishing(mesh.old, mesh.observed()))
     assert mesh.entries == before
@@ -269,4 +271,46 @@ def test_a_service_comes_behind_the_gateway_and_leaves_it_with_its_second_name(o
         mesh.write(switching(rollout, SERVICE, mesh.observed()))
     mesh.write(*finishing(new if forward else mesh.old, mesh.observed()))
     left = routes if forward else old
-    assert {name for _, name in mesh.entries} == ({SERVICE, SECOND} if left == [OPEN] else {SERVICE})
+    names = {name for kind, name in mesh.entries if kind != "http-route"}
+    assert names == ({SERVICE, SECOND} if left == [OPEN] else {SERVICE})
+    assert bool(mesh.rules(headed=False)) == (left == [OPEN])
+
+
+def test_what_takes_a_routes_place_comes_before_it_goes_and_the_headers_routes_come_first():
+    mesh, new = Mesh(routes=[OPEN]), new_of(routes=[OPEN | {"methods": ["POST"]}])
+    rollout = mesh.rollout(new)
+    mesh.write(*preparing(rollout, new, mesh.observed()))
+    mesh.write(weighing(rollout, SERVICE, 100.0, mesh.observed()))
+    mesh.write(switching(rollout, SERVICE, mesh.observed()))
+    routes = [change for change in finishing(new, mesh.observed()) if change.kind == "http-route"]
+    assert [change.action for change in routes] == [Action.CREATE] * 2 + [Action.DELETE] * 2
+    taken_back = [change for change in finishing(mesh.old, mesh.observed()) if change.kind == "http-route"]
+    assert [(change.action, change.name.partition(".")[0]) for change in taken_back] == [
+        (Action.CREATE, SECOND), (Action.CREATE, SECOND), (Action.DELETE, SECOND)
+    ]  # fmt: skip
+
+
+def test_the_route_of_an_earlier_version_stays_until_the_old_release_ends():
+    mesh, new = Mesh(routes=[OPEN]), new_of(routes=[OPEN])
+    older = older_route(mesh)
+    rollout = mesh.rollout(new)
+    mesh.write(*preparing(rollout, new, mesh.observed()))
+    assert mesh.body("http-route") == older
+    routes = {name for kind, name in mesh.entries if kind == "http-route"}
+    assert {name.partition(".")[0] for name in routes} == {SERVICE, SECOND}
+    mesh.write(weighing(rollout, SERVICE, 100.0, mesh.observed()))
+    mesh.write(switching(rollout, SERVICE, mesh.observed()))
+    changes = [change for change in finishing(new, mesh.observed()) if change.kind == "http-route"]
+    assert [change.action for change in changes] == [Action.CREATE, Action.CREATE, Action.DELETE], changes
+    assert changes[-1].name == SERVICE
+    mesh.write(*finishing(new, mesh.observed()))
+    assert mesh.body("http-route") == {}
+
+
+def older_route(mesh):
+    """Put the routes of a mesh into one of several rules, as earlier versions did."""
+    keys = [key for key in mesh.entries if key[0] == "http-route"]
+    bodies = [mesh.entries.pop(key) for key in keys]
+    rules = [rule for body in bodies for rule in body["Rules"]]
+    mesh.entries["http-route", SERVICE] = {**bodies[0], "Name": SERVICE, "Rules": rules}
+    return mesh.entries["http-route", SERVICE]

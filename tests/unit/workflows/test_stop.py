@@ -72,6 +72,14 @@ def test_the_second_name_goes_after_the_route_and_before_what_it_leads_to():
     ]
 
 
+def test_all_routes_of_a_service_go_and_none_of_another():
+    nomad, consul = deployed()
+    for name in ("receipt_canary.11", "receipt.22", "receipt.405-33", "receipts.44", "receipt-svc.55"):
+        consul.store("http-route", name)
+    stop(session(nomad, consul), "receipt", StopOptions(), quiet)
+    assert sorted(name for kind, name in consul.entries if kind == "http-route") == ["receipt-svc.55", "receipts.44"]
+
+
 def test_sources_of_operators_stay():
     nomad, consul = deployed(sources=(DENIED, CALLER, OPERATOR))
     stop(session(nomad, consul), "receipt", StopOptions(), quiet)
