@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from hms_nomad.build.errors import KeyFileError, SigningError
 from hms_nomad.build.signing import PublicKey, public_key
+from hms_nomad.clients.children import HELPERS_KEEP, child_environment
 
 _SECONDS = 60.0
 _MARKS = (b"ENCRYPTED SIGSTORE PRIVATE KEY", b"ENCRYPTED COSIGN PRIVATE KEY")
@@ -59,9 +60,11 @@ def _said(program: str, words: list[str], name: str) -> bytes:
 
     Without that it would take its standard input for one, so it has none.
     """
-    nothing = subprocess.DEVNULL
+    nothing, given = subprocess.DEVNULL, child_environment({*HELPERS_KEEP, "COSIGN_PASSWORD"})
     try:
-        done = subprocess.run([program, *words], stdin=nothing, capture_output=True, timeout=_SECONDS, check=False)
+        done = subprocess.run(
+            [program, *words], env=given, stdin=nothing, capture_output=True, timeout=_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         raise SigningError(f"cosign did not sign with {name} within {_SECONDS:g} s") from None
     except OSError as error:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hms_nomad.clients.children import HELPERS_KEEP, child_environment
 from hms_nomad.clients.errors import InvalidRequestError
 
 _HELPER = re.compile(r"[A-Za-z0-9_.-]+")
@@ -45,8 +46,7 @@ def docker_credentials(host: str) -> Credentials | None:
     A helper gets the host by its standard input, never by its arguments. Raises InvalidRequestError for a configuration
     or a helper that cannot be used.
     """
-    folder = os.environ.get("DOCKER_CONFIG")
-    file = (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+    file = _docker_file()
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -64,6 +64,17 @@ def docker_credentials(host: str) -> Credentials | None:
         return found
     auths = body.get("auths") or {}
     return next((_of_entry(auths[name], host) for name in names if auths.get(name)), None)
+
+
+def docker_configuration() -> Path | None:
+    """The file in which ``docker_credentials`` looks, or None where there is none."""
+    file = _docker_file()
+    return file if file.is_file() else None
+
+
+def _docker_file() -> Path:
+    folder = os.environ.get("DOCKER_CONFIG")
+    return (Path(folder) if folder else Path.home() / ".docker") / "config.json"
 
 
 def _of_entry(entry: Mapping[str, Any], host: str) -> Credentials | None:
@@ -86,7 +97,13 @@ def _of_helper(name: str, server: str, host: str) -> Credentials | None:
     program = f"docker-credential-{name}"
     try:
         done = subprocess.run(
-            [program, "get"], input=server, capture_output=True, text=True, timeout=_HELPER_SECONDS, check=False
+            [program, "get"],
+            env=child_environment(HELPERS_KEEP),
+            input=server,
+            capture_output=True,
+            text=True,
+            timeout=_HELPER_SECONDS,
+            check=False,
         )
     except FileNotFoundError:
         raise _unusable(host, f"its credential helper {program} is not on PATH") from None

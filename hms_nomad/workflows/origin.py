@@ -5,13 +5,12 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-import subprocess
 from pathlib import Path
 
+from hms_nomad.clients.git import git
 from hms_nomad.rollout.journal import Author
 
 _REVISIONS = ("GITHUB_SHA", "CI_COMMIT_SHA", "BUILDKITE_COMMIT", "GIT_COMMIT")
-_GIT_SECONDS = 2.0
 
 
 def author(message: str = "", directory: Path | None = None) -> Author:
@@ -31,14 +30,4 @@ def _revision(directory: Path | None) -> str:
     told = next((os.environ[name] for name in _REVISIONS if os.environ.get(name)), "")
     if told or directory is None:
         return told
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(directory), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=_GIT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""
+    return git(directory, "rev-parse", "HEAD")

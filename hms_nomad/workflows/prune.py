@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hms_nomad.clients.errors import ConflictError
+from hms_nomad.clients.git import git
 from hms_nomad.plan.change import OtherFleetError
 from hms_nomad.workflows.fleet import service_names
 from hms_nomad.workflows.session import Session
 
 _SCHEMA = 1
 _TRIES = 5
-_GIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +91,9 @@ def _key(session: Session, name: str) -> str:
 def _place(directory: Path) -> str:
     """Where a directory is, the same for every checkout of a repository: its remote and the path in it."""
     remote, top = (
-        _git(directory, "config", "--get", "remote.origin.url"),
-        _git(directory, "rev-parse", "--show-toplevel"),
+        git(directory, "config", "--get", "remote.origin.url"),
+        git(directory, "rev-parse", "--show-toplevel"),
     )
     if remote and top:
         return f"{remote.rpartition('@')[2]}:{directory.relative_to(top)}"
     return f"{socket.gethostname()}:{directory}"
-
-
-def _git(directory: Path, *words: str) -> str:
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(directory), *words], capture_output=True, text=True, timeout=_GIT_SECONDS, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from hms_nomad.build.context import EPOCH
-
-_SECONDS = 5.0
+from hms_nomad.clients.git import git
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +33,17 @@ def revision_of(directory: Path) -> Revision:
     """The revision of a directory's files; SOURCE_DATE_EPOCH overrules the time, as reproducible builds want it."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     fixed = max(int(epoch), EPOCH) if epoch.isdigit() else None
-    head = _git(directory, "log", "-1", "--format=%H %ct", "--", ".").split()
+    head = git(directory, "log", "-1", "--format=%H %ct", "--", ".").split()
     if len(head) != 2:
         return Revision(time=fixed or EPOCH)
     # What is ignored or new elsewhere in the repository says nothing about these files.
-    changed = bool(_git(directory, "status", "--porcelain", "--", "."))
+    changed = bool(git(directory, "status", "--porcelain", "--", "."))
     return Revision(
         commit=head[0],
         time=fixed or max(int(head[1]), EPOCH),
         changed=changed,
-        source=_without_credentials(_git(directory, "remote", "get-url", "origin")),
+        source=_without_credentials(git(directory, "remote", "get-url", "origin")),
     )
-
-
-def _git(directory: Path, *words: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(directory), *words], capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _without_credentials(url: str) -> str:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from hms_nomad.clients.children import HELPERS_KEEP, child_environment
 from hms_nomad.platform.context import ContextError
 from hms_nomad.platform.logins import kept_login
 from hms_nomad.platform.model import ServerAddress
@@ -47,7 +48,7 @@ def _of_helper(server: str, address: str, command: Sequence[str]) -> str:
 
     Nothing that it printed stands in an error: it might be the token.
     """
-    given = {**os.environ, "HMS_NOMAD_SERVER": server, "HMS_NOMAD_ADDRESS": address}
+    given = {**child_environment(HELPERS_KEEP), "HMS_NOMAD_SERVER": server, "HMS_NOMAD_ADDRESS": address}
     name = command[0]
     try:
         done = subprocess.run(
