@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hms_nomad.apply.progress import Event, Report
+from hms_nomad.clients.credentials import docker_configuration
 from hms_nomad.clients.nomad_types import Node as ReadyNode
 from hms_nomad.dev import access_lists, consul_agent, image_registry, nomad_agent, vault_server
 from hms_nomad.dev.binaries import Binaries, find_binaries, find_cni, find_transparent_cni, has_nomad
@@ -196,6 +197,7 @@ class _Stack:
             pause_image=self._pause_image(slot),
             vault=vault.address if vault else None,
             transparent_cni=find_transparent_cni(self._cni_dir),
+            docker_auth=docker_configuration(),
         )
         directory, security = settings.state_dir / "nomad", self._security
         server = nomad_agent.nomad_server(

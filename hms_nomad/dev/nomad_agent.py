@@ -33,7 +33,8 @@ class Node:
     """What the Nomad client is given: its place on the machine, plugins, chroot, and a pause image where it has one.
 
     ``transparent_cni`` is the directory of Consul's own plugin, where it lies apart from the others in ``cni_dir``.
-    ``docker`` is the engine's socket, or None where the stack does without; ``alloc_dir`` is short, see ``Slot``.
+    ``docker`` is the engine's socket, or None where the stack does without, ``docker_auth`` the configuration with the
+    credentials of registries that the driver pulls with; ``alloc_dir`` is short, see ``Slot``.
     """
 
     slot: Slot
@@ -44,6 +45,7 @@ class Node:
     pause_image: str
     vault: str | None
     transparent_cni: Path | None = None
+    docker_auth: Path | None = None
 
 
 def nomad_server(
@@ -99,7 +101,7 @@ def nomad_config(
         },
     }
     if node.docker is not None:
-        config["plugin"].append({"docker": {"config": _docker(node.docker, node.pause_image)}})
+        config["plugin"].append({"docker": {"config": _docker(node.docker, node)}})
     if node.vault is not None:
         config["vault"] = {
             "enabled": True,
@@ -197,7 +199,7 @@ def _client(node: Node) -> dict[str, Any]:
     }
 
 
-def _docker(socket: Path, pause_image: str) -> dict[str, Any]:
+def _docker(socket: Path, node: Node) -> dict[str, Any]:
     config: dict[str, Any] = {
         "endpoint": f"unix://{socket}",
         "extra_labels": ["job_name", "task_group_name", "task_name", "namespace"],
@@ -208,6 +210,8 @@ def _docker(socket: Path, pause_image: str) -> dict[str, Any]:
             "dangling_containers": {"enabled": False},
         },
     }
-    if pause_image:
-        config["infra_image"] = pause_image
+    if node.pause_image:
+        config["infra_image"] = node.pause_image
+    if node.docker_auth is not None:
+        config["auth"] = {"config": str(node.docker_auth)}
     return config

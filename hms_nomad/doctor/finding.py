@@ -218,6 +218,11 @@ CODES: dict[str, Ailment] = {
     "D613": _error(_V, "the container engine refused the container", "see the reason, and the engine's log"),
     "D614": _error(_V, "a health check fails", "see its answer; the path, the port and the time it takes"),
     "D615": _error(_V, "the program ends by itself", "see hms-nomad logs NAME"),
+    "D616": _error(
+        _V,
+        "the registry lets the node pull nothing without a password",
+        "give Nomad's docker plugin on the nodes the registry's credentials (auth), see docs/build.md",
+    ),
     # What earlier commands left.
     "D701": _warning(_T, "a command did not come to its end", "run the same command again, which is the repair"),
     "D702": _warning(

@@ -32,6 +32,10 @@ _ANSWERS: Mapping[str, tuple[str, ...]] = {
         r"plugin type=\S+ failed",
         r"failed to configure network",
     ),
+    "D616": (
+        r"failed to pull.*(unauthorized|no basic auth|authentication required|access to the resource is denied)",
+        r"failed to pull.*(401|auth config file|docker-credential-)",
+    ),
     "D604": (
         r"failed to pull",
         r"manifest unknown",

@@ -7,9 +7,13 @@ from typing import Any, Protocol
 
 from hms_nomad.apply.failure import Failure
 from hms_nomad.apply.progress import Event
+from hms_nomad.doctor.finding import CODES
+from hms_nomad.doctor.known_answers import decoded
 from hms_nomad.output.plans import plan_document
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.plan.change import Plan
+
+_PLAIN_CAUSES = frozenset({"D600", "D607", "D613", "D614", "D615"})
 
 
 class Deployed(Protocol):
@@ -102,6 +106,14 @@ def evidence_lines(failure: Failure) -> Iterator[str]:
         if lines:
             yield f"  {title}:"
             yield from (f"    {inert(line)}" for line in lines)
+    if cause := _cause(failure.events):
+        yield f"  {cause}: {CODES[cause].means}: {CODES[cause].hint}"
+
+
+def _cause(events: Sequence[str]) -> str:
+    """What the doctor would call it, where that says more than the events themselves; "" for nothing."""
+    found = (decoded(event) for event in events)
+    return next((code for code in found if code not in _PLAIN_CAUSES), "")
 
 
 def deploy_document(ended: Deployed, file: str) -> dict[str, Any]:

@@ -306,7 +306,7 @@ class RegistryAccess(_Section):
     vault: str | None = Field(
         None,
         pattern=r"^[^\s/][^\s]*$",
-        description="Path in Vault of a secret with username and password (KV 2: MOUNT/data/NAME); the Docker "
+        description="Path in Vault of a secret with username and password, as specs write it (MOUNT/NAME); the Docker "
         "configuration of whoever runs the command when absent.",
     )
 

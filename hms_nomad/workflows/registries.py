@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.credentials import Credentials, docker_credentials
@@ -13,6 +14,9 @@ from hms_nomad.clients.oci import RegistryClient
 from hms_nomad.platform.context import ContextError
 from hms_nomad.platform.model import RegistryAccess
 from hms_nomad.workflows.session import Session
+
+if TYPE_CHECKING:
+    from hms_nomad.clients.vault import VaultClient
 
 _HUB, _HUB_API = "docker.io", "https://registry-1.docker.io"
 _PLAIN = RegistryAccess()
@@ -58,12 +62,19 @@ class Registries:
         place = f"images.registries.{host}.vault"
         if self._session.vault is None:
             raise ContextError(f"{place} names a secret, and this platform has no Vault")
-        data = self._session.vault.read(path)
-        # KV 2 wraps what was stored; other engines answer it as it is.
-        inner = (data or {}).get("data", data) or {}
-        if not inner.get("username") or not inner.get("password"):
+        found = self._read(self._session.vault, path)
+        if not found.get("username") or not found.get("password"):
             raise ContextError(f"{place}: the secret {path} has no username and password")
-        return Credentials(str(inner["username"]), str(inner["password"]))
+        return Credentials(str(found["username"]), str(found["password"]))
+
+    def _read(self, vault: VaultClient, path: str) -> Mapping[str, Any]:
+        """A secret by its path as specs write it, or as the API of KV 2 does, with ``data`` behind the mount."""
+        mount = next((one for one in self._session.platform.secrets.kv if path.startswith(f"{one}/")), None)
+        if mount is None:
+            data = vault.read(path) or {}
+            return data.get("data") or data
+        secret = vault.kv_read(mount, path.removeprefix(f"{mount}/").removeprefix("data/"))
+        return secret.data if secret else {}
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from hms_nomad.clients.errors import DeniedError, ServerError, UnavailableError
 from hms_nomad.clients.oci import RegistryClient
 from hms_nomad.clients.retries import RetryBudget
 from hms_nomad.output.faults import classify
+from hms_nomad.platform.context import ContextError
 from hms_nomad.platform.model import Images, Platform, RegistryAccess
 from hms_nomad.workflows.prepare import prepare
 from hms_nomad.workflows.session import Session
@@ -53,12 +54,14 @@ def application(folder):
     return folder
 
 
-def prepared(folder, host, key=None, image="faults", tries=3.0, **access):
-    """What a deploy does before it writes anything; of the servers only Nomad's leader can be asked for."""
+def prepared(folder, host, key=None, image="faults", tries=3.0, keeper=None, **access):
+    """What a deploy does before it writes anything; of the servers only Nomad's leader can be asked for, and a Vault
+    for what it keeps (``keeper``).
+    """
     platform = Platform(
         images=Images(registry=host, registries={host: RegistryAccess.model_validate(access)} if access else {})
     )
-    session = Session(platform, SimpleNamespace(leader=lambda: "x"), SimpleNamespace(), None, 0.0, RetryBudget(tries))
+    session = Session(platform, SimpleNamespace(leader=lambda: "x"), SimpleNamespace(), keeper, 0.0, RetryBudget(tries))
     told: list[Event] = []
     file = SpecFile(str(folder / "faults.hms.yml"), spec(image=image, version="1.0.0", build={}))
     ready = prepare(session, (file,), told.append, build=True, key=key)
@@ -160,3 +163,41 @@ def test_credentials_are_used_and_nowhere_to_be_found(tmp_path, monkeypatch):
         assert PASSWORD.encode() not in text
         assert auth.encode() not in text
     shutil.rmtree(docker)
+
+
+@pytest.mark.contract("VaultClient.kv_read", "VaultClient.read")
+def test_a_secret_in_vault_opens_a_registry_and_nothing_else_is_asked(tmp_path, monkeypatch, vault):
+    """Read with the right to that one secret; the base, its digest, the push and the signature need the password."""
+    folder, base = application(tmp_path / "app"), application(tmp_path / "base")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "nothing"))
+    key = read_signing_key(str(pair(tmp_path, "good")))
+    ann = {"username": "ann", "password": PASSWORD}
+    vault.http("POST", "secret/data/registries/team", {"data": ann})
+    vault.http("POST", "secret/data/registries/empty", {"data": {"user": "ann"}})
+    vault.http("POST", "cubbyhole/team", ann)
+    rule = 'path "secret/data/registries/team" { capabilities = ["read"] }'
+    vault.http("PUT", "sys/policies/acl/pulls", {"policy": rule})
+    made = vault.http("POST", "auth/token/create", {"policies": ["pulls"], "no_default_policy": True})
+    few = vault.client(made["auth"]["client_token"])
+    assert few.kv_read("secret", "registries/team").data == ann
+    assert vault.client().read("cubbyhole/team") == ann
+    with image_registry(tmp_path / "registry", USERS) as host:
+        image, told = prepared(base, host, image="base", keeper=few, vault="secret/registries/team")
+        (folder / "Dockerfile").write_text(f"FROM {image.pin}\nCOPY kept.txt /second\n")
+        subprocess.run(["docker", "image", "rm", "--force", image.pin], capture_output=True, check=False)
+        built, more = prepared(folder, host, key, keeper=few, vault="secret/data/registries/team")
+        other, _ = prepared(folder, host, image="other", keeper=vault.client(), vault="cubbyhole/team")
+        assert other.pin.startswith(f"{host}/other@")
+        with pytest.raises(DeniedError, match=r"vault at .*: cannot read secret secret/registries/other"):
+            prepared(folder, host, keeper=few, vault="secret/registries/other")
+        for path, words in (("secret/registries/empty", "has no username and password"), ("secret/none", "has no")):
+            with pytest.raises(ContextError, match=rf"images.registries.{host}.vault: the secret {path} {words}"):
+                prepared(folder, host, keeper=vault.client(), vault=path)
+        with pytest.raises(ContextError, match="this platform has no Vault"):
+            prepared(folder, host, vault="secret/registries/team")
+        vault.http("POST", "secret/data/registries/team", {"data": {**ann, "password": "canary-of-another"}})
+        with pytest.raises(DeniedError, match="refuses the credentials") as refused:
+            prepared(folder, host, keeper=few, vault="secret/registries/team")
+    assert classify(refused.value).exit_code == 8
+    for text in (told, more, repr(built), repr(image), str(refused.value)):
+        assert "canary" not in text

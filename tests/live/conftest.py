@@ -97,6 +97,8 @@ def running_stack(name: str, **options: Any) -> Iterator[LiveStack]:
         name=name, state_dir=folder / "state", port_offset=free_offset(), download=False, **options
     )
     config_dir = folder / "config"
+    own_docker(config_dir).parent.mkdir(parents=True)
+    own_docker(config_dir).write_text("{}", encoding="utf-8")
     with own_contexts(config_dir):
         try:
             status = dev.up(settings, lambda event: None)
@@ -117,13 +119,19 @@ def running_stack(name: str, **options: Any) -> Iterator[LiveStack]:
     assert left.leftovers == ()
 
 
+def own_docker(directory: Path) -> Path:
+    """The configuration of Docker that belongs to the contexts below ``directory``; a stack's Nomad pulls by it."""
+    return directory / "docker" / "config.json"
+
+
 @contextlib.contextmanager
 def own_contexts(directory: Path) -> Iterator[None]:
-    """Contexts below ``directory``, and no server's settings from the caller's shell."""
+    """Contexts below ``directory``, and no server's settings or registry's password from the caller's shell."""
     with pytest.MonkeyPatch.context() as patch:
         for variable in [name for name in os.environ if name.startswith(_SERVERS)]:
             patch.delenv(variable)
         patch.setenv(DIRECTORY_VARIABLE, str(directory))
+        patch.setenv("DOCKER_CONFIG", str(own_docker(directory).parent))
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.live.conftest import LiveStack, Ran, run_cli
 from tests.registry_server import image_registry
@@ -43,6 +46,16 @@ class Builder:
     cli: Callable[..., Ran]
     context: Path
 
+    @contextlib.contextmanager
+    def changed(self, **fields: object) -> Iterator[None]:
+        """The context with other fields."""
+        text = self.context.read_text(encoding="utf-8")
+        self.context.write_text(yaml.safe_dump(yaml.safe_load(text) | fields), encoding="utf-8")
+        try:
+            yield
+        finally:
+            self.context.write_text(text, encoding="utf-8")
+
 
 @pytest.fixture(scope="module")
 def builder(stack: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
@@ -74,3 +87,20 @@ def write_app(folder: Path, name: str, word: str = "first", **fields: object) ->
     body = {key: value for key, value in {**spec, **fields}.items() if value is not None}
     file.write_text(yaml.safe_dump(body, sort_keys=False), encoding="utf-8")
     return file
+
+
+def signing_key(folder: Path, name: str = "release") -> Path:
+    """A key to sign with, and beside it the public one."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem, none = serialization.Encoding.PEM, serialization.NoEncryption()
+    (folder / f"{name}.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, none))
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    (folder / f"{name}.pub").write_bytes(key.public_key().public_bytes(pem, form))
+    return folder / f"{name}.key"
+
+
+def signed_only(folder: Path) -> list[str]:
+    """Deploy rules that want the signature of ``release.pub``, as a context names them."""
+    rule = {"name": "signed", "why": "reviewed", "require_signature": ["release.pub"]}
+    (folder / "rules.yml").write_text(yaml.safe_dump({"rules": [rule]}), encoding="utf-8")
+    return [str(folder / "rules.yml")]

@@ -6,14 +6,10 @@ import json
 import subprocess
 from pathlib import Path
 
-import yaml
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.oci import OCI_MANIFEST, RegistryClient
 from hms_nomad.workflows.session import Session
-from tests.live.build.conftest import Builder, write_app
+from tests.live.build.conftest import Builder, signed_only, signing_key, write_app
 
 _METADATA = "Metadata-Version: 2.4\nName: vendored\nVersion: 1.2.3\nLicense-Expression: MIT\n"
 
@@ -25,15 +21,6 @@ def _committed(folder: Path) -> str:
         subprocess.run([*git, *words], check=True, capture_output=True)
     done = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
     return done.stdout.strip()
-
-
-def _key(folder: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem, none = serialization.Encoding.PEM, serialization.NoEncryption()
-    (folder / "release.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, none))
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    (folder / "release.pub").write_bytes(key.public_key().public_bytes(pem, form))
-    return folder / "release.key"
 
 
 def _states(stdout: str) -> dict[str, str]:
@@ -49,13 +36,8 @@ def test_what_runs_is_followed_back_to_its_commit_and_a_change_is_found(
     package.mkdir()
     (package / "METADATA").write_text(_METADATA, encoding="utf-8")
     commit = _committed(tmp_path / "app")
-    key = _key(tmp_path)
-    rules = tmp_path / "rules.yml"
-    rule = {"name": "signed", "why": "reviewed", "require_signature": ["release.pub"]}
-    rules.write_text(yaml.safe_dump({"rules": [rule]}), encoding="utf-8")
-    text = builder.context.read_text(encoding="utf-8")
-    builder.context.write_text(yaml.safe_dump(yaml.safe_load(text) | {"rules": [str(rules)]}), encoding="utf-8")
-    try:
+    key = signing_key(tmp_path)
+    with builder.changed(rules=signed_only(tmp_path)):
         unsigned = builder.cli("deploy", file)
         assert unsigned.exit_code == 8, unsigned.stderr
         assert "is not signed by release.pub" in unsigned.stderr
@@ -80,9 +62,7 @@ def test_what_runs_is_followed_back_to_its_commit_and_a_change_is_found(
         found = builder.cli("provenance", service, "--output", "json")
         assert found.exit_code == 8
         assert f"error [provenance-mismatch]: {service} does not run what its job says" in found.stderr
-    finally:
-        builder.context.write_text(text, encoding="utf-8")
-        builder.cli("stop", service, "--purge", "--yes")
+    builder.cli("stop", service, "--purge", "--yes")
 
 
 def _swap(builder: Builder, session: Session, name: str) -> None:

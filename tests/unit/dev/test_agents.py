@@ -89,6 +89,9 @@ def test_the_engine_keeps_the_images_and_the_containers_of_other_nomads() -> Non
     assert docker["gc"] == {"image": False, "dangling_containers": {"enabled": False}}
     assert docker["infra_image"] == "hms-nomad/dev-pause:1"
     assert "infra_image" not in (_plugin(_nomad(pause_image=""), "docker") or {})
+    assert "auth" not in docker
+    known = _plugin(_nomad(docker_auth=Path("/home/jane/.docker/config.json")), "docker") or {}
+    assert known["auth"] == {"config": "/home/jane/.docker/config.json"}
 
 
 def test_without_an_engine_its_driver_is_not_even_asked_for() -> None:
