@@ -3,14 +3,14 @@
 A secure stack of its own is brought up and taken down again (root, and the servers' programs on the PATH); it takes
 some minutes. Roles of people, all servers, or only those that are named:
 
-    python scripts/rules_one_by_one.py [viewer] [deployer] [publisher] [operator]
+    python scripts/rules_one_by_one.py [viewer] [planner] [deployer] [publisher] [operator] [admin]
 
-Exit code 1: a rule that nothing needs.
+Exit code 1: a rule that no command of the table in docs/access.md needs. That the calls of each role need each of its
+rules is what tests/live/mesh/test_each_rule.py holds, for the roles of jobs too.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,13 +23,11 @@ from hms_nomad.dev.security import security_of
 from hms_nomad.platform.jobspecs import list_policies, read_policy
 from hms_nomad.workflows.bootstrap import prepare
 from tests.live.conftest import own_contexts, run_cli, running_stack
+from tests.live.mesh.rules import without_each
 from tests.live.secure.conftest import SecureStack
 from tests.live.secure.test_roles import OTHER, OWN, ROLES, SETTINGS, Desk, documented, write_policy
 
-PEOPLE = ("viewer", "deployer", "publisher", "operator")
-_BLOCK = re.compile(r"^[a-z_]+( \"[^\"]*\")? \{$")
-_ITEM = re.compile(r"^\s+\"[a-z-]+\",$")
-_LINE = re.compile(r"^\s*(intentions|mesh|operator)\s*= ")
+PEOPLE = ("viewer", "planner", "deployer", "publisher", "operator", "admin")
 
 
 def main(chosen: Sequence[str]) -> int:
@@ -74,19 +72,6 @@ def first_broken(desk: Desk, role: str) -> str:
         if table[name][role] and not desk.works(role, one)[0]:
             return name
     return ""
-
-
-def without_each(text: str) -> Iterator[tuple[str, str]]:
-    """Each rule in words, and the policy without it: items of lists, single rights, and whole blocks."""
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        if _ITEM.match(line) or _LINE.match(line):
-            block = next((one for one in reversed(lines[:number]) if _BLOCK.match(one)), "")
-            place = f" in {block.rstrip(' {')}" if line.startswith(" ") and block else ""
-            yield line.strip().rstrip(",") + place, "\n".join([*lines[:number], *lines[number + 1 :]])
-        elif _BLOCK.match(line):
-            end = next(at for at in range(number, len(lines)) if lines[at] == "}")
-            yield line.rstrip(" {"), "\n".join([*lines[:number], *lines[end + 1 :]])
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ class Role(StrEnum):
     """Whose rights the tokens should have."""
 
     VIEWER = "viewer"
+    PLANNER = "planner"
     DEPLOYER = "deployer"
     OPERATOR = "operator"
 

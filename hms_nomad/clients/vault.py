@@ -146,11 +146,15 @@ class VaultClient:
     def create_token(self, policies: Sequence[str], period_seconds: int) -> str:
         """A token of its own (no parent) with these policies, to be renewed within ``period_seconds`` for ever.
 
+        It has nothing else: not even the policy that Vault gives to every token by default.
+
         API: https://developer.hashicorp.com/vault/api-docs/auth/token#create-token
         """
         body = self._transport.write(
             "create a token",
-            lambda: self._hvac.auth.token.create_orphan(policies=list(policies), period=f"{period_seconds}s"),
+            lambda: self._hvac.auth.token.create_orphan(
+                policies=list(policies), no_default_policy=True, period=f"{period_seconds}s"
+            ),
         )
         return str(body["auth"]["client_token"])
 

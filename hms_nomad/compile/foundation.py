@@ -31,9 +31,9 @@ PKI_MOUNT = "pki"
 CONNECT_POLICY = "hms-connect-ca"
 _CLAIMS = ("nomad_namespace", "nomad_job_id", "nomad_task", "nomad_service")
 _PEOPLE = {
-    "nomad": ("viewer", "deployer", "operator"),
-    "consul": ("viewer", "deployer", "publisher", "operator"),
-    "vault": ("viewer", "deployer"),
+    "nomad": ("viewer", "planner", "deployer", "operator"),
+    "consul": ("viewer", "deployer", "publisher", "operator", "admin"),
+    "vault": ("viewer", "planner", "deployer", "admin"),
 }
 _PROXIES = frozenset({"gateway", "egress"})
 _YEAR_SECONDS = 365 * 24 * 3600

@@ -18,6 +18,7 @@ _READS = (
 )
 CONSUL: Mapping[str, Sequence[AclRight]] = {
     "viewer": _READS,
+    "planner": _READS,
     "deployer": (
         *_READS,
         AclRight("key", "write", "hms-nomad/doctor"),
@@ -36,6 +37,7 @@ CONSUL: Mapping[str, Sequence[AclRight]] = {
 
 VAULT: Mapping[str, Mapping[str, str]] = {
     "viewer": {},
+    "planner": {"auth/jwt-nomad/role/hms-svc-doctor": "read", "sys/policies/acl/hms-svc-doctor": "read"},
     "deployer": {"auth/jwt-nomad/role/hms-svc-doctor": "update", "sys/policies/acl/hms-svc-doctor": "update"},
     "operator": {},
 }

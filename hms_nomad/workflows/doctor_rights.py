@@ -10,6 +10,7 @@ from hms_nomad.workflows.session import Session
 
 _PROBE = "hms-doctor"
 _WRITERS = ("deployer", "operator")
+_PLANNERS = ("planner", *_WRITERS)
 
 
 def ask_rights(session: Session, role: str, service: str | None, reached: Mapping[str, bool]) -> RightFacts:
@@ -39,7 +40,7 @@ def _nomad(session: Session, role: str, service: str | None) -> tuple[int, tuple
         ('node { policy = "read" }', nomad.ready_nodes),
         ('agent { policy = "read" }', nomad.version),
     ]
-    if role in _WRITERS:
+    if role in _PLANNERS:
         # What would be registered is only looked at; that takes the right to plan.
         probes.append(("plan-job", lambda: nomad.plan_job(_probe_job())))
     return len(probes), tuple(name for name, probe in probes if _denied(probe))

@@ -11,8 +11,7 @@ service_prefix "hms-operator-" {
 
 # A service's rules name others, which must be readable; deny-by-default entries of others stay untouchable.
 service_prefix "" {
-  policy     = "read"
-  intentions = "read"
+  policy = "read"
 }
 
 node_prefix "" {

@@ -1,4 +1,5 @@
 # What the egress's own task needs: be the service of its name, and every external service behind it.
+# Whoever may be a service may read by which keys tokens are checked.
 service "{egress}" {
   policy = "write"
 }
@@ -14,5 +15,3 @@ service_prefix "" {
 node_prefix "" {
   policy = "read"
 }
-
-mesh = "read"

@@ -1,5 +1,4 @@
-# Gateways, routes, the mesh's defaults and its certificate authority.
-mesh     = "write"
+# Gateways, routes, the mesh's defaults and its certificate authority: what Consul gives to operators holds for its mesh, too.
 operator = "write"
 
 service_prefix "" {

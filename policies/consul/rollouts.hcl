@@ -6,8 +6,7 @@ service_prefix "{services}" {
 
 # Who calls a service decides whose proxy is asked; Consul shows health only to who may read nodes.
 service_prefix "" {
-  policy     = "read"
-  intentions = "read"
+  policy = "read"
 }
 
 node_prefix "" {

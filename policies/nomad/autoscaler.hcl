@@ -4,7 +4,7 @@ namespace "{namespace}" {
 
   variables {
     path "hms-nomad/autoscaler/leader" {
-      capabilities = ["read", "write", "list"]
+      capabilities = ["read", "write"]
     }
   }
 }

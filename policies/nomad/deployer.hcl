@@ -9,11 +9,9 @@ namespace "{namespace}" {
     "deregister-job",
     "scale-job",
     "dispatch-job",
-    "revert-job",
     "tag-job-version",
     "promote-deployment",
     "fail-deployment",
-    "pause-deployment",
   ]
 }
 

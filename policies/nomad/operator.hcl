@@ -1,4 +1,5 @@
 # Run the platform's own jobs (gateways, autoscaler) in one namespace, beside everything that a deployer may do there.
+# Whoever may purge a job may stop it.
 namespace "{namespace}" {
   capabilities = [
     "list-jobs",
@@ -6,15 +7,12 @@ namespace "{namespace}" {
     "read-logs",
     "plan-job",
     "register-job",
-    "deregister-job",
     "purge-job",
     "scale-job",
     "dispatch-job",
-    "revert-job",
     "tag-job-version",
     "promote-deployment",
     "fail-deployment",
-    "pause-deployment",
   ]
 }
 

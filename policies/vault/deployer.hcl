@@ -3,20 +3,16 @@ path "auth/token/lookup-self" {
   capabilities = ["read"]
 }
 
-path "auth/token/renew-self" {
-  capabilities = ["update"]
-}
-
 path "auth/jwt-nomad/role/hms-svc-*" {
   capabilities = ["create", "read", "update", "delete"]
 }
 
 path "sys/policies/acl/hms-svc-*" {
-  capabilities = ["create", "read", "update", "delete"]
+  capabilities = ["read", "update", "delete"]
 }
 
 path "pki/roles/hms-svc-*" {
-  capabilities = ["create", "read", "update", "delete"]
+  capabilities = ["read", "update", "delete"]
 }
 
 # What earlier releases might read is found by name, and taken away.

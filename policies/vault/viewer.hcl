@@ -1,12 +1,4 @@
-# Look at one's own token, and at the certificates that services get; read no secret.
+# Look at one's own token; read no secret. Certificates of authorities are shown to everybody.
 path "auth/token/lookup-self" {
-  capabilities = ["read"]
-}
-
-path "pki/cert/ca" {
-  capabilities = ["read"]
-}
-
-path "pki_int/cert/ca" {
   capabilities = ["read"]
 }

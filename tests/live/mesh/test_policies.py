@@ -70,7 +70,6 @@ def test_a_nomad_deployer_registers_scales_stops_and_works_with_deployments(stri
     client.tag_version("deployed", stored.version, "release")
     client.untag_version("deployed", "release")
     for deployment in client.job_deployments("deployed"):
-        client.pause_deployment(deployment.id, True)
         client.fail_deployment(deployment.id)
     client.scale_job("deployed", "main", 2, "by a test")
     client.job_versions("deployed")

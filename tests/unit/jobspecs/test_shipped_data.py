@@ -49,7 +49,9 @@ def test_an_unknown_job_is_answered_with_the_known_ones():
 
 def test_no_policy_gives_more_than_its_role_needs():
     texts = {f"{policy.server}/{policy.role}": policy.text for policy in list_policies()}
-    assert all("management" not in text and "sudo" not in text for text in texts.values())
-    for name in ("nomad/viewer", "consul/viewer", "vault/viewer"):
+    assert all("management" not in text for text in texts.values())
+    assert [name for name, text in texts.items() if "sudo" in text] == ["vault/admin"]
+    assert [name for name, text in texts.items() if 'acl = "write"' in text] == ["consul/admin"]
+    for name in ("nomad/viewer", "consul/viewer", "vault/viewer", "nomad/planner", "vault/planner"):
         assert "write" not in texts[name]
         assert "update" not in texts[name]
