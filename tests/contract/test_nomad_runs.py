@@ -293,6 +293,17 @@ def test_a_stopped_instance_is_replaced(client: NomadClient, jobs: Jobs) -> None
         client.stop_allocation(NOBODY)
 
 
+@pytest.mark.contract("NomadClient.stop_job", "NomadClient.read_allocation")
+def test_a_stopped_instance_runs_on_for_its_groups_delay(client: NomadClient, jobs: Jobs) -> None:
+    allocation = jobs.run("lingering", ShutdownDelay=4_000_000_000)
+    client.stop_job("lingering")
+    stopping = eventually(lambda: client.read_allocation(allocation.id), lambda found: found.desired_status == "stop")
+
+    assert stopping.tasks["work"].state == "running"
+    ended = eventually(lambda: client.read_allocation(allocation.id), lambda found: found.done)
+    assert [event.type for event in ended.tasks["work"].events][-3:] == ["Killing", "Terminated", "Killed"]
+
+
 @pytest.mark.contract("NomadClient.restart_allocation", "NomadClient.read_allocation")
 def test_a_task_is_restarted_in_its_place(client: NomadClient, jobs: Jobs) -> None:
     allocation = jobs.run("restarted")

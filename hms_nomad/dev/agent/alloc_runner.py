@@ -68,7 +68,8 @@ class AllocRunner:
         self.health: bool | None = None
         self.health_note = ""
         self.native = NativeChecks(alloc, self.group, self._fill)
-        self._stopping = asyncio.Event()
+        # It was told to stop; and its main tasks are to end, which is later, by the group's delay.
+        self._stopping, self._leaving = asyncio.Event(), asyncio.Event()
         self._ours: dict[str, services.Registered] = {}
         self._side: set[asyncio.Task[None]] = set()
         self._started: set[TaskRunner] = set()
@@ -130,6 +131,7 @@ class AllocRunner:
         elif delay and any(task.state.state == "running" for task in self.tasks.values()):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.over.wait(), delay)
+        self._leaving.set()
         await self._kill("Sent interrupt. Waiting before force killing")
 
     def update(self, alloc: Json) -> None:
@@ -232,7 +234,7 @@ class AllocRunner:
     async def _mains(self, mains: list[TaskRunner]) -> None:
         """Until all main tasks are dead, one has failed, the leader has ended, or the whole is to stop."""
         waiting = {asyncio.ensure_future(task.dead.wait()): task for task in mains}
-        stop = asyncio.ensure_future(self._stopping.wait())
+        stop = asyncio.ensure_future(self._leaving.wait())
         try:
             while waiting and not stop.done():
                 done, _ = await asyncio.wait([*waiting, stop], return_when=asyncio.FIRST_COMPLETED)
