@@ -21,7 +21,7 @@ from hms_nomad.dev.errors import StackError, UnsuitableMachineError
 from hms_nomad.dev.firewall import separate
 from hms_nomad.dev.leftovers import remove_tree, unmount_below
 from hms_nomad.dev.machine import check_ports, check_rights, check_tools
-from hms_nomad.dev.network import Slot, claim
+from hms_nomad.dev.network import Slot, claim, keep_accepted
 from hms_nomad.dev.pause import ensure_image, image_name
 from hms_nomad.dev.processes import alive
 from hms_nomad.dev.readiness import await_node
@@ -187,6 +187,7 @@ class _Stack:
         settings = self._settings
         rootfs = slot.directory / "rootfs"
         separate(slot)
+        keep_accepted()
         build_rootfs(rootfs, (self._binaries.envoy, self._binaries.consul))
         node = nomad_agent.Node(
             slot=slot,

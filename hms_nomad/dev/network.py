@@ -6,6 +6,7 @@ therefore gets an address of an interface that exists for this purpose alone.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _PORTS_FIRST = 20000
 _PORTS_EACH = 750
 _PORT_BANDS = 16
 _HERE = Path("/var/lib/hms-nomad")
+_MIGRATION = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,15 @@ def release(slot: Slot, owner: str) -> tuple[str, ...]:
     ours = _owner(links, slot) == owner
     names = [name for name in (slot.interface, slot.bridge) if name in links and ours]
     return tuple(name for name in names if attempt(["ip", "link", "delete", "dev", name]) is not None)
+
+
+def keep_accepted() -> None:
+    """Let a connection that came to a port just before one of several instances closed it go to another of them.
+
+    Without it the kernel (Linux 5.14 and later know it) resets what an instance of the gateway had not taken up yet.
+    """
+    with contextlib.suppress(OSError):
+        _MIGRATION.write_text("1\n", encoding="ascii")
 
 
 def _create(slot: Slot) -> bool:
