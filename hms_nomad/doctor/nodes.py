@@ -53,7 +53,8 @@ def _judge(node: Node, facts: NodeFacts, *, vault: bool) -> list[Finding]:
     if not node.eligible or node.draining:
         found.append(finding("D203", name, "it is being drained" if node.draining else "it is marked ineligible"))
     lacks = [plugin for plugin in _PLUGINS if not has.get(f"plugins.cni.version.{plugin}")]
-    if lacks:
+    # The embedded agent of a development stack makes no networks, so it needs none.
+    if lacks and not has.get("nomad.embedded"):
         found.append(finding("D205", name, f"it lacks {', '.join(lacks)}"))
     if node.networks and "bridge" not in node.networks:
         found.append(finding("D206", name, f"its networks are {', '.join(sorted(node.networks))}"))

@@ -103,6 +103,13 @@ def test_a_sound_node_is_not_spoken_of():
     assert judge_nodes(NodeFacts([node()]), Platform(), {"docker"}).findings == ()
 
 
+@pytest.mark.parametrize(("mark", "codes"), [({}, ["D205"]), ({"nomad.embedded": "true"}, [])])
+def test_the_embedded_agent_makes_no_networks_and_needs_no_plugins_for_them(mark, codes):
+    attributes = {"plugins.cni.version.bridge": "", **mark}
+    found = judge_nodes(NodeFacts([node(attributes=attributes)]), Platform(), {"docker"})
+    assert [one.code for one in found.findings] == codes
+
+
 def mesh(**changes) -> MeshFacts:
     root = CaRoot("r", "root", True, "", "", "2030-01-01T00:00:00Z")
     agent = ConsulAgent("1.20.1", "dc1", "n1", ("1.31.2", "1.28.7"), 8502, 0, False)
