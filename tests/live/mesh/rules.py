@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+NOTHING = 'quota {\n  policy = "read"\n}\n'
+"""A policy of Nomad that gives none of the rights that ours give: Nomad takes no empty one."""
+
 _BLOCK = re.compile(r'^\s*([a-z_]+)(?: "[^"]*")? \{$')
 _ITEM = re.compile(r'^\s+"[a-z-]+",$')
 _LINE = re.compile(r'^\s*([a-z_]+)\s*= "[a-z]+"$')
@@ -33,6 +36,11 @@ def without_each(text: str) -> Iterator[tuple[str, str]]:
                 less = ", ".join(one for one in items if one != item)
                 changed = f"{match.group(1)}{less}{match.group(3)}"
                 yield f"{item}{place}", _joined([*lines[:number], changed, *lines[number + 1 :]])
+
+
+def says_something(text: str) -> bool:
+    """Whether a policy has any rule."""
+    return any(line.strip() and not line.startswith("#") for line in text.splitlines())
 
 
 def _around(lines: list[str], number: int) -> str:

@@ -28,7 +28,7 @@ from tests.contract.jobs import jobs_of
 from tests.contract.nomad_server import Nomad, job
 from tests.contract.test_rights import Guarded
 from tests.contract.vault_server import Vault, vault_process
-from tests.live.mesh.rules import without_each
+from tests.live.mesh.rules import NOTHING, says_something, without_each
 from tests.live.mesh.test_policies import PUBLIC, SETTINGS, entry
 
 pytestmark = [pytest.mark.live, pytest.mark.real_nomad("access lists")]
@@ -45,9 +45,6 @@ _NUMBER = itertools.count()
 
 
 # ---- Nomad ----
-
-_NOTHING = 'quota {\n  policy = "read"\n}\n'
-"""A policy that gives none of these rights: a token of Nomad has to have one."""
 
 NomadCheck = Callable[[NomadClient, Guarded], object]
 _VIEWS: tuple[NomadCheck, ...] = (
@@ -131,7 +128,7 @@ def test_nomad(role: str, strict_nomad: Nomad, guarded: Guarded) -> None:
         # Agents remember for half a minute what a policy said, so each try has policies and a token of its own.
         texts = [text] if role not in BESIDE else [text, read_policy("nomad", BESIDE[role], SETTINGS).text]
         names = []
-        for rules in filter(_says_something, (*texts, _NOTHING)):
+        for rules in filter(says_something, (*texts, NOTHING)):
             names.append(f"each-{next(_NUMBER)}")
             strict_nomad.http("POST", f"/v1/acl/policy/{names[-1]}", {"Name": names[-1], "Rules": rules})
         made = strict_nomad.http("POST", "/v1/acl/token", {"Name": role, "Type": "client", "Policies": names})
@@ -143,10 +140,6 @@ def test_nomad(role: str, strict_nomad: Nomad, guarded: Guarded) -> None:
 
     unneeded = _unneeded(read_policy("nomad", role, SETTINGS).text, refused)
     assert not unneeded, unneeded
-
-
-def _says_something(rules: str) -> bool:
-    return any(line.strip() and not line.startswith("#") for line in rules.splitlines())
 
 
 def _keeps_a_variable(nomad: Nomad, token: str) -> bool:
