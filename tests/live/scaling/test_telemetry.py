@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import yaml
 
 from hms_nomad.platform.jobspecs import dashboards, read_text
@@ -50,6 +51,7 @@ def through_the_gateway(path: str) -> None:
         pass
 
 
+@pytest.mark.real_nomad("a page of metrics")
 def test_every_panel_rule_and_alert_has_data_while_a_service_is_used(
     platform: Platform, session: Session, deployed: Callable[..., str], load: Callable[..., Any], cli: Cli
 ):
