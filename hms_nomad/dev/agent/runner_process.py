@@ -18,6 +18,8 @@ import psutil
 
 from hms_nomad.dev.processes import ProcessId, alive, identify, send
 
+# A shell cannot trap what was ignored before it began, as by nohup before ``dev up``.
+_FOR_PROGRAMS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM)
 # $0 is the file of the exit code, $1 that of the pid, $2 the directory, then the program. What that leaves
 # behind ends with it.
 _WATCH = (
@@ -121,7 +123,7 @@ def start(command: Command, folder: Path, attempt: int) -> Handle:
         ],
         setsid=True,
         setsigmask=(),
-        setsigdef=(signal.SIGINT, signal.SIGPIPE, signal.SIGTERM),
+        setsigdef=_FOR_PROGRAMS,
     )
     watcher = identify(pid)
     (folder / f"watch.{attempt}").write_text(str(pid), encoding="ascii")
