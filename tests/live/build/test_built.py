@@ -63,7 +63,8 @@ def _replaced(session: Session, name: str, before: str) -> str:
         answer = session.nomad.job_allocations(name, index=index, wait=15)
         index = answer.index
         for one in answer.value:
-            if one.id != before and one.client_status == "running":
+            # An instance counts as running when its sidecar does.
+            if one.id != before and (app := one.tasks.get("app")) and app.state == "running":
                 return one.id
     raise AssertionError(f"nothing came for {before}")
 
