@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second, half of them with keep-alive")
     parser.add_argument("--cycles", type=int, default=5, help="how often each way is gone")
     parser.add_argument("--short", action="store_true", help="one cycle of the strategies and an abort, for CI")
-    parser.add_argument("--only", action="append", default=[], help=f"these ways only: {names(OURS)}")
+    parser.add_argument("--only", action="append", default=[], help=f"only these: {names(OURS)}".replace("%", "%%"))
     parser.add_argument("--no-peers", action="store_true", help="leave out nomad job run and tagged canaries")
     parser.add_argument("--no-back", action="store_true", help="leave out bad releases and their way back")
     parser.add_argument("--context", help="a stack that runs already; else one is brought up and taken down")
