@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hms_nomad.compile.http_routes import PROBE_PATH
+
 DEFAULTS_KIND = "proxy-defaults"
 DEFAULTS_NAME = "global"
 """The one config entry of Consul that is for all proxies."""
@@ -135,6 +137,14 @@ def read_call(line: str, *, gateway: bool) -> Call | None:
     return Call(
         kind, service, caller, str(fields["start"]), {key: facts[key] for key in facts if facts[key] is not None}
     )
+
+
+def is_probe(call: Call, gateway: str) -> bool:
+    """Whether a deploy asked through the ``gateway``, by its service, if a route is live: being refused is the answer
+    that it wants, and nothing that anybody has to look into.
+    """
+    asked = call.facts.get("path") == PROBE_PATH and _service_of_identity(call.caller) == gateway
+    return asked and call.kind == DENIED
 
 
 def read_request(line: str, *, outgoing: bool) -> Request | None:

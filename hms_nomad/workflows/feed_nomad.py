@@ -10,7 +10,7 @@ from typing import Any
 from hms_nomad.clients.errors import NotFoundError, ServerError, UnavailableError
 from hms_nomad.clients.nomad_log_places import Place, PlacedLine
 from hms_nomad.clients.nomad_types import Allocation, Deployment, ScalingEvent
-from hms_nomad.compile.access_log import DENIED, Call, read_call
+from hms_nomad.compile.access_log import DENIED, Call, is_probe, read_call
 from hms_nomad.compile.names import GROUP
 from hms_nomad.workflows.feed_events import Desk, Item, Kind, rfc3339
 from hms_nomad.workflows.fleet import service_names
@@ -217,4 +217,7 @@ class NomadSource:
         return Item(key, position, self._desk.event(call.kind, id_, call.service, call.start, data))
 
     def _unwanted(self, call: Call) -> bool:
+        gateway = self._session.platform.gateway
+        if gateway is not None and is_probe(call, gateway.name):
+            return True
         return (Kind.DENIAL if call.kind == DENIED else Kind.ACCESS) not in self._desk.kinds

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hms_nomad.compile.access_log import access_logs, is_access_log, read_call, read_request
+from hms_nomad.compile.access_log import access_logs, is_access_log, is_probe, read_call, read_request
+from hms_nomad.compile.http_routes import PROBE_PATH
 
 DOMAIN = "3625dd69.consul"
 RECEIPT = f"spiffe://{DOMAIN}/ns/default/dc/dc1/svc/receipt-svc"
@@ -37,6 +38,19 @@ def test_the_callees_sidecar_tells_of_a_call_without_what_stands_behind_the_ques
     )
     assert call.facts["path"] == "/receipt"
     assert "jane" not in str(call.facts)
+
+
+def test_the_probe_of_a_deploy_is_told_apart_from_a_refusal_of_somebody_else() -> None:
+    def call(caller: str, path: str) -> bool:
+        refused = line(callee=RECEIPT, caller=caller, path=path, details="rbac_access_denied_matched_policy[none]")
+        found = read_call(refused, gateway=False)
+        assert found is not None
+        return is_probe(found, "hms-gateway")
+
+    gateway = PAYMENT.replace("payment-svc", "hms-gateway")
+    assert call(gateway, PROBE_PATH)
+    assert not call(gateway, "/receipt")
+    assert not call(PAYMENT, PROBE_PATH)
 
 
 @pytest.mark.parametrize("field", ["details", "ended"])
