@@ -15,6 +15,8 @@ from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli
 from tests.live.mesh.test_transparent import APP
 
+pytestmark = pytest.mark.real_nomad("networks of instances")
+
 CALLER = "tax-portal"
 
 

@@ -19,11 +19,11 @@ from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli, LiveStack, Ran
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.real_nomad("networks of instances, through which a proxy can be transparent")
+
 CONTEXT = "transparent"
 APP = """
 import http.server, json, os, urllib.error, urllib.request
-
-pytestmark = pytest.mark.real_nomad("networks of instances, through which a proxy can be transparent")
 
 class App(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
