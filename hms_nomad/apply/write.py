@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.registered import note_registration
@@ -39,7 +38,7 @@ def write_entries(changes: Iterable[Change], consul: ConsulClient, report: Repor
     for change in reversed([entry for entry in entries if entry.action is Action.DELETE]):
         if change.kind == ROUTE_KIND:
             if not replaced:
-                _close_route(change, consul, report)
+                _write_route(change, consul, report)
             continue
         consul.delete_entry(change.kind, change.name, change.index)
         report(_applied(change))
@@ -67,43 +66,34 @@ def write_in_order(changes: Iterable[Change], consul: ConsulClient, report: Repo
     for change in changes:
         if change.kind != ROUTE_KIND or change.action is Action.KEEP:
             write_entries((change,), consul, report)
-        elif change.body is not None:
-            _open_route(change, change.body, consul, report)
+            continue
+        while change.body is None and opened:
+            _await_verdict(opened.pop(), consul)
+        _write_route(change, consul, report)
+        if change.body is not None:
             opened.append(change.name)
-        else:
-            while opened:
-                _await_verdict(opened.pop(), consul)
-            _close_route(change, consul, report)
 
 
 def _opens(change: Change) -> bool:
     return change.kind == ROUTE_KIND and change.body is not None and change.action is not Action.KEEP
 
 
-def _open_route(change: Change, body: Mapping[str, Any], consul: ConsulClient, report: Report) -> None:
+def _write_route(change: Change, consul: ConsulClient, report: Report) -> None:
+    """Open or close one route, past the verdicts that Consul writes into it meanwhile."""
     for remaining in reversed(range(_VERDICT_TRIES)):
         stored = consul.read_entry(change.kind, change.name)
+        if stored is None and change.body is None:
+            break
         ours = stored is None or _is_ours(stored)
         current = stored.modify_index if stored else 0
+        index = current if ours else change.index
         try:
-            consul.write_entry(body, current if ours else change.index)
+            if change.body is None:
+                consul.delete_entry(change.kind, change.name, index)
+            else:
+                consul.write_entry(change.body, index)
         except ConflictError:
             if not ours or remaining == 0:
-                raise
-        else:
-            break
-    report(_applied(change))
-
-
-def _close_route(change: Change, consul: ConsulClient, report: Report) -> None:
-    for remaining in reversed(range(_VERDICT_TRIES)):
-        stored = consul.read_entry(change.kind, change.name)
-        if stored is None:
-            break
-        try:
-            consul.delete_entry(change.kind, change.name, stored.modify_index if _is_ours(stored) else change.index)
-        except ConflictError:
-            if not _is_ours(stored) or remaining == 0:
                 raise
         else:
             break
