@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -21,44 +22,23 @@ _SETTLED_SECONDS = 20.0
 def ask_nomad(session: Session) -> ServerFacts:
     """Nomad's leader, version, clock and view of our token."""
     nomad = session.nomad
-    try:
-        leader = nomad.leader() is not None
-        offset = _offset(nomad)
-    except ServerError as error:
-        return ServerFacts("nomad", nomad.address, error)
-    if not leader:
-        return ServerFacts("nomad", nomad.address, leader=False, offset=offset)
-    token, refused = None, None
-    try:
+
+    def token() -> Token | None:
         own = nomad.own_token()
-        token = Token(own.management, seconds_until(own.expires, time.time())) if own else None
-    except DeniedError as error:
-        refused = error
-    except ServerError as error:
-        return ServerFacts("nomad", nomad.address, error, offset=offset)
-    return ServerFacts("nomad", nomad.address, None, leader, _nomad_version(nomad), offset, token, refused)
+        return Token(own.management, seconds_until(own.expires, time.time())) if own else None
+
+    return _asked("nomad", nomad, token, nomad.version)
 
 
 def ask_consul(session: Session) -> ServerFacts:
     """Consul's leader, version, clock and view of our token."""
     consul = session.consul
-    try:
-        leader = consul.leader() is not None
-        offset = _offset(consul)
-    except ServerError as error:
-        return ServerFacts("consul", consul.address, error)
-    if not leader:
-        return ServerFacts("consul", consul.address, leader=False, offset=offset)
-    token, refused = None, None
-    try:
+
+    def token() -> Token | None:
         own = consul.own_token()
-        if own is not None:
-            token = Token(_GLOBAL_MANAGEMENT in own.policies, seconds_until(own.expires, time.time()))
-    except DeniedError as error:
-        refused = error
-    except ServerError as error:
-        return ServerFacts("consul", consul.address, error, offset=offset)
-    return ServerFacts("consul", consul.address, None, leader, _consul_version(consul), offset, token, refused)
+        return Token(_GLOBAL_MANAGEMENT in own.policies, seconds_until(own.expires, time.time())) if own else None
+
+    return _asked("consul", consul, token, lambda: consul.agent().version)
 
 
 def ask_vault(session: Session) -> ServerFacts | None:
@@ -124,18 +104,27 @@ def _offset(client: NomadClient | ConsulClient | VaultClient) -> float:
     return min(0.0, told + 1 - before)
 
 
-def _nomad_version(nomad: NomadClient) -> str:
+def _asked(
+    name: str, client: NomadClient | ConsulClient, own_token: Callable[[], Token | None], version: Callable[[], str]
+) -> ServerFacts:
+    """The facts of a server with a leader; its version is "" where it does not say."""
     try:
-        return nomad.version()
-    except ServerError:
-        return ""
-
-
-def _consul_version(consul: ConsulClient) -> str:
+        leader = client.leader() is not None
+        offset = _offset(client)
+    except ServerError as error:
+        return ServerFacts(name, client.address, error)
+    if not leader:
+        return ServerFacts(name, client.address, leader=False, offset=offset)
+    token, refused, told = None, None, ""
     try:
-        return consul.agent().version
-    except ServerError:
-        return ""
+        token = own_token()
+    except DeniedError as error:
+        refused = error
+    except ServerError as error:
+        return ServerFacts(name, client.address, error, offset=offset)
+    with contextlib.suppress(ServerError):
+        told = version()
+    return ServerFacts(name, client.address, None, leader, told, offset, token, refused)
 
 
 def _vault_token(vault: VaultClient, health: VaultHealth, offset: float) -> ServerFacts:
