@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hms_nomad.dev.agent.store import SILENT, Change, Store
+from hms_nomad.dev.agent.store import SILENT, Change, Store, without_job
 from hms_nomad.dev.agent.values import Json
 
 _REMEMBERED = 1000
@@ -82,7 +82,7 @@ def _event(index: int, change: Change) -> Json | None:
         return None
     name, kind, member = topic
     filters = [str(body[field]) for field in ("JobID", "DeploymentID") if body.get(field)]
-    payload: dict[str, Any] = {member: _shown(change.table, body)}
+    payload: dict[str, Any] = {member: without_job(change.table, body)}
     return {
         "Topic": name,
         "Type": change.event or kind,
@@ -92,10 +92,6 @@ def _event(index: int, change: Change) -> Json | None:
         "Index": index,
         "Payload": payload,
     }
-
-
-def _shown(table: str, body: Json) -> Json:
-    return {key: value for key, value in body.items() if key != "Job"} if table == "allocs" else body
 
 
 def _wanted(event: Json, topics: Mapping[str, Sequence[str]], namespace: str) -> bool:

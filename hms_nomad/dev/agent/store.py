@@ -177,7 +177,7 @@ class Store:
             if change.after is None:
                 gone.append((table, key))
             else:
-                rows.append((table, key, json.dumps(_stored(table, change.after), separators=(",", ":"))))
+                rows.append((table, key, json.dumps(without_job(table, change.after), separators=(",", ":"))))
         self._file.execute("BEGIN IMMEDIATE")
         try:
             self._file.executemany("REPLACE INTO objects VALUES (?, ?, ?)", rows)
@@ -218,6 +218,6 @@ class Store:
         return self.tables["versions"].get(key)
 
 
-def _stored(table: str, body: Json) -> Json:
-    """What goes into the file: an allocation without its job, which stands there among the versions."""
+def without_job(table: str, body: Json) -> Json:
+    """What is stored and told of a row: an allocation without its job, which stands among the versions."""
     return {key: value for key, value in body.items() if key != "Job"} if table == "allocs" else body
