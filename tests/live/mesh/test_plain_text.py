@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import requests
 
 from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli
-from tests.live.mesh.test_transparent import APP
+from tests.live.mesh.open_app import inside, write_spec
 
 pytestmark = pytest.mark.real_nomad("networks of instances")
 
@@ -40,28 +39,12 @@ def neighbours(cli: Cli, session: Session, tmp_path_factory: pytest.TempPathFact
     folder: Path = tmp_path_factory.mktemp("specs")
     callee, caller = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("callee", "caller"))
     for name, fields in ((callee, {}), (caller, {"uses": [callee], "allow": [CALLER]})):
-        spec = {
-            "name": name,
-            "version": "1.0.0",
-            "command": ["python3", "-c", APP],
-            "port": 3000,
-            "health": {"path": "/health"},
-            "scaling": {"min": 1, "max": 1},
-            "rollout": {"drain": "0s", "min_healthy": "1s"},
-            **fields,
-        }
-        (folder / f"{name}.hms.json").write_text(json.dumps(spec))
+        write_spec(folder, name, **fields)
     ran = cli("deploy", folder)
     assert ran.exit_code == 0, ran.stderr
-    yield Neighbours(cli, caller, callee, _inside(session, callee))
+    yield Neighbours(cli, caller, callee, inside(session, callee))
     for name in (caller, callee):
         cli("stop", name, "--purge", "--yes")
-
-
-def _inside(session: Session, job: str) -> str:
-    (one,) = (each for each in session.nomad.job_allocations(job).value if not each.done)
-    url = f"{session.platform.nomad.address}/v1/allocation/{one.id}"
-    return str(requests.get(url, timeout=10).json()["NetworkStatus"]["Address"])
 
 
 def test_another_allocation_gets_no_answer_from_the_programs_own_port(neighbours: Neighbours) -> None:

@@ -12,45 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import requests
 import yaml
 
 from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli, LiveStack, Ran
+from tests.live.mesh.open_app import inside, write_spec
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.real_nomad("networks of instances, through which a proxy can be transparent")
 
 CONTEXT = "transparent"
-APP = """
-import http.server, json, os, urllib.error, urllib.request
-
-class App(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        status, body = 200, b"here"
-        if self.path.startswith("/ask/"):
-            url = "http://" + self.path[5:]
-            if not self.path[5:]:
-                url = next(os.environ[name] for name in os.environ if name.startswith("HMS_") and name.endswith("_URL"))
-            try:
-                with urllib.request.urlopen(url, timeout=5) as answer:
-                    body = answer.read()
-            except urllib.error.HTTPError as error:
-                status, body = error.code, error.read()
-            except OSError as error:
-                status, body = 502, str(error).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), App).serve_forever()
-"""
 
 
 @dataclass(frozen=True)
@@ -81,30 +52,13 @@ def pair(stack: LiveStack, cli: Cli, session: Session, tmp_path_factory: pytest.
     callee, caller, stranger = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("callee", "caller", "stranger"))
     asked = {"allow": ["tax-portal"]}
     for name, fields in ((callee, {}), (caller, {"uses": [callee], **asked}), (stranger, asked)):
-        spec = {
-            "name": name,
-            "version": "1.0.0",
-            "command": ["python3", "-c", APP],
-            "port": 3000,
-            "health": {"path": "/health"},
-            "scaling": {"min": 1, "max": 1},
-            "rollout": {"drain": "0s", "min_healthy": "1s"},
-            **fields,
-        }
-        (folder / f"{name}.hms.json").write_text(json.dumps(spec))
+        write_spec(folder, name, **fields)
     ran = transparent("deploy", folder)
     assert ran.exit_code == 0, ran.stderr
     yield Pair(transparent, callee, caller, stranger)
     for name in (stranger, caller, callee):
         transparent("stop", name, "--purge", "--yes")
     file.unlink()
-
-
-def _inside(session: Session, job: str) -> str:
-    """The address of a job's only instance in its own network."""
-    (one,) = (each for each in session.nomad.job_allocations(job).value if not each.done)
-    url = f"{session.platform.nomad.address}/v1/allocation/{one.id}"
-    return str(requests.get(url, timeout=10).json()["NetworkStatus"]["Address"])
 
 
 def test_a_declared_dependency_is_called_by_its_name_and_sidecars_are_measured(pair: Pair) -> None:
@@ -116,13 +70,13 @@ def test_a_declared_dependency_is_called_by_its_name_and_sidecars_are_measured(p
 
 
 def test_the_programs_own_port_takes_no_plain_text(pair: Pair, session: Session) -> None:
-    where = _inside(session, pair.callee)
+    where = inside(session, pair.callee)
     with pytest.raises((OSError, http.client.HTTPException)):
         _plain(where, 3000)
 
 
 def test_a_caller_that_goes_past_the_name_gets_nothing(pair: Pair, session: Session) -> None:
-    where = f"{_inside(session, pair.callee)}:3000"
+    where = f"{inside(session, pair.callee)}:3000"
     ran = pair.cli("call", "GET", f"{pair.caller}/ask/{where}", "--as", "tax-portal")
     assert "here" not in ran.stdout
 
