@@ -138,12 +138,17 @@ class ServiceLock:
             self._renewed = before
 
     def _take_again(self) -> None:
-        """The session ended: whoever took the lock meanwhile keeps it."""
+        """The session ended: whoever took the lock meanwhile keeps it, and one that was given back is not taken."""
+        if self._stop.is_set():
+            return
         lock_id, holder = _new_session(self._consul, self.holder)
         if self.held and not self._consul.kv_put(self._key, _bytes(holder), acquire=lock_id):
             self._lost = LockLostError(holder.service, read_lock(self._consul, self._key))
             return
         self.holder = holder
+        if self._stop.is_set():
+            # It was given back in these very moments, by the end of the session before.
+            self._consul.destroy_session(lock_id)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from typing import Any, cast
@@ -24,7 +25,7 @@ from hms_nomad.apply.lock import (
     this_process,
 )
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.errors import UnavailableError, UnknownOutcomeError
+from hms_nomad.clients.errors import NotFoundError, UnavailableError, UnknownOutcomeError
 from tests.unit.workflows.servers import FakeConsul
 
 KEY = lock_key("default", "receipt-svc")
@@ -39,6 +40,42 @@ class Consul(FakeConsul):
     def kv_wait(self, key: str, index: int, wait: float) -> None:
         self.waits += 1
         self.destroy_session(self.keys[key].session)
+
+
+class Slow(FakeConsul):
+    """Answers the call ``kept`` of a lock's renewal only when the lock was given back; the first session has ended."""
+
+    def __init__(self, kept: str) -> None:
+        super().__init__()
+        self.kept = kept
+        self.made = 0
+        self.asked = threading.Event()
+        self.given_back = threading.Event()
+
+    def renew_session(self, session_id: str) -> None:
+        self._keep("renew_session")
+        raise NotFoundError("consul", "renew session", self.address, "no such session")
+
+    def create_session(self, *_: Any, **__: Any) -> str:
+        self.made += 1
+        if self.made > 1:
+            self._keep("create_session")
+        self.sessions.append(f"made-{self.made}")
+        return self.sessions[-1]
+
+    def kv_put(self, *arguments: Any, **named: Any) -> bool:
+        if self.made > 1:
+            self._keep("kv_put")
+        return super().kv_put(*arguments, **named)
+
+    def destroy_session(self, session_id: str) -> None:
+        super().destroy_session(session_id)
+        self.given_back.set()
+
+    def _keep(self, call: str) -> None:
+        if call == self.kept:
+            self.asked.set()
+            assert self.given_back.wait(60)
 
 
 def holder(process: Process | None = None, aim: str = "", who: str = "ann@laptop") -> Holder:
@@ -56,6 +93,20 @@ def test_a_lock_is_held_until_it_is_given_back():
     assert read_lock(cast("ConsulClient", consul), KEY) == lock.holder
     assert list_locks(cast("ConsulClient", consul), "default") == (lock.holder,)
     lock.release()
+    assert consul.keys == {}
+    assert consul.sessions == []
+
+
+@pytest.mark.parametrize("kept", ["renew_session", "create_session", "kv_put"])
+def test_a_lock_that_is_given_back_while_it_is_renewed_is_not_taken_again(kept: str):
+    consul = Slow(kept)
+    lock = taken(consul, holder())
+    renewal = threading.Thread(target=lock._renew)
+    renewal.start()
+    assert consul.asked.wait(60)
+    lock.release()
+    renewal.join(60)
+    assert not renewal.is_alive()
     assert consul.keys == {}
     assert consul.sessions == []
 
