@@ -75,7 +75,7 @@ def up(
         bool, typer.Option("--secure", help="Access lists that deny by default, TLS on all servers, encrypted gossip.")
     ] = False,
     download: Annotated[
-        bool, typer.Option("--download/--no-download", help="Fetch what the machine lacks from the makers' releases.")
+        bool, typer.Option("--download/--no-download", help="Fetch what the machine lacks: releases, or a source.")
     ] = True,
     state_dir: StateDirOption = None,
     timeout: TimeoutOption = None,

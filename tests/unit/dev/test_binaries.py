@@ -10,7 +10,8 @@ import pytest
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.dev import binaries
 from hms_nomad.dev.binaries import cache_directory, find_binaries, find_cni, find_tool, find_transparent_cni
-from hms_nomad.dev.errors import MissingBinaryError, UnsuitableMachineError
+from hms_nomad.dev.errors import MissingBinaryError, ReleaseError, UnsuitableMachineError
+from hms_nomad.dev.go_module import GoModule
 from hms_nomad.dev.release import ReleaseSource
 from hms_nomad.dev.settings import StackSettings
 
@@ -171,6 +172,34 @@ def test_what_is_missing_is_fetched_into_the_cache(path: Path, monkeypatch: pyte
     assert (found.nomad.path, found.nomad.version) == (cache / "nomad", "2.0.5")
     assert found.vault is not None
     assert found.vault.version == "1.21.4"
+
+
+def test_consul_is_built_where_its_release_cannot_be_had_and_nomad_is_not(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Path:
+        raise ReleaseError("the site cannot be reached", "connect to the internet")
+
+    def build(product: str, module: GoModule, cache: Path, report: Report) -> Path:
+        assert (product, module.version) == ("consul", "v1.20.1")
+        return _program(cache, product, "Consul v1.20.1")
+
+    monkeypatch.setattr(binaries, "fetch_release", refuse)
+    monkeypatch.setattr(binaries, "build_module", build)
+    _envoy(path, monkeypatch)
+    nomad = _program(path, "nomad", "Nomad v2.0.5")
+    with pytest.raises(ReleaseError, match="the site cannot be reached"):
+        find_binaries(StackSettings(), _quiet)
+
+    _program(path, "go", "go version go1.22")
+    events: list[Event] = []
+    found = find_binaries(StackSettings(), events.append)
+    assert (found.consul.path, found.consul.version) == (cache_directory() / "consul", "1.20.1")
+    assert events[0].message == "no release of consul: the site cannot be reached"
+
+    nomad.unlink()
+    with pytest.raises(ReleaseError, match="the site cannot be reached"):
+        find_binaries(StackSettings(), _quiet)
 
 
 def test_a_program_for_another_machine_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
