@@ -19,13 +19,13 @@ from hms_nomad.platform.model import (
     Autoscaler,
     Egress,
     Gateway,
-    Images,
     Platform,
     Rollouts,
     ServerAddress,
     Sidecar,
     Telemetry,
 )
+from hms_nomad.platform.model_images import Images
 
 
 def admin_context(name: str) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
+
+from hms_nomad.platform.model_images import ArtifactStore, Images
+from hms_nomad.platform.section import Section
 
 _LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
 _DNS_NAME = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
@@ -16,11 +19,7 @@ class PlatformError(Exception):
     """The platform's configuration does not allow what was asked for; the text says what would be right."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerAddress(_Section):
+class ServerAddress(Section):
     """Where one server answers and how its certificate is checked. Tokens never stand here."""
 
     address: str = Field(description="URL with scheme and port, for example https://nomad.agency.gov:4646.")
@@ -42,7 +41,7 @@ class ServerAddress(_Section):
         return self
 
 
-class Sidecar(_Section):
+class Sidecar(Section):
     """How the Connect sidecars (Envoy) run on this platform."""
 
     driver: str = Field("docker", description="docker, exec or raw_exec.")
@@ -57,7 +56,7 @@ class Sidecar(_Section):
     )
 
 
-class Proxy(_Section):
+class Proxy(Section):
     """What the proxies of the platform have in common: Envoy in the node's own network, one instance a node, listening
     on the same port everywhere.
     """
@@ -81,7 +80,7 @@ class Proxy(_Section):
     )
 
 
-class GatewayTls(_Section):
+class GatewayTls(Section):
     """TLS at the gateway, with certificates that Vault issues and that are renewed while it runs."""
 
     names: tuple[Annotated[str, StringConstraints(pattern=_DNS_NAME, max_length=253)], ...] = Field(
@@ -103,7 +102,7 @@ class GatewayTls(_Section):
     )
 
 
-class JwtProvider(_Section):
+class JwtProvider(Section):
     """Who issues tokens that services may ask for, and the keys by which sidecars check them."""
 
     name: str = Field(pattern=_LABEL, description="Name by which specs speak of it.")
@@ -165,7 +164,7 @@ class Egress(Proxy):
     port: int = Field(8443, ge=1, le=65535, description="Port on which each instance listens for callers' sidecars.")
 
 
-class Tracing(_Section):
+class Tracing(Section):
     """Where proxies send what they know of each request, as spans of OpenTelemetry."""
 
     otlp: str = Field(
@@ -177,7 +176,7 @@ class Tracing(_Section):
     )
 
 
-class Runnable(_Section):
+class Runnable(Section):
     """How a program of the platform runs: with ``image`` in a container, else ``command`` as a process of the node."""
 
     name: str = Field(pattern=_LABEL, description="Name of its job and of its service.")
@@ -246,7 +245,7 @@ class Telemetry(Program):
     )
 
 
-class OwnProgram(_Section):
+class OwnProgram(Section):
     """This program as a job: how it reaches the servers from the nodes."""
 
     command: str = Field(
@@ -280,7 +279,7 @@ class Rollouts(OwnProgram, Runnable):
     )
 
 
-class Audit(_Section):
+class Audit(Section):
     """Where each change is recorded, one sealed line behind the other (``hms-nomad audit``)."""
 
     sink: Literal["consul", "file", "none"] = Field(
@@ -295,57 +294,10 @@ class Audit(_Section):
         return self
 
 
-class RegistryAccess(_Section):
-    """How one registry of images is reached, where that is not by https with a public certificate."""
-
-    address: str | None = Field(
-        None, pattern=r"^https?://[^/ @]+$", description="URL of its API, where that is not https://HOST."
-    )
-    ca_file: str | None = Field(None, description="PEM file of the authority that signed its certificate.")
-    timeout: int = Field(60, ge=1, le=3600, description="Longest wait for its next bytes, in seconds.")
-    vault: str | None = Field(
-        None,
-        pattern=r"^[^\s/][^\s]*$",
-        description="Path in Vault of a secret with username and password, as specs write it (MOUNT/NAME); the Docker "
-        "configuration of whoever runs the command when absent.",
-    )
-
-
-class Images(_Section):
-    """Where images come from, and what the Dockerfiles that are made begin with."""
-
-    registry: str | None = Field(
-        None,
-        pattern=r"^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?$",
-        description="Registry, with a path below it as it may be, for built images whose name says none.",
-    )
-    registries: dict[str, RegistryAccess] = Field({}, description="Registries by their host as names of images say it.")
-    pin: bool = Field(True, description="False: a tag goes into the job as it is, and may move.")
-    bases: dict[str, str] = Field(
-        {}, description="Base images by language: python, node, go, java, and java-run for the second stage of java."
-    )
-
-
-class ArtifactStore(_Section):
-    """Where archives of services that are no containers are published; nodes fetch them from there by checksum."""
-
-    url: str = Field(pattern=r"^https?://[^/ @]+(/[^ ]*)?$", description="URL below which archives lie, taken by PUT.")
-    fetch: str | None = Field(
-        None, pattern=r"^https?://[^/ @]+(/[^ ]*)?$", description="The same place as nodes see it; url when absent."
-    )
-    ca_file: str | None = Field(None, description="PEM file of the authority that signed its certificate.")
-    s3_region: str | None = Field(
-        None,
-        pattern=r"^[a-z0-9-]+$",
-        description="Region of an S3 bucket: requests are then signed with the keys in AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY.",
-    )
-
-
 _MountPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=200)]
 
 
-class Secrets(_Section):
+class Secrets(Section):
     """Where the secrets of services are kept in Vault, and how jobs log in there."""
 
     kv: tuple[_MountPath, ...] = Field(
@@ -355,7 +307,7 @@ class Secrets(_Section):
     login: _MountPath = Field("jwt-nomad", description="Mount of the way in for identities of jobs.")
 
 
-class Platform(_Section):
+class Platform(Section):
     """One cluster as the compiler and the clients see it."""
 
     name: str = "default"

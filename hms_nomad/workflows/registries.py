@@ -12,7 +12,7 @@ from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.credentials import Credentials, docker_credentials
 from hms_nomad.clients.oci import RegistryClient
 from hms_nomad.platform.context import ContextError
-from hms_nomad.platform.model import RegistryAccess
+from hms_nomad.platform.model_images import RegistryAccess
 from hms_nomad.workflows.session import Session
 
 if TYPE_CHECKING:

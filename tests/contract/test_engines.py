@@ -19,7 +19,8 @@ from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.credentials import Credentials
 from hms_nomad.clients.oci import RegistryClient
 from hms_nomad.clients.retries import RetryBudget
-from hms_nomad.platform.model import Images, Platform
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_images import Images
 from hms_nomad.workflows.build import BuildOptions, build_image
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile

@@ -22,7 +22,8 @@ from hms_nomad.clients.oci import RegistryClient
 from hms_nomad.clients.retries import RetryBudget
 from hms_nomad.output.faults import classify
 from hms_nomad.platform.context import ContextError
-from hms_nomad.platform.model import Images, Platform, RegistryAccess
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_images import Images, RegistryAccess
 from hms_nomad.workflows.prepare import prepare
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.signatures import read_signing_key

@@ -18,7 +18,8 @@ from hms_nomad.clients.oci import OCI_MANIFEST, RegistryClient, digest_of
 from hms_nomad.clients.retries import RetryBudget
 from hms_nomad.output.faults import classify
 from hms_nomad.plan.rules import DeployDeniedError
-from hms_nomad.platform.model import Images, Platform
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_images import Images
 from hms_nomad.workflows.prepare import prepare
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.signatures import read_signing_key

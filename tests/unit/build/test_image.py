@@ -13,7 +13,8 @@ from hms_nomad.build.errors import BuildError
 from hms_nomad.build.image import from_saved, index_of
 from hms_nomad.clients.oci import digest_of
 from hms_nomad.compile.images import own_image
-from hms_nomad.platform.model import Images, Platform
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_images import Images
 from hms_nomad.spec.image import parse_image, tag_of
 from hms_nomad.spec.model import Spec
 from tests.unit.specs import RECEIPT
