@@ -18,6 +18,7 @@ from hms_nomad.compile.names import (
     upstream_addresses,
     upstream_port,
 )
+from hms_nomad.compile.outbound import arguments
 from hms_nomad.compile.tracing import proxy_config
 from hms_nomad.platform.model import Platform, PlatformError
 from hms_nomad.spec.duration import nanoseconds
@@ -165,9 +166,9 @@ def sidecar_task(spec: Spec, platform: Platform) -> dict[str, Any]:
         "LogConfig": {"MaxFiles": 4, "MaxFileSizeMB": 10},
     }
     if sidecar.driver in _PROCESS_DRIVERS:
-        task.update(_process_sidecar(platform))
+        task.update(_process_sidecar(spec, platform))
     else:
-        config: dict[str, Any] = {"args": [*_NOMADS_ARGUMENTS, *FLUSH]}
+        config: dict[str, Any] = {"args": [*_NOMADS_ARGUMENTS, *FLUSH, *arguments(spec, platform)]}
         if sidecar.image:
             config["image"] = sidecar.image
         # One hosts file serves the whole allocation, and whichever container starts first writes it: the sidecar.
@@ -177,13 +178,15 @@ def sidecar_task(spec: Spec, platform: Platform) -> dict[str, Any]:
     return task
 
 
-def _process_sidecar(platform: Platform) -> dict[str, Any]:
+def _process_sidecar(spec: Spec, platform: Platform) -> dict[str, Any]:
     chrooted = platform.sidecar.driver == "exec"
     bootstrap = "/secrets/envoy_bootstrap.json" if chrooted else "${NOMAD_SECRETS_DIR}/envoy_bootstrap.json"
-    arguments = ["-c", bootstrap, "-l", "warning", "--concurrency", "1", "--disable-hot-restart", *FLUSH]
+    words = ["-c", bootstrap, "-l", "warning", "--concurrency", "1", "--disable-hot-restart", *FLUSH]
     # No user is named: exec's own, nobody, may bind the dependencies' port 80 (the driver hands it NET_BIND_SERVICE),
     # and by default Nomad refuses root there.
-    settings: dict[str, Any] = {"Config": {"command": platform.sidecar.command, "args": arguments}}
+    settings: dict[str, Any] = {
+        "Config": {"command": platform.sidecar.command, "args": [*words, *arguments(spec, platform)]}
+    }
     if not chrooted:
         # The bootstrap names Consul's socket relative to a chroot that this driver does not make.
         settings["Env"] = {"CONSUL_GRPC_ADDR": "unix://${NOMAD_ALLOC_DIR}/tmp/consul_grpc.sock"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hms_nomad.compile import outbound
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Intention
 from hms_nomad.compile.limits import answers_strangers, extensions
 from hms_nomad.compile.routes import routed
@@ -48,7 +49,7 @@ def intentions(spec: Spec, platform: Platform) -> tuple[Intention, ...]:
 
 
 def defaults(spec: Spec, platform: Platform) -> ConfigEntry:
-    """The service-defaults: protocol, the limits of one try and of connections, and the sidecar's script."""
+    """The service-defaults: protocol, the limits of one try and of connections, and the sidecar's extensions."""
     body: dict[str, Any] = {"Protocol": spec.protocol}
     if spec.protocol != "tcp":
         # The limit at the instance is what ends one try, so that the caller's sidecar can go on to another instance.
@@ -56,7 +57,7 @@ def defaults(spec: Spec, platform: Platform) -> ConfigEntry:
         body["LocalRequestTimeoutMs"] = longest // _MILLISECOND
     if spec.mesh.max_connections:
         body["MaxInboundConnections"] = spec.mesh.max_connections
-    if scripts := extensions(spec, platform):
+    if scripts := extensions(spec, platform) + outbound.extensions(spec, platform):
         body["EnvoyExtensions"] = scripts
     return _entry("service-defaults", spec.name, body)
 

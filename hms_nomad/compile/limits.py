@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from hms_nomad.compile.names import UNIT_SECONDS
+from hms_nomad.compile.outbound import lua
 from hms_nomad.platform.model import Platform
 from hms_nomad.spec.model import Route, Spec
 
@@ -87,24 +88,14 @@ end
 
 
 def extensions(spec: Spec, platform: Platform) -> list[dict[str, Any]]:
-    """The extensions of the service's sidecars (service-defaults, ``EnvoyExtensions``); none where none is needed."""
+    """The extension of the service's sidecars with that script (service-defaults, ``EnvoyExtensions``), or none."""
     script = ""
     if any(route.limit for route in spec.routes):
         script += "local routes = {" + ", ".join(map(_row, spec.routes)) + "}\n" + _SCRIPT
     if answers_strangers(spec, platform):
         gateway = platform.gateway.name if platform.gateway else ""
         script += f"local service, gateway = {json.dumps(spec.name)}, {json.dumps(gateway)}\n" + _REFUSED
-    if not script:
-        return []
-    return [
-        {
-            "Name": "builtin/lua",
-            "Required": True,
-            "ConsulVersion": "",
-            "EnvoyVersion": "",
-            "Arguments": {"ProxyType": "connect-proxy", "Listener": "inbound", "Script": script},
-        }
-    ]
+    return [lua("inbound", script)] if script else []
 
 
 def answers_strangers(spec: Spec, platform: Platform) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from hms_nomad.compile import outbound
 from hms_nomad.compile.access_log import LINE
 from hms_nomad.compile.connect import FLUSH
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry
@@ -48,7 +49,7 @@ def compile_gateway(
     named.
     """
     about = {"kind": GATEWAY_KIND, "role": "gateway", "about": _GATEWAY_ABOUT}
-    front = filled(listener, {"port": str(gateway.port), "script": script})
+    front = filled(listener, {"port": str(gateway.port), "script": outbound.script(platform) + script})
     if gateway.per_node > 1:
         job, front = _sharing(job, gateway.per_node), {**front, "additional_addresses": [_OWN_ADDRESS]}
     chain = front["filter_chains"][0]
@@ -59,6 +60,7 @@ def compile_gateway(
         manager["access_log"] = [_ACCESS_LOG]
     if gateway.limit:
         manager["http_filters"].insert(0, _limit(gateway.limit))
+    runtime = {"layers": [*bootstrap["layered_runtime"]["layers"], outbound.ADMIN_LAYER]}
     static = {**bootstrap["static_resources"], "listeners": [*bootstrap["static_resources"]["listeners"], front]}
     if platform.tracing:
         provider = tracer(platform.tracing, gateway.name, trusts_callers=False)
@@ -66,7 +68,12 @@ def compile_gateway(
         manager["tracing"] = {"provider": provider, "random_sampling": {"value": 0}}
         static["clusters"] = [*static["clusters"], cluster(platform.tracing)]
     dynamic = {key: value for key, value in bootstrap["dynamic_resources"].items() if key != "lds_config"}
-    whole = {**bootstrap, "static_resources": static, "dynamic_resources": dynamic}
+    whole = {
+        **bootstrap,
+        "layered_runtime": runtime,
+        "static_resources": static,
+        "dynamic_resources": dynamic,
+    }
     job = _with_tls(job, gateway.tls) if gateway.tls else job
     done = _compiled(job, whole, keeper, platform, gateway, about, gateway_entry(gateway))
     providers = tuple(provider_entry(one) for one in gateway.jwt)

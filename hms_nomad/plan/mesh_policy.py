@@ -22,8 +22,6 @@ _ROUTER, _RESOLVER = "router", "resolver"
 _PATHS = ("PathExact", "PathPrefix", "PathRegex")
 _NS = 1_000_000
 _ENVOYS_OWN = 1024
-# Envoy's own bound, which nothing in Consul changes: more tries that fail at once are answered as they are.
-_RETRIES_AT_ONCE = "3 retries at once"
 _LIMITS = {
     "max_connections": "connections",
     "max_pending_requests": "waiting requests",
@@ -91,8 +89,10 @@ def chain_parts(chain: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, lis
     return resolver, routes
 
 
-def callers_policy(config: Mapping[str, Any]) -> tuple[Setting, ...]:
-    """How a caller's sidecar treats the instances of a service, from its settings for that upstream."""
+def callers_policy(config: Mapping[str, Any], retries_at_once: int) -> tuple[Setting, ...]:
+    """How a caller's sidecar treats the instances of a service, from its settings for that upstream and from how many
+    requests its script lets it send again at once.
+    """
     passive = {_key(key): value for key, value in (config.get("passive_health_check") or {}).items()}
     limits = {_key(key): value for key, value in (config.get("limits") or {}).items()}
     ejects = "none"
@@ -103,7 +103,7 @@ def callers_policy(config: Mapping[str, Any]) -> tuple[Setting, ...]:
         if share := passive.get("maxejectionpercent"):
             ejects += f", at most {share}% of the instances"
     numbers = [f"{limits.get(_key(key)) or _ENVOYS_OWN} {what}" for key, what in _LIMITS.items()]
-    return Setting(EJECTION, ejects), Setting(CONNECTIONS, ", ".join([*numbers, _RETRIES_AT_ONCE]))
+    return Setting(EJECTION, ejects), Setting(CONNECTIONS, ", ".join([*numbers, f"{retries_at_once} retries at once"]))
 
 
 def _of_route(route: Mapping[str, Any], spec_routes: Sequence[Mapping[str, Any]]) -> Iterator[Setting]:

@@ -49,6 +49,9 @@ class Sidecar(Section):
     command: str = Field("/usr/local/bin/envoy", description="Envoy binary for the exec and raw_exec drivers.")
     cpu: int = Field(100, description="MHz reserved for a sidecar.")
     memory: int = Field(128, description="MiB reserved for a sidecar.")
+    retries_at_once: int = Field(
+        1024, ge=3, le=65535, description="Requests that a sidecar, or the gateway, sends again at once to a service."
+    )
     transparent_proxy: bool = Field(
         False,
         description="True: whatever an instance sends or gets goes through its sidecar, also past its name. All nodes "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from hms_nomad.clients.consul_types import CallingSidecar
 from hms_nomad.clients.envoy import EnvoySample, EnvoyStats
@@ -13,6 +14,7 @@ from hms_nomad.compile import compile_spec
 from hms_nomad.compile.connect import PASSIVE_HEALTH_CHECK
 from hms_nomad.compile.desired import OWNER
 from hms_nomad.compile.names import METRICS_META
+from hms_nomad.compile.outbound import ENVOYS_OWN, at_once
 from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.mesh_policy import CONNECTIONS, EJECTION, Setting, callers_policy, chain_parts, policy
 from hms_nomad.plan.rights import ANYBODY, allowances
@@ -116,7 +118,7 @@ def explain_spec(session: Session, spec: Spec, origins: Sequence[Origin], caller
     ]
     more = stored.keys() - {one.name for one in wanted}
     found += [Explained(name, stored[name], (_CONSULS,), UNASKED) for name in stored if name in more and ": " in name]
-    found += _of_callers(callers)
+    found += _of_callers(callers, session.platform)
     if any(route.public for route in spec.routes):
         found += _at_the_gateway(session.platform)
     return MeshPolicy(spec.name, tuple(found), callers)
@@ -173,9 +175,10 @@ def _against(wanted: str, stored: str | None) -> str:
     return SAME if stored == wanted else stored
 
 
-def _of_callers(callers: Sequence[CallerState]) -> Iterator[Explained]:
-    """What every caller's sidecar is told by the caller's own job."""
-    ejection, connections = callers_policy({"passive_health_check": PASSIVE_HEALTH_CHECK})
+def _of_callers(callers: Sequence[CallerState], platform: Platform) -> Iterator[Explained]:
+    """What every caller's sidecar is told by the caller's own job, and by its script."""
+    retries = platform.sidecar.retries_at_once
+    ejection, connections = callers_policy({"passive_health_check": PASSIVE_HEALTH_CHECK}, retries)
     told = [one for one in callers if one.ejection]
     for setting, has in (
         (ejection, {one.ejection for one in told}),
@@ -183,7 +186,7 @@ def _of_callers(callers: Sequence[CallerState]) -> Iterator[Explained]:
     ):
         others = sorted(has - {setting.value})
         stored = None if not has else (SAME if not others else "; ".join(others))
-        source = OWNER if setting.name == EJECTION else _ENVOYS
+        source = OWNER if setting.name == EJECTION else f"{_ENVOYS}, retries by {OWNER}"
         yield Explained(setting.name, setting.value, (f"{source}, at each caller",), stored)
 
 
@@ -197,10 +200,11 @@ def _at_the_gateway(platform: Platform) -> Iterator[Explained]:
 def _callers(session: Session, name: str, caller: str | None) -> tuple[CallerState, ...]:
     names = [caller] if caller else _let_in(session, name)
     sidecars = [(one, sidecar) for one in names for sidecar in session.consul.calling_sidecars(one)]
+    retries = dict(zip(names, side_by_side(partial(_retries_at_once, session), names), strict=True))
     if caller and not sidecars:
         raise _unknown(session, caller, f"{caller} has no instance in the mesh; see hms-nomad registry list")
     envoy = EnvoyStats()
-    return tuple(side_by_side(lambda one: _state(*one, name, envoy), sidecars))
+    return tuple(side_by_side(lambda one: _state(*one, name, envoy, retries[one[0]]), sidecars))
 
 
 def _let_in(session: Session, name: str) -> list[str]:
@@ -209,9 +213,15 @@ def _let_in(session: Session, name: str) -> list[str]:
     return sorted({str(one["Name"]) for one in sources if allowances(one)} - {ANYBODY})
 
 
-def _state(service: str, sidecar: CallingSidecar, callee: str, envoy: EnvoyStats) -> CallerState:
+def _retries_at_once(session: Session, caller: str) -> int:
+    entry = session.consul.read_entry("service-defaults", caller)
+    scripts = (entry.body.get("EnvoyExtensions") or ()) if entry else ()
+    return max([at_once(one["Arguments"].get("Script") or "") for one in scripts], default=ENVOYS_OWN)
+
+
+def _state(service: str, sidecar: CallingSidecar, callee: str, envoy: EnvoyStats, retries: int) -> CallerState:
     config = sidecar.upstreams.get(callee)
-    told = {one.name: one.value for one in callers_policy(config)} if config is not None else {}
+    told = {one.name: one.value for one in callers_policy(config, retries)} if config is not None else {}
     problem = "" if told else f"{service} does not use it; declare uses: [{callee}] in its spec"
     sample: EnvoySample | None = None
     port = sidecar.instance.meta.get(METRICS_META, "")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hms_nomad.compile.entries import config_entries, intentions
+from hms_nomad.compile.outbound import at_once
 from hms_nomad.compile.routes import permissions_of_router, whole_routes
-from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model import Platform, Sidecar
 from tests.unit.specs import spec
 
 
@@ -37,6 +38,29 @@ def test_balance_and_the_limit_of_connections_reach_consul_where_the_spec_names_
     entries = bodies(mesh={"balance": "least_request", "max_connections": 7})
     assert entries["service-resolver"]["LoadBalancer"] == {"Policy": "least_request"}
     assert entries["service-defaults"]["MaxInboundConnections"] == 7
+
+
+def extensions(platform=Platform(), **changes):  # noqa: B008 - it never changes
+    entry = config_entries(spec(**changes), platform, "r1")[0].body
+    return {one["Name"]: one["Arguments"] for one in entry.get("EnvoyExtensions", ())}
+
+
+def test_who_calls_others_sends_as_many_requests_again_at_once_as_the_platform_says():
+    script = extensions(uses=["tax-svc"])["builtin/lua"]
+    assert script["Listener"] == "outbound"
+    assert at_once(script["Script"]) == 1024
+    few = extensions(Platform(sidecar=Sidecar(retries_at_once=20)), uses=["tax-svc"])
+    assert at_once(few["builtin/lua"]["Script"]) == 20
+    # Connections are not sent again.
+    assert "builtin/lua" not in extensions(uses=["db"], tcp={"db": 5432})
+    assert "builtin/lua" not in extensions(Platform(sidecar=Sidecar(retries_at_once=3)), uses=["tax-svc"])
+
+
+def test_who_calls_others_leaves_a_failing_instance_out_at_once():
+    assert extensions() == {}
+    for changes in ({"uses": ["tax-svc"]}, {"uses": ["db"], "tcp": {"db": 5432}}):
+        (patch,) = extensions(**changes)["builtin/property-override"]["Patches"]
+        assert (patch["Path"], patch["Value"]) == ("/common_lb_config/update_merge_window/seconds", 0)
 
 
 TRANSPARENT = Platform(sidecar={"driver": "exec", "transparent_proxy": True})

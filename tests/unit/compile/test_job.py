@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hms_nomad.compile.batch import compile_batch
 from hms_nomad.compile.job import compile_job, with_count
 from hms_nomad.platform.model import Platform, PlatformError, Sidecar
 from tests.unit.specs import spec
@@ -197,3 +198,20 @@ def test_a_transparent_proxy_leads_everything_through_the_sidecar_and_is_another
 def test_a_transparent_proxy_must_be_told_from_services_that_are_root():
     with pytest.raises(PlatformError, match="run as root under raw_exec"):
         compile_job(spec(), Platform(sidecar=Sidecar(driver="raw_exec", transparent_proxy=True)))
+
+
+@pytest.mark.parametrize("driver", ["docker", "exec", "raw_exec"])
+def test_only_a_sidecar_with_a_script_for_it_lets_its_runtime_be_changed(driver):
+    def words(**fields):
+        group = compile_job(spec(**fields), Platform(sidecar=Sidecar(driver=driver))).body["TaskGroups"][0]
+        return group["Services"][0]["Connect"]["SidecarTask"]["Config"]["args"]
+
+    assert "--config-yaml" not in words()
+    assert words(uses=["tax-svc"])[-2:] == [
+        "--config-yaml",
+        '{"layered_runtime":{"layers":[{"name":"admin","admin_layer":{}}]}}',
+    ]
+    # A job that runs to its end has no entry in the mesh that could carry the script.
+    ends = compile_batch(spec(kind="job", uses=["tax-svc"], routes=[], port=None), PLATFORM).body
+    config = ends["TaskGroups"][0]["Services"][0]["Connect"]["SidecarTask"]["Config"]
+    assert "--config-yaml" not in config["args"]

@@ -11,6 +11,7 @@ from hms_nomad.clients.consul_types import CallingSidecar, Instance, StoredEntry
 from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.compile import compile_spec
 from hms_nomad.compile.connect import PASSIVE_HEALTH_CHECK
+from hms_nomad.compile.outbound import lua, script
 from hms_nomad.output.mesh_policy import policy_lines
 from hms_nomad.output.printer import Color, Look, Printer
 from hms_nomad.plan.mesh_policy import callers_policy
@@ -57,8 +58,11 @@ class FakeConsul:
             "Sources": [{"Name": "pay", "Action": "allow"}, {"Name": "*", "Action": "deny"}]
         }
         self.sidecars: dict[str, tuple[CallingSidecar, ...]] = {}
+        self.defaults: dict[str, dict[str, Any]] = {}
 
     def read_entry(self, kind: str, name: str) -> StoredEntry | None:
+        if kind == "service-defaults" and name in self.defaults:
+            return StoredEntry(kind, name, self.defaults[name], 1, ())
         body = self.entries.get(kind)
         return StoredEntry(kind, name, body, 1, ()) if body and name == "receipt-svc" else None
 
@@ -163,6 +167,11 @@ def test_callers_show_what_their_sidecars_were_told():
     (caller,) = found.callers
     assert (caller.service, caller.allocation[:8], caller.sync, caller.problem) == ("pay", "8fb80591", "unknown", "")
     assert caller.connections.startswith("7 connections, 1024 waiting")
+    # Its sidecar has no script yet, so Envoy's own number holds.
+    assert caller.connections.endswith(", 3 retries at once")
+    consul.defaults["pay"] = {"EnvoyExtensions": [lua("inbound", "x = 1"), lua("outbound", script(session.platform))]}
+    (caller,) = explain_spec(session, spec, given).callers
+    assert caller.connections.endswith(", 1024 retries at once")
     ejection = next(one for one in found.settings if one.setting == "outlier ejection")
     assert ejection.stored == "9 failures in a row, for 5s, at most 50% of the instances"
     lines = list(policy_lines(Printer(Look(color=Color.NEVER)), found.settings, found.callers))
@@ -186,6 +195,6 @@ def test_a_job_that_ends_has_no_policy():
 
 
 def test_settings_of_an_upstream_are_read_in_both_spellings():
-    ejection, _ = callers_policy({"passive_health_check": {"MaxFailures": 2, "BaseEjectionTime": "30s"}})
+    ejection, _ = callers_policy({"passive_health_check": {"MaxFailures": 2, "BaseEjectionTime": "30s"}}, 3)
     assert ejection.value == "2 failures in a row, for 30s"
-    assert next(one.value for one in callers_policy({})) == "none"
+    assert next(one.value for one in callers_policy({}, 3)) == "none"

@@ -1,0 +1,148 @@
+"""The script by which a proxy sends more requests again at once than Envoy does by itself, in a real Envoy."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import http.server
+import itertools
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hms_nomad.compile.outbound import ADMIN_LAYER, ENVOYS_OWN, script
+from hms_nomad.platform.model import Platform, Sidecar
+from tests.contract.envoy_server import envoy_process
+from tests.processes import free_port
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.contract
+
+_EXTENSIONS = "type.googleapis.com/envoy.extensions.filters"
+_CALLERS = 12
+
+
+class Failing(http.server.ThreadingHTTPServer):
+    """Answers the first tries with 503 as soon as all of them are there, and every later request with 200."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.count, self.together = itertools.count(1), threading.Barrier(_CALLERS)
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Failing
+
+    def do_GET(self) -> None:
+        fails = self.path == "/work" and next(self.server.count) <= _CALLERS
+        if fails:
+            self.server.together.wait(30)
+        self.send_response(503 if fails else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@pytest.fixture
+def app() -> Iterator[Failing]:
+    with Failing() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_what_fails_at_once_is_sent_again_at_once(app: Failing, tmp_path: Path) -> None:
+    with _front(app, tmp_path, Platform()) as port:
+        assert _asked_at_once(port) == {200: _CALLERS}
+
+
+def test_by_itself_envoy_sends_three_again_and_answers_the_others_as_they_failed(app: Failing, tmp_path: Path) -> None:
+    assert script(Platform(sidecar=Sidecar(retries_at_once=ENVOYS_OWN))) == ""
+    with _front(app, tmp_path, None) as port:
+        assert _asked_at_once(port) == {200: ENVOYS_OWN, 503: _CALLERS - ENVOYS_OWN}
+
+
+@contextlib.contextmanager
+def _front(app: Failing, directory: Path, platform: Platform | None) -> Iterator[int]:
+    """An Envoy before the app that sends again what was answered with 503; it has served one request."""
+    port, admin = free_port(), free_port()
+    with envoy_process(directory, _bootstrap(app.server_address[1], port, admin, platform), port):
+        assert _status(port, "/first") == 200
+        if platform:
+            # The request that told Envoy does not wait for what it told.
+            most = f"::default_priority::max_retries::{platform.sidecar.retries_at_once}\n".encode()
+            assert eventually(lambda: most in _page(admin))
+        yield port
+
+
+def _asked_at_once(port: int) -> dict[int, int]:
+    with ThreadPoolExecutor(_CALLERS) as callers:
+        found = list(callers.map(lambda _: _status(port, "/work"), range(_CALLERS)))
+    return {status: found.count(status) for status in sorted(set(found))}
+
+
+def _status(port: int, path: str) -> int:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().status
+
+
+def _page(admin: int) -> bytes:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", admin, timeout=30)) as connection:
+        connection.request("GET", "/clusters")
+        return connection.getresponse().read()
+
+
+def _bootstrap(app: int, port: int, admin: int, platform: Platform | None) -> dict[str, Any]:
+    lua = {"@type": f"{_EXTENSIONS}.http.lua.v3.Lua", "default_source_code": {"inline_string": ""}}
+    if platform:
+        lua["default_source_code"] = {"inline_string": script(platform)}
+    router = {"@type": f"{_EXTENSIONS}.http.router.v3.Router"}
+    cluster = "r1.app.default.dc1.internal.11111111-2222-3333-4444-555555555555.consul"
+    # Tries wait for each other here, however fast a try begins again.
+    slowly = {"base_interval": "0.5s", "max_interval": "0.5s"}
+    again = {"retry_on": "gateway-error", "num_retries": 1, "retry_back_off": slowly}
+    manager = {
+        "@type": f"{_EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "front",
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "retry_policy": again}}],
+                }
+            ]
+        },
+        "http_filters": [
+            *([{"name": "envoy.filters.http.lua", "typed_config": lua}] if platform else []),
+            {"name": "envoy.filters.http.router", "typed_config": router},
+        ],
+    }
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    return {
+        "admin": {"address": _address(admin)},
+        "layered_runtime": {"layers": [ADMIN_LAYER] if platform else []},
+        "static_resources": {
+            "clusters": [_cluster(cluster, app), _cluster("self_admin", admin)],
+            "listeners": [{"name": "front", "address": _address(port), "filter_chains": [{"filters": filters}]}],
+        },
+    }
+
+
+def _cluster(name: str, port: int) -> dict[str, Any]:
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}]
+    return {"name": name, "type": "STATIC", "load_assignment": {"cluster_name": name, "endpoints": endpoints}}
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
