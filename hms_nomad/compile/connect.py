@@ -25,8 +25,10 @@ from hms_nomad.spec.duration import nanoseconds
 from hms_nomad.spec.model import Spec
 
 _SECOND = 1_000_000_000
-# Envoy's account in its own image, and that of exec, by which the kernel tells a sidecar's packets from a service's.
-_ACCOUNTS = {"docker": "101", "exec": "65534"}
+# Envoy's account in its own image, and one that every Linux has, by which the kernel tells a sidecar's packets from a
+# service's: services of exec are nobody.
+_ACCOUNTS = {"docker": "101", "exec": "1"}
+_EXEC_ACCOUNT = "daemon"
 _PROCESS_DRIVERS = frozenset({"exec", "raw_exec"})
 
 FLUSH = ("--file-flush-interval-msec", "1000")
@@ -60,7 +62,7 @@ def group_service(spec: Spec, platform: Platform) -> dict[str, Any]:
         "Config": {"protocol": spec.protocol, "envoy_prometheus_bind_addr": f"0.0.0.0:{METRICS_LISTENER}"}
     }
     if platform.sidecar.transparent_proxy:
-        proxy["TransparentProxy"] = _transparent(platform)
+        proxy["TransparentProxy"] = _transparent(spec, platform)
     if platform.tracing:
         proxy["Config"] |= proxy_config(platform.tracing, spec.name)
     if exposed := _exposed_paths(spec):
@@ -80,7 +82,7 @@ def group_service(spec: Spec, platform: Platform) -> dict[str, Any]:
     }
 
 
-def _transparent(platform: Platform) -> dict[str, Any]:
+def _transparent(spec: Spec, platform: Platform) -> dict[str, Any]:
     """How a network namespace leads everything through the sidecar (Nomad API, ``TransparentProxy``).
 
     Dependencies keep their loopback addresses. What Prometheus reads is on a port of its own, in plain text.
@@ -90,6 +92,10 @@ def _transparent(platform: Platform) -> dict[str, Any]:
         why = f"sidecars of {platform.name} run as root under {platform.sidecar.driver}"
         mend = "let them run under exec or docker, or leave sidecar.transparent_proxy out"
         raise PlatformError(f"{why}, where a transparent proxy cannot tell them from services; {mend}")
+    own = (spec.user or "").partition(":")[0]
+    if own and own in (account, _EXEC_ACCOUNT):
+        why = f"{spec.name} would run as {own}, which is the account of its sidecar, and so past it"
+        raise PlatformError(f"{why}; give it another user")
     return {
         "UID": account,
         "ExcludeInboundPorts": [str(METRICS_LISTENER)],
@@ -182,11 +188,13 @@ def _process_sidecar(spec: Spec, platform: Platform) -> dict[str, Any]:
     chrooted = platform.sidecar.driver == "exec"
     bootstrap = "/secrets/envoy_bootstrap.json" if chrooted else "${NOMAD_SECRETS_DIR}/envoy_bootstrap.json"
     words = ["-c", bootstrap, "-l", "warning", "--concurrency", "1", "--disable-hot-restart", *FLUSH]
-    # No user is named: exec's own, nobody, may bind the dependencies' port 80 (the driver hands it NET_BIND_SERVICE),
-    # and by default Nomad refuses root there.
+    # Where no user is named, exec's own is nobody, who may bind the dependencies' port 80 like any other (the driver
+    # hands it NET_BIND_SERVICE); by default Nomad refuses root there.
     settings: dict[str, Any] = {
         "Config": {"command": platform.sidecar.command, "args": [*words, *arguments(spec, platform)]}
     }
+    if chrooted and platform.sidecar.transparent_proxy:
+        settings["User"] = _EXEC_ACCOUNT
     if not chrooted:
         # The bootstrap names Consul's socket relative to a chroot that this driver does not make.
         settings["Env"] = {"CONSUL_GRPC_ADDR": "unix://${NOMAD_ALLOC_DIR}/tmp/consul_grpc.sock"}

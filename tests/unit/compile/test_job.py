@@ -186,18 +186,23 @@ def test_a_transparent_proxy_leads_everything_through_the_sidecar_and_is_another
     through = compile_job(spec(uses=["db"]), Platform(sidecar=Sidecar(driver="exec", transparent_proxy=True)))
     proxy = through.body["TaskGroups"][0]["Services"][0]["Connect"]["SidecarService"]["Proxy"]
     assert proxy["TransparentProxy"] == {
-        "UID": "65534",
+        "UID": "1",
         "ExcludeInboundPorts": ["9102"],
         "ExcludeOutboundCIDRs": ["127.0.0.0/8"],
         "NoDNS": True,
     }
     assert [one["LocalBindAddress"] for one in proxy["Upstreams"]] == ["127.0.1.1"]
+    # Services of exec are nobody, so a sidecar that the kernel leaves alone is somebody else.
+    assert through.body["TaskGroups"][0]["Services"][0]["Connect"]["SidecarTask"]["User"] == "daemon"
     assert through.release != plain.release
 
 
 def test_a_transparent_proxy_must_be_told_from_services_that_are_root():
     with pytest.raises(PlatformError, match="run as root under raw_exec"):
         compile_job(spec(), Platform(sidecar=Sidecar(driver="raw_exec", transparent_proxy=True)))
+    for user in ("daemon", "1:1"):
+        with pytest.raises(PlatformError, match="account of its sidecar, and so past it; give it another user"):
+            compile_job(spec(user=user), Platform(sidecar=Sidecar(driver="exec", transparent_proxy=True)))
 
 
 @pytest.mark.parametrize("driver", ["docker", "exec", "raw_exec"])
