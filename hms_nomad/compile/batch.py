@@ -11,7 +11,7 @@ from hms_nomad.compile.connect import sidecar_task, upstreams
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.compile.files import group_volumes
 from hms_nomad.compile.images import NO_PINS, Pins
-from hms_nomad.compile.job import CompiledJob, merge_escape_hatch, operators_interface
+from hms_nomad.compile.job import CompiledJob, merge_escape_hatch, operators_interface, own_network
 from hms_nomad.compile.names import GROUP, short_hash
 from hms_nomad.compile.placement import placement
 from hms_nomad.compile.task import tasks
@@ -71,7 +71,7 @@ def _group(spec: Spec, platform: Platform, pins: Pins) -> dict[str, Any]:
     group: dict[str, Any] = {
         "Name": GROUP,
         "Count": 1,
-        "Networks": [{"Mode": "bridge"}],
+        "Networks": [own_network(platform)],
         # All attempts of one run fall into the interval: after the last one the run has failed.
         "RestartPolicy": {
             "Attempts": spec.attempts.most - 1,

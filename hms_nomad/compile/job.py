@@ -88,12 +88,21 @@ def operators_interface(spec: Spec) -> dict[str, Any]:
     return interface
 
 
+def own_network(platform: Platform) -> dict[str, Any]:
+    """The network of an instance (Nomad API, ``Networks``), with the name servers that the platform may have."""
+    network: dict[str, Any] = {"Mode": "bridge"}
+    if dns := platform.dns:
+        servers = [str(server) for server in dns.servers]
+        network["DNS"] = {"Servers": servers, "Searches": list(dns.searches), "Options": list(dns.options)}
+    return network
+
+
 def _group(spec: Spec, platform: Platform, pins: Pins) -> dict[str, Any]:
     group = {
         "Name": GROUP,
         "Count": spec.scaling.min,
         "ShutdownDelay": nanoseconds(spec.rollout.drain),
-        "Networks": [{"Mode": "bridge", "DynamicPorts": dynamic_ports(spec)}],
+        "Networks": [{**own_network(platform), "DynamicPorts": dynamic_ports(spec)}],
         "Update": _update(spec),
         "RestartPolicy": {"Attempts": 3, "Interval": 5 * _MINUTE, "Delay": _SECOND, "Mode": "fail"},
         "ReschedulePolicy": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, IPvAnyAddress, StringConstraints, model_validator
 
 from hms_nomad.platform.model_images import ArtifactStore, Images
 from hms_nomad.platform.section import Section
@@ -56,6 +56,18 @@ class Sidecar(Section):
         False,
         description="True: whatever an instance sends or gets goes through its sidecar, also past its name. All nodes "
         "need Consul's CNI plugin, and sidecars another account than root.",
+    )
+
+
+class Dns(Section):
+    """What instances have in their resolv.conf, in place of what their node has."""
+
+    servers: tuple[IPvAnyAddress, ...] = Field(min_length=1, max_length=3, description="Addresses of name servers.")
+    searches: tuple[Annotated[str, StringConstraints(pattern=_DNS_NAME, max_length=253)], ...] = Field(
+        (), max_length=6, description="Domains that are tried behind a short name."
+    )
+    options: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9:-]+$")], ...] = Field(
+        (), description="Options as resolv.conf has them, for example ndots:2."
     )
 
 
@@ -322,6 +334,7 @@ class Platform(Section):
     datacenters: tuple[str, ...] = ("*",)
     node_pool: str = "default"
     sidecar: Sidecar = Sidecar()
+    dns: Dns | None = None
     gateway: Gateway | None = Gateway()
     egress: Egress | None = Egress()
     autoscaler: Autoscaler | None = Autoscaler()

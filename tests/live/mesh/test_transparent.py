@@ -6,6 +6,7 @@ import http.client
 import json
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import yaml
 
 from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli, LiveStack, Ran
+from tests.live.mesh.name_server import name_server
 from tests.live.mesh.open_app import inside, write_spec
 from tests.waiting import eventually
 
@@ -24,11 +26,26 @@ pytestmark = pytest.mark.real_nomad("networks of instances, through which a prox
 CONTEXT = "transparent"
 
 
+# A program for a chroot that has nothing but bash: it asks each of its arguments for /work, and says what it hears.
+ASKER = """
+until exec 4<>/dev/tcp/127.0.0.1/9102; do :; done 2>&-
+while :; do
+  for name; do
+    exec 3<>"/dev/tcp/$name/80" || continue
+    printf 'GET /work HTTP/1.1\\r\\nHost: %s\\r\\nConnection: close\\r\\n\\r\\n' "$name" >&3
+    while IFS= read -r -t 5 line <&3 || [ "$line" ]; do printf '%s: %s\\n' "$name" "$line"; line=; done
+  done
+  read -r -t 1 line <&4
+done
+"""
+
+
 @dataclass(frozen=True)
 class Pair:
     """A service, the one that calls it, and one that declared nothing, all behind transparent proxies."""
 
     cli: Cli
+    folder: Path
     callee: str
     caller: str
     stranger: str
@@ -42,6 +59,7 @@ def pair(stack: LiveStack, cli: Cli, session: Session, tmp_path_factory: pytest.
         pytest.skip("the node has no consul-cni: Consul's CNI plugin belongs into /opt/cni/bin")
     context = stack.platform.model_dump(mode="json", exclude_defaults=True)
     context["sidecar"]["transparent_proxy"] = True
+    context["dns"] = {"servers": [node.attributes["unique.network.ip-address"]]}
     file = stack.config_dir / "contexts" / f"{CONTEXT}.yml"
     file.write_text(yaml.safe_dump(context))
 
@@ -55,7 +73,7 @@ def pair(stack: LiveStack, cli: Cli, session: Session, tmp_path_factory: pytest.
         write_spec(folder, name, **fields)
     ran = transparent("deploy", folder)
     assert ran.exit_code == 0, ran.stderr
-    yield Pair(transparent, callee, caller, stranger)
+    yield Pair(transparent, folder, callee, caller, stranger)
     for name in (stranger, caller, callee):
         transparent("stop", name, "--purge", "--yes")
     file.unlink()
@@ -105,6 +123,59 @@ def test_a_call_that_nobody_declared_is_refused_with_what_to_declare_and_the_log
     assert request["caller_id"].endswith(f"/svc/{pair.stranger}")
     assert (request["path"], request["status"], request["denied"]) == ("/work", 403, True)
     assert pair.cli("call", "GET", f"{pair.caller}/ask/", "--as", "tax-portal").stdout == "here\n"
+
+
+@pytest.fixture
+def names(stack: LiveStack, session: Session, tmp_path: Path) -> Iterator[None]:
+    """A name server for instances, which leads NAME.mesh to what Consul knows of NAME."""
+    address = session.nomad.ready_nodes()[0].attributes["unique.network.ip-address"]
+    with name_server(tmp_path, address, "127.0.0.1", stack.settings.ports.consul_dns):
+        yield
+
+
+@pytest.mark.usefixtures("names")
+def test_a_name_that_nobody_declared_resolves_and_is_refused_with_what_to_declare(pair: Pair) -> None:
+    # Processes of raw_exec see the files of their node, and so its name servers.
+    stranger, missing = f"{pair.stranger}-exec", "no-such-service.mesh"
+    names = (f"{pair.callee}.mesh", f"{pair.callee}.virtual.consul")
+    words = ["/bin/bash", "-c", ASKER, "asker", *names, missing]
+    write_spec(pair.folder, stranger, command=words, driver="exec", health=None)
+    ran = pair.cli("deploy", pair.folder / f"{stranger}.hms.json")
+    assert ran.exit_code == 0, ran.stderr
+    try:
+        told = f"declare uses: [{pair.callee}] in the spec of {stranger}"
+        said = eventually(
+            lambda: pair.cli("logs", stranger, "--stderr").stdout + pair.cli("logs", stranger).stdout,
+            lambda said: all(name in said for name in names) and missing in said,
+        )
+        for name in names:
+            assert any(f" {name}: RBAC" in line and told in line for line in said.splitlines()), said
+        assert f"{missing}: Name or service not known" in said
+    finally:
+        pair.cli("stop", stranger, "--purge", "--yes")
+
+
+@pytest.mark.parametrize("strategy", ["canary", "rolling"])
+def test_a_release_is_replaced_without_a_lost_request(pair: Pair, strategy: str) -> None:
+    answers: list[str] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            ran = pair.cli("call", "GET", f"{pair.caller}/ask/", "--as", "tax-portal")
+            answers.append(ran.stdout + ran.stderr)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        rollout = {"strategy": strategy, "drain": "1s", "min_healthy": "1s", "every": "1s"}
+        write_spec(pair.folder, pair.callee, version=f"2.0.0-{strategy}", rollout=rollout)
+        ran = pair.cli("deploy", pair.folder / f"{pair.callee}.hms.json")
+    finally:
+        over.set()
+        asking.join()
+    assert ran.exit_code == 0, ran.stderr
+    assert set(answers) == {"here\n"}
 
 
 def test_a_refused_command_says_so_as_everywhere(pair: Pair) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from hms_nomad.compile.batch import compile_batch
 from hms_nomad.compile.job import compile_job, with_count
-from hms_nomad.platform.model import Platform, PlatformError, Sidecar
+from hms_nomad.platform.model import Dns, Platform, PlatformError, Sidecar
 from tests.unit.specs import spec
 
 PLATFORM = Platform()
@@ -220,3 +220,16 @@ def test_only_a_sidecar_with_a_script_for_it_lets_its_runtime_be_changed(driver)
     ends = compile_batch(spec(kind="job", uses=["tax-svc"], routes=[], port=None), PLATFORM).body
     config = ends["TaskGroups"][0]["Services"][0]["Connect"]["SidecarTask"]["Config"]
     assert "--config-yaml" not in config["args"]
+
+
+def test_instances_ask_the_platforms_name_servers_where_it_names_some():
+    dns = Dns(servers=["10.0.0.2", "fd00::2"], searches=["agency.gov"], options=["ndots:2"])
+    named = compile_job(spec(), Platform(dns=dns))
+    plain = compile_job(spec(), PLATFORM)
+    assert named.body["TaskGroups"][0]["Networks"][0]["DNS"] == {
+        "Servers": ["10.0.0.2", "fd00::2"],
+        "Searches": ["agency.gov"],
+        "Options": ["ndots:2"],
+    }
+    assert "DNS" not in plain.body["TaskGroups"][0]["Networks"][0]
+    assert named.release != plain.release
