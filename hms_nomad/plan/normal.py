@@ -14,6 +14,7 @@ _GO_DURATION = re.compile(r"^(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+$")
 _GO_UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "m": 6e10, "h": 3.6e12}
 _DURATION_KEYS = frozenset({"ConnectTimeout", "RequestTimeout", "IdleTimeout", "Interval", "BaseEjectionTime"})
+_EXTENSION = "Arguments"
 _EXACT_MAPS = frozenset({"Env", "Meta", "Config", "Policy", "GetterOptions"})
 _EXACT_LISTS = frozenset({"Checks", "Upstreams", "Paths", "SpreadTarget"})
 _EXACT_PATHS = frozenset(
@@ -43,7 +44,7 @@ _NOT_OURS = frozenset(
 
 def normal_entry(body: Mapping[str, Any]) -> dict[str, Any]:
     """A config entry without what Consul adds: bookkeeping keys and empty values go, durations become nanoseconds,
-    methods upper case.
+    methods upper case. Where an extension of proxies has a list of one mapping, Consul 1.20 keeps the mapping.
 
     Sources of service-intentions become a mapping by name, because Consul sorts them by precedence.
     """
@@ -70,16 +71,20 @@ def job_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tupl
     return tuple(_hide(change) for change in _subset("", before, after) if change.path not in _NOT_OURS)
 
 
-def _clean(value: Any, key: str = "") -> Any:
+def _clean(value: Any, key: str = "", *, extension: bool = False) -> Any:
     if isinstance(value, str):
         if key in _DURATION_KEYS and _GO_DURATION.match(value):
             return int(sum(float(n) * _UNITS[unit] for n, unit in _GO_UNIT.findall(value)))
         return value
     if isinstance(value, list | tuple):
-        items = [_clean(item) for item in value]
+        items = [_clean(item, extension=extension) for item in value]
+        if extension and len(items) == 1 and isinstance(items[0], Mapping):
+            return items[0]
         return [item.upper() for item in items] if key == "Methods" else items
     if isinstance(value, Mapping):
-        return {k: kept for k, v in value.items() if k not in _SERVER_KEYS and (kept := _clean(v, k))}
+        within = extension or key == _EXTENSION
+        cleaned = {k: _clean(v, k, extension=within) for k, v in value.items() if k not in _SERVER_KEYS}
+        return {k: kept for k, kept in cleaned.items() if kept}
     return value
 
 

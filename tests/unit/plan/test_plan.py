@@ -124,6 +124,15 @@ def test_what_consul_adds_and_rewrites_is_no_difference():
     assert entry_differences(stored, written) == ()
 
 
+def test_a_list_of_one_in_an_extension_is_kept_by_consul_without_the_list():
+    patch = {"ResourceFilter": {"ResourceType": "cluster"}, "Op": "add", "Path": "/a", "Value": 0}
+    written = {"EnvoyExtensions": [{"Name": "builtin/property-override", "Arguments": {"Patches": [patch]}}]}
+    stored = {"EnvoyExtensions": [{"Name": "builtin/property-override", "Arguments": {"Patches": patch}}]}
+    other = {"EnvoyExtensions": [{"Name": "builtin/property-override", "Arguments": {"Patches": [patch, patch]}}]}
+    assert entry_differences(stored, written) == ()
+    assert entry_differences(stored, other) != ()
+
+
 def test_a_hand_edit_of_an_entry_is_a_difference():
     desired = desired_of()
     observed = deployed(desired)
