@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 import shutil
 import tarfile
 import tempfile
@@ -79,6 +80,21 @@ def _without_options(source: str) -> tuple[str, dict[str, str]]:
     return urlunsplit(parts._replace(query=query)), {name: value for name, value in pairs if name in _OPTIONS}
 
 
+def _unpack(tar: tarfile.TarFile, target: Path) -> None:
+    """All that is packed, if nothing of it lies outside. Python before 3.11.4 has no filter that sees to links too."""
+    if hasattr(tarfile, "data_filter"):
+        tar.extractall(target, filter="data")
+        return
+    for member in tar:
+        if not (member.isfile() or member.isdir()):
+            raise ArtifactError(f"{member.name} is no file; the embedded agent needs Python 3.11.4 to unpack it")
+        if not (target / member.name).resolve().is_relative_to(target.resolve()):
+            raise ArtifactError(f"{member.name} would lie outside of {target.name}")
+        member.mode &= 0o755
+        member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+        tar.extract(member, target)
+
+
 def _put(file: Path, target: Path, *, mode: str, archive: str) -> None:
     """Bring a file to its place: itself, or what is in it; ``archive`` is its kind, or "false" for none."""
     unpack = archive != "false"
@@ -90,7 +106,7 @@ def _put(file: Path, target: Path, *, mode: str, archive: str) -> None:
                 packed.extractall(target)  # noqa: S202 - it leaves out what would lie outside
         else:
             with tarfile.open(file) as tar:
-                tar.extractall(target, filter="data")
+                _unpack(tar, target)
         return
     if unpack and name.endswith(_PACKED):
         raise ArtifactError(f"the embedded agent unpacks archives, not the single file {file.name}; say archive: false")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from hms_nomad.dev.agent import emulation
+from hms_nomad.dev.agent.artifacts import ArtifactError, _put
 from hms_nomad.dev.agent.canonical import canonical
 from hms_nomad.dev.agent.log_files import LogFile
 from hms_nomad.dev.agent.store import Store
@@ -178,3 +182,51 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path):
 
     assert (store.tables["jobs"], store.index) == ({}, before)
     store.close()
+
+
+def _packed(file: Path, *members: tuple[str, bytes, bytes]) -> Path:
+    with tarfile.open(file, "w:gz") as tar:
+        for name, kind, content in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.size, member.uid, member.mode = kind, len(content), 4242, 0o6777
+            member.linkname = "there" if kind == tarfile.SYMTYPE else ""
+            tar.addfile(member, io.BytesIO(content))
+    return file
+
+
+@pytest.fixture(params=["with its filter", "before its filter"])
+def tarfile_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Python's tarfile as it is since 3.11.4, and as it was."""
+    if request.param == "before its filter":
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+        monkeypatch.setattr(tarfile.TarFile, "extraction_filter", staticmethod(lambda one, _: one), raising=False)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("tarfile_of")
+def test_an_archive_is_unpacked_for_who_runs_the_agent(tmp_path: Path):
+    file = _packed(tmp_path / "a.tar.gz", ("in", tarfile.DIRTYPE, b""), ("in/plain", tarfile.REGTYPE, b"plain"))
+
+    _put(file, tmp_path / "to", mode="any", archive="")
+
+    found = tmp_path / "to" / "in" / "plain"
+    assert found.read_bytes() == b"plain"
+    assert (found.stat().st_uid, found.stat().st_mode & 0o7022) == (os.getuid(), 0)
+
+
+@pytest.mark.usefixtures("tarfile_of")
+def test_an_archive_with_something_outside_is_refused(tmp_path: Path):
+    file = _packed(tmp_path / "a.tar.gz", ("../outside", tarfile.REGTYPE, b"x"))
+
+    with pytest.raises((ArtifactError, tarfile.TarError)):
+        _put(file, tmp_path / "to", mode="any", archive="")
+
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_link_in_an_archive_needs_pythons_filter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    file = _packed(tmp_path / "a.tar.gz", ("link", tarfile.SYMTYPE, b""))
+
+    with pytest.raises(ArtifactError, match=r"link is no file; the embedded agent needs Python 3\.11\.4"):
+        _put(file, tmp_path / "to", mode="any", archive="")
