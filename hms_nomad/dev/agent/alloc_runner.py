@@ -110,6 +110,10 @@ class AllocRunner:
                 task.state.finished(failed=True)
         finally:
             await self._deregister()
+            # An agent that ends does so when all is over, and then nothing of it may be left.
+            for task in self._started:
+                if task.dead.is_set():
+                    await task.gone.wait()
             for one in self._side:
                 one.cancel()
             self.over.set()

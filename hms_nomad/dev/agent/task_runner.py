@@ -50,7 +50,8 @@ class TaskRunner:
         self.name = str(self.task["Name"])
         self.running: Running | None = None
         self.up = asyncio.Event()
-        self.dead = asyncio.Event()
+        # It has ended; and what it left behind, as its container, is away too.
+        self.dead, self.gone = asyncio.Event(), asyncio.Event()
         self._driver, self._folder, self._files, self._clock = driver, folder, files, clock
         lifecycle = self.task["Lifecycle"] or {}
         self.hook, self.sidecar = lifecycle.get("Hook") or "", bool(lifecycle.get("Sidecar"))
@@ -70,8 +71,11 @@ class TaskRunner:
         finally:
             self.up.set()
             self.dead.set()
-            with contextlib.suppress(OSError):
-                await self._driver.clean(self.environment, self._folder)
+            try:
+                with contextlib.suppress(OSError):
+                    await self._driver.clean(self.environment, self._folder)
+            finally:
+                self.gone.set()
 
     async def kill(self, reason: str = "") -> None:
         """Stop the task as its settings say, and wait until it is dead."""
