@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hms_nomad.spec.duration import seconds
-from hms_nomad.spec.model import Spec
+from hms_nomad.spec.model import Rollout, Spec
 
 _KEEP_SECONDS = {"blue-green": 30.0}
 
@@ -71,6 +71,27 @@ def policy_of(spec: Spec, strategy: str | None = None) -> Policy:
         splits=splits,
         slower=rollout.slower,
     )
+
+
+def with_strategy(policy: Policy, strategy: str | None) -> Policy:
+    """The rules of an earlier rollout for another strategy (None: its own), as its spec is not at hand any more.
+
+    Steps and times that the earlier one had no use for are those of a spec that does not name them.
+    """
+    if strategy is None or strategy == policy.strategy:
+        return policy
+    usual = Rollout()
+    held = policy.strategy == "canary"
+    # The only hold of a canary with one step is both times in one.
+    every = policy.holds[0] if held and len(policy.holds) > 1 else seconds(usual.every)
+    keep = max(0.0, policy.holds[-1] - (every if held else 0.0))
+    if strategy == "blue-green":
+        return replace(policy, strategy=strategy, steps=(100.0,), holds=(keep or _KEEP_SECONDS[strategy],))
+    # What was blue-green had one step, and a time to keep the old release that is its own.
+    keep = 0.0 if policy.strategy == "blue-green" else keep
+    steps = _steps(usual.steps) if policy.splits and policy.strategy == "blue-green" else policy.steps
+    every = every if strategy == "canary" else 0.0
+    return replace(policy, strategy=strategy, steps=steps, holds=(*(every for _ in steps[:-1]), every + keep))
 
 
 def _steps(shares: tuple[float, ...]) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ from hms_nomad.rollout.begin import RolloutRunningError
 from hms_nomad.rollout.cluster import Cluster
 from hms_nomad.rollout.drive import patience
 from hms_nomad.rollout.perform import job_again
+from hms_nomad.rollout.policy import with_strategy
 from hms_nomad.rollout.records import NoSuchReleaseError, current_record, with_ends
 from hms_nomad.rollout.release import Release, ReleaseOutcome, desired_of
 from hms_nomad.workflows.converge import cluster_of, converge
@@ -60,9 +61,10 @@ def rollback(session: Session, name: str, wanted: str | None, options: DeployOpt
     if desired.job["Type"] == "batch":
         refuse_traffic(desired.service, options)
         return bring_job(session, desired, release.policy, options, report, "rollback")
-    deadline = started + (options.timeout or patience(release.policy))
+    policy = with_strategy(release.policy, options.strategy)
+    deadline = started + (options.timeout or patience(policy))
     with guarded(session, name, intent("rollback", desired, options, deadline), report) as run:
-        return run.concluded(converge(session, desired, release.policy, options, deadline, run.report))
+        return run.concluded(converge(session, desired, policy, options, deadline, run.report))
 
 
 def _target(cluster: Cluster, wanted: str | None) -> tuple[Release, Observed]:

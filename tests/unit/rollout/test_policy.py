@@ -13,7 +13,7 @@ from hms_nomad.rollout.journal import (
     journal_bytes,
     journal_from,
 )
-from hms_nomad.rollout.policy import policy_of
+from hms_nomad.rollout.policy import policy_of, with_strategy
 from hms_nomad.rollout.release import content_of, release_bytes, release_from
 from tests.unit.plan.test_plan import desired_of
 from tests.unit.rollout.records import release
@@ -36,6 +36,23 @@ def test_a_canary_holds_every_step_and_then_keeps_the_old_instances():
 def test_the_other_strategies_are_the_same_with_other_holds(strategy, steps, holds):
     for policy in (policy_of(spec(rollout={"strategy": strategy})), policy_of(spec(), strategy)):
         assert (policy.strategy, policy.steps, policy.holds) == (strategy, steps, holds)
+
+
+@pytest.mark.parametrize("before", ["canary", "blue-green", "rolling"])
+@pytest.mark.parametrize("after", ["canary", "blue-green", "rolling"])
+def test_a_way_back_by_another_strategy_takes_what_that_one_takes(before, after):
+    for changes in ({}, {"protocol": "tcp", "routes": None}):
+        stored = policy_of(spec(**changes), before)
+        assert with_strategy(stored, after) == policy_of(spec(**changes), after)
+        assert with_strategy(stored, None) is stored
+
+
+def test_a_way_back_keeps_the_steps_and_times_of_its_release():
+    rollout = {"strategy": "canary", "steps": [25, 100], "every": "4s", "keep": "6s"}
+    stored = policy_of(spec(rollout=rollout))
+    for strategy in ("blue-green", "rolling"):
+        assert with_strategy(stored, strategy) == policy_of(spec(rollout=rollout), strategy)
+    assert with_strategy(policy_of(spec(rollout={**rollout, "steps": [100]})), "rolling").holds == (0.0,)
 
 
 def test_the_last_step_is_all_of_the_traffic_whatever_the_spec_says():
