@@ -11,6 +11,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -42,6 +43,7 @@ class Counts:
     failed: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     milliseconds: list[float] = field(default_factory=list)
+    answered: list[tuple[float, str]] = field(default_factory=list)
     failures: list[tuple[float, str]] = field(default_factory=list)
 
 
@@ -88,7 +90,9 @@ async def request(pool: Connections, counts: Counts, asked: str, keep: bool, hea
         _failed(counts, answer.reason, begun - started)
     else:
         with suppress(ValueError):
-            counts.versions[str(json.loads(answer.body).get("version"))] += 1
+            version = str(json.loads(answer.body).get("version"))
+            counts.versions[version] += 1
+            counts.answered.append((begun, version))
     if keep and answer.status == 200:
         pool.idle.append((reader, writer))
     else:
@@ -117,6 +121,21 @@ async def run(arguments: argparse.Namespace) -> Counts:
     if running:
         await asyncio.wait(running)
     return counts
+
+
+def switched(answered: Sequence[tuple[float, str]], share: float = 0.99) -> tuple[str, float]:
+    """The version that answered last, and since when ``share`` of all requests came to it (a value of
+    ``time.monotonic()``, which all processes of a machine share).
+    """
+    if not answered:
+        return "", 0.0
+    rest = sorted(answered, reverse=True)
+    last, since, others = rest[0][1], rest[0][0], 0
+    for number, (begun, version) in enumerate(rest, start=1):
+        others += version != last
+        if others <= number * (1 - share):
+            since = begun
+    return last, since
 
 
 def _over(arguments: argparse.Namespace, started: float, sent: int) -> bool:
@@ -157,6 +176,7 @@ def main() -> None:
                 "p50_ms": round(times[len(times) // 2], 2) if times else None,
                 "p99_ms": round(times[int(len(times) * 0.99)], 2) if times else None,
                 "failures": counts.failures,
+                "switched": switched(counts.answered),
             }
         )
     )

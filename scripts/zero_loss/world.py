@@ -40,7 +40,9 @@ def quiet(_: Event) -> None:
 
 @dataclass
 class Loaded:
-    """What became of the requests of one way; ``seconds`` counts lost ones by the second in which they were sent."""
+    """What became of the requests of one way; ``seconds`` counts lost ones by the second in which they were sent, and
+    ``switched`` is the version that answered last, with the seconds after which nearly all requests came to it.
+    """
 
     sent: int = 0
     failed: int = 0
@@ -49,6 +51,7 @@ class Loaded:
     p50_ms: float | None = None
     p99_ms: float | None = None
     seconds: dict[int, int] = field(default_factory=dict)
+    switched: tuple[str, float] = ("", 0.0)
 
 
 @dataclass
@@ -167,6 +170,8 @@ class World:
         counted = json.loads(output)
         for key in ("sent", "failed", "reasons", "versions", "p50_ms", "p99_ms"):
             setattr(loaded, key, counted[key])
+        version, since = counted["switched"]
+        loaded.switched = (version, since - self.begun)
         for second, _ in counted["failures"]:
             loaded.seconds[int(second)] = loaded.seconds.get(int(second), 0) + 1
 
