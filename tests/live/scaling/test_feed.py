@@ -155,7 +155,10 @@ def test_a_feed_to_a_server_that_fails_now_and_then_is_whole_and_marks_doubles(
     tmp_path: Path,
 ):
     name = deployed(scaling={"min": 1, "max": 1})
-    feed("--since", "1s", "--kind", "access", "--to", forgetful.url, "--checkpoint", str(tmp_path / "at.json"))
+    checkpoint = tmp_path / "at.json"
+    feed("--since", "1s", "--kind", "access", "--to", forgetful.url, "--checkpoint", str(checkpoint))
+    # From here on it knows since when it is to tell.
+    eventually(Path(f"{checkpoint}.lock").exists)
     figures = load(f"{name}/", "--rate", "40", "--for", "15s").result()
     assert figures["failed"] == 0, figures
     sent = figures["requests"]
