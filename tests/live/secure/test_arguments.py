@@ -25,7 +25,7 @@ from tests.live.secure.test_secrets import Canaries, Services
 from tests.live.secure.watching import Watch
 from tests.registry_server import image_registry
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.real_nomad("access lists and TLS")]
 
 
 class Operator:
