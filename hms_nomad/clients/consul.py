@@ -10,12 +10,12 @@ from hms_nomad.clients.consul_calls import JSON
 from hms_nomad.clients.consul_catalog import CatalogCalls
 from hms_nomad.clients.consul_entries import MeshCalls
 from hms_nomad.clients.consul_identity import IdentityCalls
-from hms_nomad.clients.consul_store import StoreCalls
+from hms_nomad.clients.consul_transactions import TransactionCalls
 from hms_nomad.clients.consul_types import ConsulAgent
 from hms_nomad.clients.errors import UnavailableError
 
 
-class ConsulClient(CatalogCalls, MeshCalls, StoreCalls, IdentityCalls, AclCalls):
+class ConsulClient(CatalogCalls, MeshCalls, TransactionCalls, IdentityCalls, AclCalls):
     """Typed calls on a Consul agent over python-consul2. Threads may share a client."""
 
     def leader(self) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hms_nomad.clients.classify import lost_answer, not_swapped
+from hms_nomad.clients.classify import not_swapped
 from hms_nomad.clients.consul_calls import NOT_FOUND, ConsulCalls, truth
 from hms_nomad.clients.consul_types import CaConfiguration, CaRoot, Condition, Intention, StoredEntry
-from hms_nomad.clients.errors import NotFoundError, UnavailableError
+from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.clients.snapshot import Snapshot
 from hms_nomad.clients.transport import nothing_settled
 
@@ -75,11 +75,12 @@ class MeshCalls(ConsulCalls):
             wait=wait,
         )
 
-    def write_entry(self, body: Mapping[str, Any], modify_index: int) -> StoredEntry:
-        """Write a config entry if its index still is ``modify_index`` (0: it must not exist) and read it back.
+    def write_entry(self, body: Mapping[str, Any], modify_index: int) -> None:
+        """Write a config entry if its index still is ``modify_index`` (0: it must not exist).
 
-        Where the stored entry says the same already, any index is right. Raises ConflictError when another writer won,
-        InvalidRequestError when Consul refuses the content, UnknownOutcomeError when an answer was lost.
+        Where the stored entry says the same already, any index is right, and Consul answers that it was written. Raises
+        ConflictError when another writer won, InvalidRequestError when Consul refuses the content, UnknownOutcomeError
+        when an answer was lost.
         API: https://developer.hashicorp.com/consul/api-docs/config#apply-configuration
         """
         kind, name = str(body["Kind"]), str(body["Name"])
@@ -89,18 +90,9 @@ class MeshCalls(ConsulCalls):
         taken = self._write(
             operation, lambda: self._put("/v1/config", body, {"cas": modify_index}), truth, nothing_settled
         )
-        request = self._transport.request(operation, write=True)
         if not taken:
+            request = self._transport.request(operation, write=True)
             raise not_swapped(request, "it changed since it was read, or exists already")
-        try:
-            stored = self.read_entry(kind, name)
-        except UnavailableError as error:
-            raise lost_answer(request, f"written, but not read back: {error.detail}") from None
-        # Consul answers true for a stale index when the content is the stored one; Meta is never normalised, so
-        # another one there means that another writer came in between.
-        if stored is None or (stored.body.get("Meta") or {}) != (body.get("Meta") or {}):
-            raise not_swapped(request, "another writer changed it right after")
-        return stored
 
     def delete_entry(self, kind: str, name: str, modify_index: int) -> None:
         """Delete a config entry if its index still is ``modify_index``; one that is gone already is no error.

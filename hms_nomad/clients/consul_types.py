@@ -203,6 +203,71 @@ class KvPair:
 
 
 @dataclass(frozen=True, slots=True)
+class KvStep:
+    """One step of a transaction on keys: ``verb`` is that of Consul's API, made by the functions below."""
+
+    verb: str
+    key: str
+    value: bytes = field(default=b"", repr=False)
+    index: int = 0
+    session: str = ""
+
+
+def set_key(key: str, value: bytes) -> KvStep:
+    """Write a key in any case."""
+    return KvStep("set", key, value)
+
+
+def swap_key(key: str, value: bytes, index: int) -> KvStep:
+    """Write a key if its index still is ``index`` (0: it must not exist)."""
+    return KvStep("cas", key, value, index)
+
+
+def drop_key(key: str, index: int) -> KvStep:
+    """Delete a key if its index still is ``index``; one that is gone already is no reason to refuse."""
+    return KvStep("delete-cas", key, index=index)
+
+
+def take_lock(key: str, value: bytes, session: str) -> KvStep:
+    """Write a key and take its lock for a session, if no other session has it."""
+    return KvStep("lock", key, value, session=session)
+
+
+def drop_lock(key: str, session: str) -> tuple[KvStep, KvStep]:
+    """Delete a key if a session has its lock."""
+    return KvStep("check-session", key, session=session), KvStep("delete", key)
+
+
+def list_keys(prefix: str) -> KvStep:
+    """Read all keys that start with ``prefix``."""
+    return KvStep("get-tree", prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What came of a transaction: all of its steps were done, or none.
+
+    ``pairs`` are what was read, and what was written, the latter without values. ``refused`` are the places (from 0) of
+    the steps that a moved index or another session forbade; nothing was done where there are any.
+    """
+
+    pairs: tuple[KvPair, ...] = ()
+    refused: tuple[int, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether the steps were done."""
+        return not self.refused
+
+    def index_of(self, key: str) -> int:
+        """The index that a key was written with. Raises KeyError for one that was not."""
+        for pair in self.pairs:
+            if pair.key == key:
+                return pair.modify_index
+        raise KeyError(key)
+
+
+@dataclass(frozen=True, slots=True)
 class SessionInfo:
     """A session, which locks live on; times are in seconds."""
 

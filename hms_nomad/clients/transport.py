@@ -72,6 +72,17 @@ def before_writes(permit: Callable[[str], None]) -> Iterator[None]:
         _PERMIT.reset(mark)
 
 
+def ask_permit(operation: str) -> None:
+    """Tell the ``permit`` of this thread, where there is one, of a write that is about to be sent."""
+    permit = _PERMIT.get()
+    if permit is not None:
+        mark = _PERMIT.set(None)
+        try:
+            permit(operation)
+        finally:
+            _PERMIT.reset(mark)
+
+
 def nothing_settled() -> None:
     """For writes that are the same when they are done twice: after a lost answer they are simply sent again."""
 
@@ -123,23 +134,23 @@ class Transport:
             return self._once(operation, send, write=False, wait=wait, accepted=accepted)
         return self._repeated(lambda: self._once(operation, send, write=False, wait=wait, accepted=accepted))
 
-    def write(self, operation: str, send: Callable[[], T], settled: Callable[[], T | None] | None = None) -> T:
+    def write(
+        self,
+        operation: str,
+        send: Callable[[], T],
+        settled: Callable[[], T | None] | None = None,
+        accepted: frozenset[int] = frozenset(),
+    ) -> T:
         """Run ``send``, and again where the server said that it did not take the request up.
 
         When an answer is lost, ``settled`` reads what became of the write: its result when it was done, None when it
         was not and may be sent again. Without ``settled``, and when that cannot be found out, UnknownOutcomeError is
-        raised.
+        raised. Statuses in ``accepted`` are answers, not errors.
         """
-        permit = _PERMIT.get()
-        if permit is not None:
-            mark = _PERMIT.set(None)
-            try:
-                permit(operation)
-            finally:
-                _PERMIT.reset(mark)
+        ask_permit(operation)
         if self.connection.retry_seconds <= 0:
-            return self._once(operation, send, write=True)
-        attempt = _Write(lambda: self._once(operation, send, write=True), settled)
+            return self._once(operation, send, write=True, accepted=accepted)
+        attempt = _Write(lambda: self._once(operation, send, write=True, accepted=accepted), settled)
         try:
             return self._repeated(attempt.run)
         except UnavailableError:

@@ -11,8 +11,17 @@ from hms_nomad.apply.authority import Servers, renew_root
 from hms_nomad.clients.certificates import read_pem
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.consul_types import ExternalService, Instance
-from hms_nomad.clients.errors import InvalidRequestError, NotFoundError
+from hms_nomad.clients.consul_types import (
+    ExternalService,
+    Instance,
+    drop_key,
+    drop_lock,
+    list_keys,
+    set_key,
+    swap_key,
+    take_lock,
+)
+from hms_nomad.clients.errors import DeniedError, InvalidRequestError, NotFoundError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.snapshot import Snapshot
 from tests.contract.consul_server import Consul
@@ -321,6 +330,51 @@ def test_one_session_holds_a_lock_at_a_time(client: ConsulClient) -> None:
 
     client.destroy_session(theirs)
     assert client.kv_get("hms/lock") is None
+
+
+@pytest.mark.contract("ConsulClient.kv_transact", "ConsulClient.kv_get", "ConsulClient.kv_list")
+def test_a_transaction_writes_all_its_keys_or_none(client: ConsulClient) -> None:
+    made = client.kv_transact("note two", (swap_key("hms/txn/a", b"\x00\xff", 0), set_key("hms/txn/b", b"2")))
+    assert made.done
+    stored = client.kv_get("hms/txn/a")
+    assert stored is not None
+    assert (stored.value, stored.modify_index) == (b"\x00\xff", made.index_of("hms/txn/a"))
+
+    late = client.kv_transact("note again", (set_key("hms/txn/b", b"3"), swap_key("hms/txn/a", b"late", 0)))
+    assert (late.done, late.refused, late.pairs) == (False, (1,), ())
+    assert [pair.value for pair in client.kv_list("hms/txn/")] == [b"\x00\xff", b"2"]
+
+    assert client.kv_transact("forget", (drop_key("hms/txn/a", 1), drop_key("hms/txn/none", 1))).refused == (0,)
+    gone = client.kv_transact("forget", (drop_key("hms/txn/a", stored.modify_index), drop_key("hms/txn/none", 1)))
+    assert gone.done
+    assert client.kv_get("hms/txn/a") is None
+
+
+@pytest.mark.contract("ConsulClient.kv_transact", "ConsulClient.create_session", "ConsulClient.destroy_session")
+def test_a_transaction_takes_a_lock_and_reads_at_that_moment(client: ConsulClient) -> None:
+    mine, theirs = (client.create_session(name, 30, lock_delay_seconds=0, behavior="delete") for name in "ab")
+    client.kv_put("hms/beside/1", b"kept")
+    key, reading = "hms/txn-lock", list_keys("hms/beside/")
+
+    taken = client.kv_transact("lock", (take_lock(key, b"mine", mine), reading, list_keys("hms/nothing/")))
+    assert taken.done
+    assert [(pair.key, pair.value) for pair in taken.pairs if pair.key != key] == [("hms/beside/1", b"kept")]
+    assert client.kv_transact("lock again", (take_lock(key, b"mine", mine),)).done
+    assert client.kv_transact("lock", (take_lock(key, b"theirs", theirs), reading)).refused == (0,)
+    assert client.kv_transact("unlock", drop_lock(key, theirs)).refused == (0,)
+    assert client.kv_transact("unlock", drop_lock(key, mine)).done
+    assert client.kv_get(key) is None
+    assert client.kv_transact("unlock", drop_lock(key, mine)).refused == (0,)
+
+    client.destroy_session(mine)
+    assert client.kv_transact("lock", (take_lock(key, b"mine", mine),)).refused == (0,)
+    client.destroy_session(theirs)
+
+
+@pytest.mark.contract("ConsulClient.kv_transact")
+def test_a_transaction_without_the_rights_is_denied(strict_consul: Consul) -> None:
+    with pytest.raises(DeniedError):
+        strict_consul.client("").kv_transact("note it", (set_key("hms/denied", b"1"),))
 
 
 @pytest.mark.contract("ConsulClient.ca_roots", "ConsulClient.leaf_certificate")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import pytest
@@ -34,12 +34,18 @@ def _defaults(name: str, protocol: str = "http", **fields: object) -> dict[str, 
     return {"Kind": "service-defaults", "Name": name, "Protocol": protocol, **fields}
 
 
+def _written(client: ConsulClient, body: Mapping[str, object], modify_index: int) -> StoredEntry:
+    client.write_entry(body, modify_index)
+    stored = client.read_entry(str(body["Kind"]), str(body["Name"]))
+    assert stored is not None
+    return stored
+
+
 @pytest.mark.contract("ConsulClient.read_entry", "ConsulClient.write_entry")
 def test_an_entry_is_read_as_it_was_written(client: ConsulClient) -> None:
-    written = client.write_entry(_defaults("as-written", Meta={"managed-by": "hms-nomad"}), modify_index=0)
+    client.write_entry(_defaults("as-written", Meta={"managed-by": "hms-nomad"}), modify_index=0)
     stored = client.read_entry("service-defaults", "as-written")
 
-    assert stored == written
     assert stored is not None
     assert (stored.kind, stored.name) == ("service-defaults", "as-written")
     assert stored.body["Protocol"] == "http"
@@ -67,8 +73,8 @@ def test_index_0_creates_and_never_overwrites(client: ConsulClient) -> None:
 
 @pytest.mark.contract("ConsulClient.write_entry")
 def test_a_stale_index_loses(client: ConsulClient) -> None:
-    first = client.write_entry(_defaults("stale"), modify_index=0)
-    second = client.write_entry(_defaults("stale", "http2"), modify_index=first.modify_index)
+    first = _written(client, _defaults("stale"), modify_index=0)
+    second = _written(client, _defaults("stale", "http2"), modify_index=first.modify_index)
 
     with pytest.raises(ConflictError, match="service-defaults stale"):
         client.write_entry(_defaults("stale", "tcp"), modify_index=first.modify_index)
@@ -78,7 +84,7 @@ def test_a_stale_index_loses(client: ConsulClient) -> None:
 
 @pytest.mark.contract("ConsulClient.write_entry")
 def test_an_index_of_an_entry_that_is_gone_loses(client: ConsulClient) -> None:
-    first = client.write_entry(_defaults("gone"), modify_index=0)
+    first = _written(client, _defaults("gone"), modify_index=0)
     client.delete_entry("service-defaults", "gone", first.modify_index)
 
     with pytest.raises(ConflictError):
@@ -87,10 +93,14 @@ def test_an_index_of_an_entry_that_is_gone_loses(client: ConsulClient) -> None:
 
 @pytest.mark.contract("ConsulClient.write_entry")
 def test_what_is_stored_already_is_written_with_any_index(client: ConsulClient) -> None:
-    first = client.write_entry(_defaults("same"), modify_index=0)
+    first = _written(client, _defaults("same", Meta={"by": "us"}), modify_index=0)
 
-    assert client.write_entry(_defaults("same"), modify_index=0) == first
-    assert client.write_entry(_defaults("same"), modify_index=first.modify_index - 1) == first
+    for index in (0, first.modify_index - 1):
+        client.write_entry(_defaults("same", Meta={"by": "us"}), modify_index=index)
+        assert client.read_entry("service-defaults", "same") == first
+    # What says the same about traffic is another's all the same when its meta says so.
+    with pytest.raises(ConflictError):
+        client.write_entry(_defaults("same", Meta={"by": "others"}), modify_index=first.modify_index - 1)
 
 
 @pytest.mark.contract("ConsulClient.write_entry")
@@ -110,8 +120,8 @@ def test_what_consul_refuses_is_an_invalid_request(client: ConsulClient, body: d
 
 @pytest.mark.contract("ConsulClient.delete_entry")
 def test_an_entry_is_deleted_only_with_its_index(client: ConsulClient) -> None:
-    first = client.write_entry(_defaults("doomed"), modify_index=0)
-    second = client.write_entry(_defaults("doomed", "tcp"), modify_index=first.modify_index)
+    first = _written(client, _defaults("doomed"), modify_index=0)
+    second = _written(client, _defaults("doomed", "tcp"), modify_index=first.modify_index)
 
     with pytest.raises(ConflictError):
         client.delete_entry("service-defaults", "doomed", first.modify_index)
@@ -123,7 +133,7 @@ def test_an_entry_is_deleted_only_with_its_index(client: ConsulClient) -> None:
 
 @pytest.mark.contract("ConsulClient.delete_entry")
 def test_an_entry_that_others_need_is_not_deleted(client: ConsulClient) -> None:
-    needed = client.write_entry(_defaults("needed"), modify_index=0)
+    needed = _written(client, _defaults("needed"), modify_index=0)
     splitter = {"Kind": "service-splitter", "Name": "needed", "Splits": [{"Weight": 100}]}
     client.write_entry(splitter, modify_index=0)
 
@@ -133,7 +143,7 @@ def test_an_entry_that_others_need_is_not_deleted(client: ConsulClient) -> None:
 
 @pytest.mark.contract("ConsulClient.list_entries")
 def test_entries_are_listed_by_kind(client: ConsulClient) -> None:
-    stored = client.write_entry(_defaults("listed"), modify_index=0)
+    stored = _written(client, _defaults("listed"), modify_index=0)
 
     assert stored in client.list_entries("service-defaults")
     assert client.list_entries("terminating-gateway") == ()
@@ -153,7 +163,7 @@ def test_a_watch_waits_until_the_entry_is_made_changed_and_gone(client: ConsulCl
     assert absent.value is None
 
     made, seen = watch(absent.index)
-    first = client.write_entry(_defaults("watched"), modify_index=0)
+    first = _written(client, _defaults("watched"), modify_index=0)
     made.join(60)
     assert [snapshot.value for snapshot in seen] == [first]  # type: ignore[attr-defined]
 
@@ -166,7 +176,7 @@ def test_a_watch_waits_until_the_entry_is_made_changed_and_gone(client: ConsulCl
 
 @pytest.mark.contract("ConsulClient.watch_entry")
 def test_a_watch_without_news_ends_with_what_there_is(client: ConsulClient) -> None:
-    stored = client.write_entry(_defaults("quiet"), modify_index=0)
+    stored = _written(client, _defaults("quiet"), modify_index=0)
     present = client.watch_entry("service-defaults", "quiet")
 
     again = client.watch_entry("service-defaults", "quiet", present.index, wait=0.2)

@@ -18,8 +18,8 @@ import pytest
 from hms_nomad.clients import transport
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.consul_types import list_keys, swap_key
 from hms_nomad.clients.errors import (
-    ConflictError,
     InvalidRequestError,
     ServerError,
     UnavailableError,
@@ -363,18 +363,31 @@ def test_a_client_can_be_used_after_it_was_closed() -> None:
         assert client.read_job("web") is not None
 
 
-def test_a_config_entry_that_was_written_but_not_read_back_is_unknown() -> None:
-    with Wire(Answer(body="true"), Answer(status=500, body="No cluster leader")) as wire:
-        client = ConsulClient(_connection(wire, retry_seconds=0.0))
-
-        with pytest.raises(UnknownOutcomeError, match="not read back"):
-            client.write_entry({"Kind": "service-defaults", "Name": "web"}, modify_index=0)
+STEPS = (swap_key("a", b"1", 0), list_keys("b/"))
 
 
-@pytest.mark.parametrize("stored", [Answer(status=404), Answer(body='{"Kind":"k","Name":"web","ModifyIndex":9}')])
-def test_a_config_entry_that_somebody_changes_right_after_is_a_conflict(stored: Answer) -> None:
-    with Wire(Answer(body="true"), stored) as wire, pytest.raises(ConflictError, match="right after"):
-        ConsulClient(_connection(wire)).write_entry({"Kind": "k", "Name": "web", "Meta": {"a": "b"}}, modify_index=0)
+def test_a_transaction_whose_answer_was_lost_is_known_by_its_first_write() -> None:
+    written = '[{"Key":"a","Value":"MQ==","ModifyIndex":9}]'
+    index = {"X-Consul-Index": "9"}
+    answers = (Answer(status=502), Answer(body=written, headers=index), Answer(status=404, headers=index))
+    with Wire(*answers) as wire:
+        found = ConsulClient(_connection(wire)).kv_transact("note it", STEPS)
+
+    assert found.done
+    assert found.index_of("a") == 9
+    assert [(request.method, request.path.partition("?")[0]) for request in wire.questions] == [
+        ("PUT", "/v1/txn"),
+        ("GET", "/v1/kv/a"),
+        ("GET", "/v1/kv/b/"),
+    ]
+
+
+def test_a_transaction_that_did_not_arrive_is_sent_again() -> None:
+    done = '{"Results":[{"KV":{"Key":"a","Value":null,"ModifyIndex":7}}],"Errors":null}'
+    with Wire(Answer(status=502), Answer(status=404), Answer(body=done)) as wire:
+        assert ConsulClient(_connection(wire)).kv_transact("note it", STEPS).index_of("a") == 7
+
+    assert [request.method for request in wire.questions] == ["PUT", "GET", "PUT"]
 
 
 def test_a_certificate_of_a_known_authority_is_trusted(tmp_path: Path) -> None:
