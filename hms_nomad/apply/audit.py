@@ -11,7 +11,8 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.consul_types import KvStep, set_key, swap_key
 from hms_nomad.clients.errors import ConflictError
 from hms_nomad.plan.records import adapter_of
 
@@ -63,6 +65,17 @@ class Record:
         """The same as record ``number`` of a chain, behind the one with the hash ``before``."""
         placed = replace(self, number=number, before=before, hash="")
         return replace(placed, hash=_hash(placed))
+
+
+@dataclass(slots=True)
+class ChainEnd:
+    """The last record that a process kept, by which it finds the end of the chain.
+
+    Its threads take turns by ``guard``.
+    """
+
+    last: Record | None = None
+    guard: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Trail(Protocol):
@@ -125,10 +138,14 @@ class FileTrail:
 
 @dataclass(frozen=True, slots=True)
 class ConsulTrail:
-    """Keys below ``hms-nomad/audit/NAMESPACE/``, each made once and never changed; any number of writers."""
+    """Keys below ``hms-nomad/audit/NAMESPACE/``, each made once and never changed; any number of writers.
+
+    ``end`` spares the next record of the same process the search for the last one.
+    """
 
     consul: ConsulClient
     namespace: str
+    end: ChainEnd = field(default_factory=ChainEnd)
 
     @property
     def head(self) -> str:
@@ -140,13 +157,27 @@ class ConsulTrail:
 
     def append(self, record: Record) -> Record:
         """See Trail."""
-        for _ in range(_TRIES):
-            last = self._last()
-            sealed = record.sealed(last.number + 1 if last else 1, last.hash if last else _NOTHING)
-            if self.consul.kv_put(self._key(sealed.number), _line(sealed), modify_index=0):
-                # Whoever comes later finds the last record by itself when this is not written any more.
-                self.consul.kv_put(self.head, str(sealed.number).encode())
-                return sealed
+        return self.append_with(record, ())[0]
+
+    def append_with(self, record: Record, steps: Sequence[KvStep]) -> tuple[Record, bool]:
+        """The same, and in the same transaction what else is to be kept at that moment; False where ``steps`` were
+        refused, and the record alone was kept. Raises as ``append``.
+        """
+        also = tuple(steps)
+        with self.end.guard:
+            for _ in range(_TRIES):
+                last = self.end.last or self._last()
+                sealed = record.sealed(last.number + 1 if last else 1, last.hash if last else _NOTHING)
+                own = (swap_key(self._key(sealed.number), _line(sealed), 0), self._moved_head(sealed))
+                kept = self.consul.kv_transact("keep an audit record", (*own, *also))
+                if kept.done:
+                    self.end.last = sealed
+                    return sealed, also == tuple(steps)
+                if 0 in kept.refused:
+                    # Somebody else added a record.
+                    self.end.last = None
+                else:
+                    also = ()
         raise ConflictError("consul", "keep an audit record", self.consul.address, "others keep adding records")
 
     def records(self) -> tuple[Record, ...]:
@@ -168,6 +199,9 @@ class ConsulTrail:
     def _at(self, number: int) -> Record | None:
         pair = self.consul.kv_get(self._key(number))
         return _record_from(pair.value, f"the key {pair.key}") if pair else None
+
+    def _moved_head(self, last: Record) -> KvStep:
+        return set_key(self.head, str(last.number).encode())
 
     def _key(self, number: int) -> str:
         return f"hms-nomad/audit/{self.namespace}/{number:010d}"

@@ -6,27 +6,23 @@ holder that slept past its session's end loses there.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hms_nomad.apply.lock_session import LOCK_TTL_SECONDS, LockSession
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.errors import NotFoundError, ServerError, UnavailableError, UnknownOutcomeError
-
-LOCK_TTL_SECONDS = 10
-"""Consul's shortest time to live. A session ends between this and twice this time after its last renewal."""
+from hms_nomad.clients.consul_types import KvPair, KvStep, Transaction, drop_lock, take_lock
+from hms_nomad.clients.errors import ServerError, UnavailableError, UnknownOutcomeError
 
 LONGEST_DEAD_LOCK_SECONDS = 2 * LOCK_TTL_SECONDS
 """How long the lock of a holder that died lasts at most."""
 
-_RENEWALS = 3
 _SCHEMA = 1
 _WAIT_SECONDS = 10.0
 
@@ -90,65 +86,63 @@ class LockLostError(Exception):
 
 
 class ServiceLock:
-    """A session and, unless it works beside another command, the lock of one service. Made by ``acquire``."""
+    """The lock of one service, or, beside another command, only a session that shows that this one is alive.
 
-    def __init__(self, consul: ConsulClient, key: str, holder: Holder, *, held: bool) -> None:
+    Made by ``acquire``; ``read`` is what was read at the moment when the lock was taken.
+    """
+
+    def __init__(
+        self,
+        consul: ConsulClient,
+        key: str,
+        holder: Holder,
+        session: LockSession,
+        *,
+        held: bool,
+        read: tuple[KvPair, ...] = (),
+    ) -> None:
         self._consul = consul
         self._key = key
+        self._session = session
+        self._lost: LockLostError | None = None
+        self._given_back = not held
         self.holder = holder
         self.held = held
-        self._lost: LockLostError | None = None
-        self._renewed = boot_clock()
-        self._guard = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"lock {holder.service}", daemon=True)
-        self._thread.start()
-        # A command whose other threads die with it still gives their locks back.
-        atexit.register(self.release)
+        self.read = read
+        session.add(self)
 
     def check(self) -> None:
         """Raise LockLostError when the lock is gone; asks Consul when the last renewal is longer ago than it lasts."""
-        if boot_clock() - self._renewed > LOCK_TTL_SECONDS:
-            self._renew()
+        self._session.check()
         if self._lost is not None:
             raise self._lost
 
+    def steps(self) -> tuple[KvStep, ...]:
+        """The steps that give the lock back as a part of another transaction; none where the session's end does it."""
+        if self._given_back or not self._session.shared:
+            return ()
+        return drop_lock(self._key, self.holder.lock_id)
+
+    def given_back(self) -> None:
+        """The ``steps`` were done."""
+        self._given_back = True
+
     def release(self) -> None:
-        """Give the lock back; without an answer of Consul it ends by itself."""
-        atexit.unregister(self.release)
-        self._stop.set()
-        with contextlib.suppress(ServerError):
-            self._consul.destroy_session(self.holder.lock_id)
-        self._thread.join(1)
-
-    def _keep(self) -> None:
-        while not self._stop.wait(LOCK_TTL_SECONDS / _RENEWALS):
+        """Give the lock back; without an answer of Consul it ends with the command."""
+        steps = self.steps()
+        if not self._session.leave(self) and steps:
             with contextlib.suppress(ServerError):
-                self._renew()
+                self._consul.kv_transact(f"give back the lock of {self.holder.service}", steps)
 
-    def _renew(self) -> None:
-        with self._guard:
-            if self._lost is not None or self._stop.is_set():
-                return
-            before = boot_clock()
-            try:
-                self._consul.renew_session(self.holder.lock_id)
-            except NotFoundError:
-                self._take_again()
-            self._renewed = before
-
-    def _take_again(self) -> None:
-        """The session ended: whoever took the lock meanwhile keeps it, and one that was given back is not taken."""
-        if self._stop.is_set():
+    def moved(self, session_id: str) -> None:
+        """See Dependent: whoever took the lock meanwhile keeps it."""
+        if self._lost is not None or self._given_back:
             return
-        lock_id, holder = _new_session(self._consul, self.holder)
-        if self.held and not self._consul.kv_put(self._key, _bytes(holder), acquire=lock_id):
+        holder = replace(self.holder, lock_id=session_id)
+        if not _take(self._consul, self._key, holder).done:
             self._lost = LockLostError(holder.service, read_lock(self._consul, self._key))
             return
         self.holder = holder
-        if self._stop.is_set():
-            # It was given back in these very moments, by the end of the session before.
-            self._consul.destroy_session(lock_id)
 
 
 @contextlib.contextmanager
@@ -172,6 +166,8 @@ def acquire(
     beside: bool = False,
     take: bool = True,
     same_deadline: float = 0.0,
+    session: LockSession | None = None,
+    reading: Sequence[KvStep] = (),
 ) -> ServiceLock:
     """Take the lock at ``key``, waiting for another holder until ``deadline``, a value of ``time.monotonic()``.
 
@@ -179,37 +175,45 @@ def acquire(
 
     The lock of a process of this machine that is dead is taken at once. ``waiting`` hears for whom we wait. With
     ``beside`` the work goes on next to the holder, without the lock but with a session that shows it is alive, and
-    without ``take`` it does so from the start. Raises LockedError and the errors of ``hms_nomad.clients.errors``,
-    with UnavailableError for a lost answer, too: a lock that may be there all the same ends by itself.
+    without ``take`` it does so from the start. ``session`` is the one that the command's locks share, and ``reading``
+    are steps that read something at the moment when the lock is taken. Raises LockedError and the errors of
+    ``hms_nomad.clients.errors``, with UnavailableError for a lost answer, too: a lock that may be there all the same
+    ends by itself.
     """
-    lock_id, mine = _new_session(consul, holder)
+    shared = session or LockSession(consul)
+    mine = replace(holder, lock_id=shared.enter(f"hms-nomad {holder.service}"))
     told = ""
+    read: tuple[KvPair, ...] = ()
     try:
-        while take and not consul.kv_put(key, _bytes(mine), acquire=lock_id):
+        while take:
+            taken = _take(consul, key, mine, reading)
+            if taken.done:
+                read = taken.pairs
+                break
             pair = consul.kv_get(key)
             if pair is None:
-                # It was given back this very moment.
+                # It was given back this very moment, or our own session is gone.
+                mine = replace(mine, lock_id=shared.renew())
                 continue
             other = holder_from(pair.value) or _unknown(mine, pair.session)
             if _is_dead(other.process):
                 consul.destroy_session(other.lock_id)
                 continue
             if beside:
-                return ServiceLock(consul, key, mine, held=False)
+                take = False
+                break
             same = bool(mine.aim) and other.aim == mine.aim
             remaining = (max(deadline, same_deadline) if same else deadline) - time.monotonic()
             if remaining <= 0:
-                raise LockedError(other)  # noqa: TRY301 - the session is ended on the way out
+                raise LockedError(other)  # noqa: TRY301 - the session is left on the way out
             if told != other.lock_id:
                 told = other.lock_id
                 waiting(other)
-            consul.renew_session(lock_id)
             consul.kv_wait(key, pair.modify_index, min(remaining, _WAIT_SECONDS / 2))
     except BaseException:
-        with contextlib.suppress(ServerError):
-            consul.destroy_session(lock_id)
+        shared.leave()
         raise
-    return ServiceLock(consul, key, mine, held=take)
+    return ServiceLock(consul, key, mine, shared, held=take, read=read)
 
 
 def lock_key(namespace: str, service: str) -> str:
@@ -267,23 +271,15 @@ def holder_from(data: bytes) -> Holder | None:
         return None
 
 
-def boot_clock() -> float:
-    """Seconds since the machine started, the time that it slept included."""
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(clock)
-
-
-def _new_session(consul: ConsulClient, holder: Holder) -> tuple[str, Holder]:
-    # No delay after the end of a session: what a dead holder had on its way loses by its index.
-    lock_id = consul.create_session(f"hms-nomad {holder.service}", LOCK_TTL_SECONDS, 0, behavior="delete")
-    fields = {name: getattr(holder, name) for name in Holder.__dataclass_fields__}
-    return lock_id, Holder(**{**fields, "lock_id": lock_id})
-
-
 def _unknown(mine: Holder, lock_id: str) -> Holder:
     """Who holds a lock whose record this version cannot read."""
     nobody = Process("", "", 0, "")
     return Holder(mine.service, "somebody", "another version of hms-nomad", "", time.time(), nobody, lock_id)
+
+
+def _take(consul: ConsulClient, key: str, holder: Holder, reading: Sequence[KvStep] = ()) -> Transaction:
+    steps = (take_lock(key, _bytes(holder), holder.lock_id), *reading)
+    return consul.kv_transact(f"lock {holder.service}", steps)
 
 
 def _bytes(holder: Holder) -> bytes:

@@ -10,12 +10,13 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Event:
     """One fact of a running command: ``kind`` for machines ("apply", "image", "step"),
-    ``message`` for people, ``data`` for both.
+    ``message`` for people, ``data`` for both. ``more`` says that another fact of the same kind follows at once.
     """
 
     kind: str
     message: str
     data: Mapping[str, Any] = field(default_factory=dict)
+    more: bool = False
 
 
 Report = Callable[[Event], None]

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.consul_types import KvStep, set_key
 from hms_nomad.clients.errors import ServerError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.nomad_types import Registration
 from hms_nomad.compile.scaling import is_held
+from hms_nomad.plan.change import Change
 from hms_nomad.plan.observed import ObservedJob
 
 _FIELDS = {"index": int, "version": int, "count": int, "digest": str}
@@ -32,20 +34,40 @@ class Registered:
     digest: str
 
 
-def note_registration(nomad: NomadClient, consul: ConsulClient, job_id: str, registration: Registration) -> None:
-    """Keep a note of what has been registered just now; where that fails, the next plan has to read the job.
+def note_registration(
+    nomad: NomadClient,
+    consul: ConsulClient,
+    change: Change,
+    registration: Registration,
+    later: Callable[[KvStep], None] | None = None,
+) -> None:
+    """Keep a note of what has been registered just now, or give it to ``later`` for a transaction that comes anyway.
 
-    A count that is held is in the job and not in its digest, so there is no note of such a job.
+    Where that fails, the next plan has to read the job. A count that is held is in the job and not in its digest, so
+    there is no note of such a job.
     """
     with contextlib.suppress(ServerError):
-        stored = nomad.read_job(job_id)
-        if stored is None or stored.modify_index != registration.modify_index or is_held(stored.body):
+        stored = _stored(nomad, change, registration)
+        digest = stored.service_meta.get("digest") if stored is not None and not is_held(stored.body) else None
+        if stored is None or not digest:
             return
-        job = ObservedJob(stored.body, stored.version, stored.modify_index, stored.stop, settled=False)
-        digest = job.service_meta.get("digest")
-        if digest:
-            noted = Registered(job.modify_index, job.version, job.count, digest)
-            consul.kv_put(registered_key(stored.namespace, job_id), json.dumps(asdict(noted)).encode())
+        noted = Registered(stored.modify_index, stored.version, stored.count, digest)
+        key, value = registered_key(nomad.namespace, change.name), json.dumps(asdict(noted)).encode()
+        if later is not None:
+            later(set_key(key, value))
+        else:
+            consul.kv_put(key, value)
+
+
+def _stored(nomad: NomadClient, change: Change, registration: Registration) -> ObservedJob | None:
+    """The job as it stands after the registration; None where somebody else has registered another one since."""
+    if change.index == 0 and change.body is not None:
+        # There was no job, so this is its first version, just as it was sent.
+        return ObservedJob(change.body, 0, registration.modify_index, stopped=False, settled=False)
+    job = nomad.read_job(change.name)
+    if job is None or job.modify_index != registration.modify_index:
+        return None
+    return ObservedJob(job.body, job.version, job.modify_index, job.stop, settled=False)
 
 
 def read_registered(consul: ConsulClient, namespace: str) -> Mapping[str, Registered]:

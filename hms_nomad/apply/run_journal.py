@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from hms_nomad.apply.lock import Process, is_alive
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.consul_types import KvPair
+from hms_nomad.clients.consul_types import KvPair, KvStep, drop_key, list_keys, swap_key
 from hms_nomad.clients.errors import UnavailableError
 from hms_nomad.plan.change import Plan
 from hms_nomad.plan.records import adapter_of
@@ -97,10 +97,8 @@ class RunJournal:
         Only the run itself writes its record. When somebody closed it meanwhile, nothing is written and 0 answered.
         """
         key = f"{self._prefix}{run.id}"
-        if not self._consul.kv_put(key, adapter_of(Run).dump_json(run), modify_index=index):
-            return 0
-        pair = self._consul.kv_get(key)
-        return pair.modify_index if pair else 0
+        written = self._consul.kv_transact(f"write key {key}", (swap_key(key, adapter_of(Run).dump_json(run), index),))
+        return written.index_of(key) if written.done else 0
 
     def close(self, run_id: str) -> None:
         """Forget a record; one that is gone is no error."""
@@ -108,6 +106,18 @@ class RunJournal:
         pair = self._consul.kv_get(key)
         if pair is not None:
             self._consul.kv_delete(key, pair.modify_index)
+
+    def closing(self, run_id: str, index: int) -> KvStep:
+        """The step that forgets a record which this process wrote last with ``index``, for a transaction."""
+        return drop_key(f"{self._prefix}{run_id}", index)
+
+    def reading(self) -> KvStep:
+        """The step that reads the records, for ``among``."""
+        return list_keys(self._prefix)
+
+    def among(self, pairs: Iterable[KvPair]) -> bool:
+        """Whether any record is among keys that were read already."""
+        return any(pair.key.startswith(self._prefix) for pair in pairs)
 
     def unfinished(self, own: str = "") -> tuple[Unfinished, ...]:
         """The runs but the ``own`` one that ended without coming to their end, oldest first."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.registered import note_registration
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.consul_types import StoredEntry
+from hms_nomad.clients.consul_types import KvStep, StoredEntry
 from hms_nomad.clients.errors import ConflictError, UnavailableError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.nomad_types import Registration
@@ -42,10 +43,10 @@ def write_entries(changes: Iterable[Change], consul: ConsulClient, report: Repor
             continue
         consul.delete_entry(change.kind, change.name, change.index)
         report(_applied(change))
-    for change in entries:
-        if change.body is not None and change.kind != ROUTE_KIND:
-            consul.write_entry(change.body, change.index)
-            report(_applied(change))
+    written = [change for change in entries if change.body is not None and change.kind != ROUTE_KIND]
+    for change in written:
+        consul.write_entry(change.body or {}, change.index)
+        report(replace(_applied(change), more=change is not written[-1]))
 
 
 def write_routes(changes: Iterable[Change], consul: ConsulClient, report: Report) -> None:
@@ -130,16 +131,24 @@ def nudge_route(service: str, consul: ConsulClient) -> bool:
     return True
 
 
-def register(change: Change, nomad: NomadClient, consul: ConsulClient, report: Report) -> Registration:
+def register(
+    change: Change,
+    nomad: NomadClient,
+    consul: ConsulClient,
+    report: Report,
+    later: Callable[[KvStep], None] | None = None,
+) -> Registration:
     """Register the job of a change, enforcing the index that was read (0: the job must not exist), and note it.
 
-    Raises ConflictError when somebody registered another version meanwhile.
+    ``later`` gets the note's step, for a transaction that comes anyway; without it the note is kept at once. Raises
+    ConflictError when somebody registered another version meanwhile.
     """
     if change.body is None:
         raise ValueError(f"the change of {change.name} carries no job")
     registration = nomad.register_job(change.body, change.index)
-    report(_applied(change))
-    note_registration(nomad, consul, change.name, registration)
+    # Who has a transaction to come ends with this change.
+    report(replace(_applied(change), more=later is not None))
+    note_registration(nomad, consul, change, registration, later)
     return registration
 
 

@@ -10,6 +10,7 @@ from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.cluster import Cluster
 from hms_nomad.rollout.journal import Journal
 from hms_nomad.rollout.release import Release, ReleaseOutcome
+from hms_nomad.rollout.store import Kept
 
 
 class NoSuchReleaseError(Exception):
@@ -37,10 +38,9 @@ def current_record(releases: Iterable[Release], observed: Observed) -> Release |
     return next((found for found in good if found.release == running), None)
 
 
-def close_unseen(cluster: Cluster, journal: Journal, observed: Observed) -> None:
+def close_unseen(cluster: Cluster, kept: Kept, observed: Observed) -> None:
     """Write the ends that ``with_ends`` finds."""
-    found = cluster.store.releases()
-    for before, after in zip(found, with_ends(found, journal, observed), strict=True):
+    for before, after in zip(kept.releases, with_ends(kept.releases, kept.journal, observed), strict=True):
         if before != after:
             cluster.store.amend(before.number, partial(_with_end, after))
 

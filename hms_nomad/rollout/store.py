@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.consul_types import KvPair, KvStep, list_keys
 from hms_nomad.clients.errors import ConflictError
 from hms_nomad.rollout.journal import Journal, journal_bytes, journal_from, journal_key
 from hms_nomad.rollout.release import (
@@ -17,6 +18,18 @@ from hms_nomad.rollout.release import (
 )
 
 _TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What was kept of a service at one moment: the ``journal``, and the ``releases``, newest first.
+
+    ``newest`` is the greatest number of a record, also of one that this version cannot read (0: there is none).
+    """
+
+    journal: Journal
+    releases: tuple[Release, ...]
+    newest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +49,23 @@ class RolloutStore:
         """The journal; an empty one where nothing is kept."""
         return self._stored()[0]
 
+    def reading(self) -> tuple[KvStep, ...]:
+        """The steps that read all that is kept, for ``kept_in``."""
+        return list_keys(self.key), list_keys(releases_prefix(self.namespace, self.service))
+
+    def kept_in(self, pairs: Iterable[KvPair]) -> Kept:
+        """What is kept, from keys that were read already."""
+        prefix = releases_prefix(self.namespace, self.service)
+        found = list(pairs)
+        own = [pair for pair in found if pair.key.startswith(prefix)]
+        journal = next((journal_from(pair.value, pair.key) for pair in found if pair.key == self.key), Journal())
+        return Kept(journal, _newest_first(own), _newest(own))
+
+    def kept(self) -> Kept:
+        """What is kept now."""
+        pairs = self.consul.kv_list(releases_prefix(self.namespace, self.service))
+        return Kept(self.journal(), _newest_first(pairs), _newest(pairs))
+
     def change(self, how: Callable[[Journal], Journal]) -> Journal:
         """Write what ``how`` makes of the journal, as often as it takes to win over other writers; answers the result.
 
@@ -50,22 +80,22 @@ class RolloutStore:
 
     def releases(self) -> tuple[Release, ...]:
         """The records of all deploys that are remembered, newest first."""
-        found = (
-            release_from(pair.value) for pair in self.consul.kv_list(releases_prefix(self.namespace, self.service))
-        )
-        return tuple(sorted((release for release in found if release), key=lambda release: -release.number))
+        return _newest_first(self.consul.kv_list(releases_prefix(self.namespace, self.service)))
 
     def release(self, number: int) -> Release | None:
         """One record by its number; None when it is forgotten."""
         pair = self.consul.kv_get(release_key(self.namespace, self.service, number))
         return release_from(pair.value) if pair else None
 
-    def add(self, release: Release) -> Release:
-        """Keep a new record under the next free number; answers it with that number."""
+    def add(self, release: Release, newest: int | None = None) -> Release:
+        """Keep a new record under the next free number; answers it with that number.
+
+        ``newest`` is the greatest number as far as it is known already.
+        """
         for _ in range(_TRIES):
-            pairs = self.consul.kv_list(releases_prefix(self.namespace, self.service))
-            newest = max((int(pair.key.rsplit("/", 1)[1]) for pair in pairs), default=0)
-            numbered = replace(release, number=newest + 1)
+            if newest is None:
+                newest = _newest(self.consul.kv_list(releases_prefix(self.namespace, self.service)))
+            numbered, newest = replace(release, number=newest + 1), None
             key = release_key(self.namespace, self.service, numbered.number)
             if self.consul.kv_put(key, release_bytes(numbered), modify_index=0):
                 return numbered
@@ -112,3 +142,12 @@ class RolloutStore:
         if journal == Journal():
             return index == 0 or self.consul.kv_delete(self.key, index)
         return self.consul.kv_put(self.key, journal_bytes(journal), modify_index=index)
+
+
+def _newest_first(pairs: Iterable[KvPair]) -> tuple[Release, ...]:
+    found = (release_from(pair.value) for pair in pairs)
+    return tuple(sorted((release for release in found if release), key=lambda release: -release.number))
+
+
+def _newest(pairs: Iterable[KvPair]) -> int:
+    return max((int(pair.key.rsplit("/", 1)[1]) for pair in pairs), default=0)

@@ -25,7 +25,7 @@ def trail_of(session: Session) -> FileTrail | ConsulTrail | None:
         return None
     if audit.sink == "file":
         return FileTrail(Path(audit.file or ""))
-    return ConsulTrail(session.consul, session.platform.namespace)
+    return ConsulTrail(session.consul, session.platform.namespace, session.chain)
 
 
 def list_audit(session: Session, service: str | None = None, since: float = 0.0) -> tuple[Record, ...]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hms_nomad.apply.failure import Failure, explain_failure
@@ -18,6 +19,7 @@ from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import planned_facts
 from hms_nomad.apply.vault_roles import write_vault
 from hms_nomad.apply.write import register, write_entries, write_routes
+from hms_nomad.clients.consul_types import KvStep
 from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
 from hms_nomad.clients.nomad_types import Deployment
 from hms_nomad.compile.desired import Desired
@@ -35,6 +37,7 @@ from hms_nomad.rollout.policy import Policy
 from hms_nomad.rollout.records import close_unseen
 from hms_nomad.rollout.release import ReleaseOutcome
 from hms_nomad.rollout.steer import pause_rollout
+from hms_nomad.rollout.store import Kept
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
 from hms_nomad.workflows.rollout_job import hand_over
@@ -46,6 +49,32 @@ _SHARED_ENTRY_TRIES = 5
 _REGISTRY_WAIT_SECONDS = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class New:
+    """What is desired of a service of which nothing was there: no job, and none of its own entries.
+
+    Each write of its plan demands that this still holds, so nothing has to be read again before it.
+    """
+
+    desired: Desired
+    plan: Plan
+    observed: Observed
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What need not be read any more: the ``new`` service as it was read with others, and what was ``kept`` of it when
+    its lock was taken. ``later`` takes what can wait for the end of the command (None: nothing can).
+    """
+
+    new: New | None = None
+    kept: Kept | None = None
+    later: Callable[[KvStep], None] | None = None
+
+
+NOTHING_SEEN = Seen()
+
+
 def cluster_of(session: Session, service: str, report: Report) -> Cluster:
     """Where the rollouts of a service happen."""
     records = recorded(session, service)
@@ -53,13 +82,19 @@ def cluster_of(session: Session, service: str, report: Report) -> Cluster:
 
 
 def converge(
-    session: Session, desired: Desired, policy: Policy, options: DeployOptions, deadline: float, report: Report
+    session: Session,
+    desired: Desired,
+    policy: Policy,
+    options: DeployOptions,
+    deadline: float,
+    report: Report,
+    seen: Seen = NOTHING_SEEN,
 ) -> DeployOutcome:
     """Bring the servers to ``desired``; ``deadline`` is a value of ``time.monotonic()``. Raises as ``deploy``."""
-    plan, observed = _plan(session, desired)
+    plan, observed = (seen.new.plan, seen.new.observed) if seen.new else _plan(session, desired)
     if options.guard is not None:
         options.guard(plan)
-    outcome = _converged(session, desired, policy, plan, observed, options, deadline, report)
+    outcome = _converged(session, desired, policy, plan, observed, options, deadline, report, seen)
     if outcome.status is Status.DEPLOYED:
         tidy(session, desired, observed.job, report)
     return outcome
@@ -74,9 +109,11 @@ def _converged(
     options: DeployOptions,
     deadline: float,
     report: Report,
+    seen: Seen,
 ) -> DeployOutcome:
     cluster = cluster_of(session, desired.service, report)
-    journal = cluster.store.journal()
+    kept = seen.kept or cluster.store.kept()
+    journal = kept.journal
     if (rollout := journal.rollout) is not None:
         if (rollout.candidate, rollout.digest) != (desired.release, desired.digest):
             raise RolloutRunningError(desired.service, rollout)
@@ -84,9 +121,10 @@ def _converged(
         write_vault(plan.changes, session.vault, report)
         return _roll(cluster, session, desired, plan, rollout, options, deadline)
     report(Event("plan", f"{len(plan.effective)} objects to change", planned_facts(plan)))
-    close_unseen(cluster, journal, observed)
+    close_unseen(cluster, kept, observed)
     _refuse_rejected(journal, desired, options)
-    passing = _passing(session, desired.service)
+    # Without a job there is no release that traffic could be moved from.
+    passing = _passing(session, desired.service) if observed.job is not None else Counter()
     stable = stable_release(desired, observed, passing)
     write_vault(plan.changes, session.vault, report)
     if stable is not None:
@@ -95,7 +133,7 @@ def _converged(
         return _roll(cluster, session, desired, plan, rollout, options, deadline)
     if plan.empty:
         return _outcome(session, desired, plan, Status.UNCHANGED, changed=False)
-    return _in_place(cluster, session, desired, policy, plan, observed, options, deadline)
+    return _in_place(cluster, session, desired, policy, plan, observed, options, deadline, seen, kept.newest)
 
 
 def _refuse_rejected(journal: Journal, desired: Desired, options: DeployOptions) -> None:
@@ -143,6 +181,8 @@ def _in_place(
     observed: Observed,
     options: DeployOptions,
     deadline: float,
+    seen: Seen,
+    newest: int,
 ) -> DeployOutcome:
     """A first deploy, or a change that replaces no instance: no traffic has to move."""
     report = cluster.report
@@ -153,7 +193,8 @@ def _in_place(
         verdict = follow_deployment(session.nomad, running, deadline, report, _is_decided)
         return _conclude(cluster, session, desired, plan, verdict, deadline, None)
     who: Author = options.author or author()
-    number = cluster.store.add(record(desired, policy, who, cluster.wall_clock(), plan.release_before)).number
+    begun = record(desired, policy, who, cluster.wall_clock(), plan.release_before)
+    number = cluster.store.add(begun, newest).number
     plan = _write_entries(session, desired, plan, report)
     job = next(change for change in plan.changes if change.kind == "job")
     if job.action is Action.KEEP and not plan.unfinished:
@@ -165,11 +206,12 @@ def _in_place(
         # Of the same release, and yet Nomad replaces instances where somebody edited the job by hand.
         plan = replace(plan, foresight=foresee(session.nomad, change.body))
         await_started(session.nomad, change.body, deadline)
-    registration = register(change, session.nomad, session.consul, report)
+    registration = register(change, session.nomad, session.consul, report, seen.later if options.detach else None)
     if options.detach:
         # Nobody will be there to open the way in once the service is healthy.
         write_routes(plan.changes, session.consul, report)
-        return _outcome(session, desired, plan, Status.DETACHED, changed=True, number=number)
+        healthy = None if plan.release_before else 0
+        return _outcome(session, desired, plan, Status.DETACHED, changed=True, number=number, instances=healthy)
     verdict = follow(session.nomad, desired.service, registration, deadline, report, _is_decided)
     return _conclude(cluster, session, desired, plan, verdict, deadline, number)
 
@@ -299,8 +341,11 @@ def _outcome(
     verdict: Verdict | None = None,
     failure: Failure | None = None,
     number: int | None = None,
+    instances: int | None = None,
 ) -> DeployOutcome:
-    instances = session.consul.instances(desired.service, passing=True, connect=True).value
+    """``instances`` is how many are healthy where that is known."""
+    if instances is None:
+        instances = len(session.consul.instances(desired.service, passing=True, connect=True).value)
     return DeployOutcome(
         service=desired.service,
         status=status,
@@ -308,7 +353,7 @@ def _outcome(
         version=desired.registry.version,
         release=desired.release,
         url=desired.registry.url,
-        instances=len(instances),
+        instances=instances,
         scaling=_bounds(desired),
         plan=plan,
         failure=failure,

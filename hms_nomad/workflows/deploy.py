@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 
 from hms_nomad.apply.progress import Report
+from hms_nomad.clients.errors import ConflictError
 from hms_nomad.compile import compile_spec
+from hms_nomad.compile.desired import Desired
 from hms_nomad.rollout.drive import patience
-from hms_nomad.rollout.policy import policy_of
+from hms_nomad.rollout.policy import Policy, policy_of
 from hms_nomad.spec.model import Spec
-from hms_nomad.workflows.converge import converge
+from hms_nomad.workflows.converge import New, Seen, converge
 from hms_nomad.workflows.deploy_job import deploy_job
 from hms_nomad.workflows.external import deploy_external
 from hms_nomad.workflows.gateway import check_routes, follow_routes
-from hms_nomad.workflows.guard import guarded, intent
+from hms_nomad.workflows.guard import Guard, guarded, intent
 from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
 from hms_nomad.workflows.outcome import DeployOutcome as DeployOutcome  # noqa: PLC0414
 from hms_nomad.workflows.outcome import Status as Status  # noqa: PLC0414
@@ -22,8 +25,12 @@ from hms_nomad.workflows.rollout_job import require_rollouts
 from hms_nomad.workflows.session import Session, evidenced
 
 
-def deploy(session: Session, spec: Spec, options: DeployOptions, report: Report) -> DeployOutcome:
+def deploy(
+    session: Session, spec: Spec, options: DeployOptions, report: Report, new: New | None = None
+) -> DeployOutcome:
     """Bring the servers to what the spec says and wait until it is healthy (chapter 12, sections 3.2 and 4.1).
+
+    ``new`` is what was just read of a new service together with others; without it the service is read by itself.
 
     A new release of a running service is rolled out: traffic moves to it only as fast as its health allows. Raises
     ForeignObjectError for objects that are not ours, LockedError while another command works on the service,
@@ -37,13 +44,33 @@ def deploy(session: Session, spec: Spec, options: DeployOptions, report: Report)
     started = time.monotonic()
     if options.in_cluster:
         require_rollouts(session)
-    desired = evidenced(compile_spec(spec, session.platform, session.pins), session)
+    desired = evidenced(new.desired if new else compile_spec(spec, session.platform, session.pins), session)
     policy = policy_of(spec, options.strategy)
     deadline = started + (options.timeout or patience(policy))
-    with guarded(session, desired.service, intent("deploy", desired, options, deadline), report) as run:
-        outcome = run.concluded(converge(session, desired, policy, options, deadline, run.report))
+    aim = intent("deploy", desired, options, deadline)
+    with guarded(session, desired.service, aim, report, asked=new is not None) as run:
+        outcome = run.concluded(_converged(session, desired, policy, options, deadline, run, new))
         if outcome.status is Status.DEPLOYED:
             return replace(outcome, warnings=follow_routes(session, spec, deadline, run.report))
     if outcome.status is Status.UNCHANGED:
         return replace(outcome, warnings=check_routes(session, spec, deadline, report))
     return outcome
+
+
+def _converged(
+    session: Session,
+    desired: Desired,
+    policy: Policy,
+    options: DeployOptions,
+    deadline: float,
+    run: Guard,
+    new: New | None,
+) -> DeployOutcome:
+    """Where somebody was faster than this command since all services were read, the service is read by itself."""
+    kept = run.kept
+    if new is not None and kept is not None and not kept.newest:
+        # A conflict is with what nobody keeps a record of, such as entries written by hand.
+        with contextlib.suppress(ConflictError):
+            return converge(session, desired, policy, options, deadline, run.report, Seen(new, kept, run.later))
+        kept = None
+    return converge(session, desired, policy, options, deadline, run.report, Seen(kept=kept))

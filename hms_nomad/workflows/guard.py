@@ -8,19 +8,21 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from hms_nomad.apply.audit import AuditError, Record
+from hms_nomad.apply.audit import AuditError, FileTrail, Record
 from hms_nomad.apply.interrupts import OutOfTimeError
 from hms_nomad.apply.lock import Holder, LockLostError, ServiceLock, acquire, lock_key, this_process
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import HalfDoneError, Run, RunJournal, planned_of
+from hms_nomad.clients.consul_types import KvStep
 from hms_nomad.clients.errors import ConflictError, DeadlineExceededError, ServerError, UnavailableError
 from hms_nomad.clients.transport import before_writes
 from hms_nomad.compile.desired import Desired
 from hms_nomad.platform.model import PlatformError
+from hms_nomad.rollout.store import Kept, RolloutStore
 from hms_nomad.workflows.audit import trail_of
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions
@@ -89,6 +91,8 @@ class Guard:
         self._journal = RunJournal(session.consul, session.platform.namespace, service)
         self._index = 0
         self._opened = False
+        self._behind = False
+        self._later: list[KvStep] = []
         self._result = ""
         self._run = Run(
             id=uuid.uuid4().hex,
@@ -114,7 +118,21 @@ class Guard:
         elif event.kind == "rollout" and "state" in event.data:
             self._note(replace(run, phase=str(event.data["state"])))
         elif event.kind == "apply":
-            self._note(replace(run, phase="changing" if run.phase == "begun" else run.phase).with_done(event.message))
+            done = replace(run, phase="changing" if run.phase == "begun" else run.phase).with_done(event.message)
+            if event.more:
+                # Noted with the next one, which follows at once.
+                self._run, self._behind = done, True
+            else:
+                self._note(done)
+
+    @property
+    def kept(self) -> Kept | None:
+        """What was kept of the service at the moment when the lock was taken; None for who works without it."""
+        return _store(self._session, self._run.service).kept_in(self._lock.read) if self._lock.held else None
+
+    def later(self, step: KvStep) -> None:
+        """Something to keep with the transaction at the end, which is only missed where this process dies before."""
+        self._later.append(step)
 
     def concluded(self, outcome: T) -> T:
         """The command came to its end, good or bad, and nothing is left to do; answers what it came to."""
@@ -151,26 +169,33 @@ class Guard:
         result = self._result or "done"
         if gave_up and error is not None:
             self._run, result = replace(self._run, ended=_why(error)), _result_of_error(error)
-        # Tidying up the record of a run that died changes no service.
-        if self._run.done or result != "unchanged":
-            self._record(self._run, result)
-        if gave_up and self._run.done:
+        keeps_journal = gave_up and bool(self._run.done)
+        if keeps_journal:
             self._journal.write(self._run, self._index)
-            return
-        self._journal.close(self._run.id)
+        ending = (self._journal.closing(self._run.id, self._index),) if not keeps_journal and self._index else ()
+        steps = (*ending, *self._later, *self._lock.steps())
+        # Tidying up the record of a run that died changes no service.
+        recorded = self._run.done or result != "unchanged"
+        if not (recorded and self._record(self._run, result, steps)):
+            self._keep(steps)
 
     def _close_dead(self) -> None:
         """Runs that died or gave up before this one are mended by it, also where it found nothing left to change."""
+        if self._lock.held and not self._journal.among(self._lock.read):
+            return
         for old in self._journal.unfinished(self._run.id):
             if not old.run.ended:
-                self._record(old.run, "died")
+                self._record(old.run, "died", ())
             self._journal.close(old.run.id)
 
-    def _record(self, run: Run, result: str) -> None:
-        """Add a run to the audit trail. It is too late to forbid anything, so a fault is shown, and the work stands."""
+    def _record(self, run: Run, result: str, steps: Sequence[KvStep]) -> bool:
+        """Add a run to the audit trail, and do ``steps`` at that moment; False where these are still to be done.
+
+        It is too late to forbid anything, so a fault is shown, and the work stands.
+        """
         trail = trail_of(self._session)
         if trail is None:
-            return
+            return False
         record = Record(
             time=time.time(),
             platform=self._session.platform.name,
@@ -187,14 +212,35 @@ class Guard:
             done=run.done,
         )
         try:
-            trail.append(record)
+            if isinstance(trail, FileTrail):
+                trail.append(record)
+                return False
+            _, done = trail.append_with(record, steps)
         except (AuditError, ServerError) as fault:
             self._report(Event("warning", f"the audit trail lacks this change: {fault}", {"run": run.id}))
+            return False
+        if done and steps:
+            self._lock.given_back()
+        return done
+
+    def _keep(self, steps: Sequence[KvStep]) -> None:
+        """The last steps by themselves; where one is refused, the lock was lost or the journal closed by somebody."""
+        if not steps:
+            return
+        ended = self._session.consul.kv_transact(f"end the run of {self._run.service}", steps)
+        if ended.done:
+            self._lock.given_back()
+        else:
+            self._journal.close(self._run.id)
 
     def _note(self, run: Run) -> None:
-        changed, self._run = run != self._run, run
+        changed, self._run = self._behind or run != self._run, run
         if self._opened and changed and self._index:
-            self._index = self._journal.write(run, self._index)
+            self._index, self._behind = self._journal.write(run, self._index), False
+
+
+def _store(session: Session, service: str) -> RolloutStore:
+    return RolloutStore(session.consul, session.platform.namespace, service)
 
 
 def know_the_embedded(session: Session, report: Report) -> None:
@@ -214,15 +260,18 @@ def know_the_embedded(session: Session, report: Report) -> None:
 
 
 @contextlib.contextmanager
-def guarded(session: Session, service: str, intent: Intent, report: Report) -> Iterator[Guard]:
+def guarded(session: Session, service: str, intent: Intent, report: Report, *, asked: bool = False) -> Iterator[Guard]:
     """Hold the lock of a service, waiting ``session.lock_wait`` seconds for it, and keep a journal of what is changed.
+
+    ``asked`` says that Nomad has answered just now.
 
     Raises LockedError when somebody else works on the service, LockLostError when the lock is lost on the way,
     HalfDoneError when a server is lost in the midst of changes, PlatformError for the embedded agent outside of
     development, and the errors of ``hms_nomad.clients.errors``.
     """
-    # Whoever cannot reach Nomad, or one without a leader, takes no lock.
-    session.nomad.read_job(service)
+    if not asked:
+        # Whoever cannot reach Nomad, or one without a leader, takes no lock.
+        session.nomad.read_job(service)
     know_the_embedded(session, report)
     namespace = session.platform.namespace
     holder = Holder(
@@ -242,6 +291,8 @@ def guarded(session: Session, service: str, intent: Intent, report: Report) -> I
         beside=intent.beside,
         take=intent.lock,
         same_deadline=begun + intent.same_seconds,
+        session=session.locks,
+        reading=(RunJournal(session.consul, namespace, service).reading(), *_store(session, service).reading()),
     )
     patience = contextlib.ExitStack()
     guard = Guard(session, service, intent, lock, report, patience)

@@ -27,6 +27,7 @@ class Planned:
     spec: Spec
     desired: Desired | None = None
     plan: Plan | None = None
+    observed: Observed | None = None
     error: Exception | None = None
 
 
@@ -64,7 +65,9 @@ def plan_each(session: Session, specs: Sequence[Spec], *, ask_scheduler: bool = 
             if observed is None:
                 return _Open(spec, desired)
             found = with_secrets(session, desired, make_plan(desired, observed))
-            return _Open(spec, desired) if ask_scheduler and _registers(found) else Planned(spec, desired, found)
+            if ask_scheduler and _registers(found):
+                return _Open(spec, desired)
+            return Planned(spec, desired, found, observed)
         except (ForeignObjectError, PlatformError) as error:
             return Planned(spec, error=error)
 
@@ -76,7 +79,7 @@ def plan_each(session: Session, specs: Sequence[Spec], *, ask_scheduler: bool = 
             found = with_secrets(session, one.desired, make_plan(one.desired, observed))
             if ask_scheduler and _registers(found):
                 found = foreseen(session, found, observed)
-            return Planned(one.spec, one.desired, found)
+            return Planned(one.spec, one.desired, found, observed)
         except (ForeignObjectError, PlatformError) as error:
             return Planned(one.spec, error=error)
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from hms_nomad.apply.audit import ChainEnd
+from hms_nomad.apply.lock_session import LockSession
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.nomad import NomadClient
@@ -26,7 +28,8 @@ class Session:
 
     ``lock_wait`` is how many seconds a changing command waits for another one on the same service; ``retries`` is what
     all calls together may repeat. ``pins`` are what the images of this command's specs were resolved to, and
-    ``evidence`` is what is known of their making, by the latter.
+    ``evidence`` is what is known of their making, by the latter. ``locks`` is what the locks of many services share
+    (None: each has its own), and ``chain`` where this command's last record stands in the audit trail.
     """
 
     platform: Platform
@@ -36,6 +39,8 @@ class Session:
     lock_wait: float = 0.0
     retries: RetryBudget = field(default_factory=RetryBudget)
     pins: Pins = field(default_factory=lambda: NO_PINS)
+    locks: LockSession | None = None
+    chain: ChainEnd = field(default_factory=ChainEnd)
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
 
 

@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from hms_nomad.apply.lock_session import LockSession
 from hms_nomad.apply.progress import Event, Report
-from hms_nomad.plan.change import Plan
+from hms_nomad.plan.change import Action, Plan
+from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.rollout.journal import JournalError, journal_from, journal_key
 from hms_nomad.spec.fleet import cycles, deploy_order
 from hms_nomad.workflows import deploy as one
 from hms_nomad.workflows.as_they_end import as_they_end
+from hms_nomad.workflows.converge import New
 from hms_nomad.workflows.gateway import all_route_warnings
 from hms_nomad.workflows.observe import at_once
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
@@ -64,6 +67,16 @@ class Fleet:
         if found is None or name in self.rolling:
             return None
         return found if found.empty or (detached and found.waits) else None
+
+    def new(self, name: str) -> New | None:
+        """What was read of a service of which nothing was there; None where it has to be read by itself."""
+        found = self.planned[name]
+        if found.plan is None or found.desired is None or found.observed is None or found.observed.job is not None:
+            return None
+        own = (change for change in found.plan.changes if change.name == name or change.kind != INTENTIONS)
+        if found.desired.vault or any(change.action is not Action.CREATE for change in own):
+            return None
+        return New(found.desired, found.plan, found.observed)
 
 
 def look_at(session: Session, files: Sequence[SpecFile]) -> Fleet:
@@ -114,6 +127,8 @@ def deploy_all(
     services under way, which the same command finishes.
     """
     fleet = look_at(session, files)
+    locks = LockSession(session.consul)
+    session = replace(session, locks=locks)
     by_name = {file.spec.name: file for file in files}
     results: dict[str, Result] = {}
     stop = threading.Event()
@@ -127,18 +142,21 @@ def deploy_all(
         if (found := fleet.unchanged(file.spec.name, detached=chosen.detach)) is not None:
             return Result(file, _as_it_was(fleet, file, found))
         try:
-            return Result(file, one.deploy(session, file.spec, chosen, _named(file.spec.name, report)))
+            # Who does not wait comes to it soon after everything was read.
+            new = fleet.new(file.spec.name) if chosen.detach else None
+            return Result(file, one.deploy(session, file.spec, chosen, _named(file.spec.name, report), new))
         except Exception as error:  # noqa: BLE001 - one service's error is its result, and no reason to stop the others
             return Result(file, error=error)
 
     for circle in cycles(file.spec for file in files):
         report(Event("warning", f"{', '.join(circle)} use each other in a circle, so none of them can come first", {}))
-    for wave in deploy_order(file.spec for file in files):
-        for result in as_they_end(work, [by_name[name] for name in wave], AT_ONCE):
-            results[result.file.spec.name] = result
-            if fail_fast and not result.good:
-                stop.set()
-            told(result)
+    with locks.kept():
+        for wave in deploy_order(file.spec for file in files):
+            for result in as_they_end(work, [by_name[name] for name in wave], AT_ONCE):
+                results[result.file.spec.name] = result
+                if fail_fast and not result.good:
+                    stop.set()
+                told(result)
     for warning in fleet.warnings:
         report(Event("warning", warning, {}))
     return tuple(results[file.spec.name] for file in files)

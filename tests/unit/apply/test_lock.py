@@ -15,6 +15,7 @@ import pytest
 from hms_nomad.apply.lock import (
     Holder,
     LockedError,
+    LockLostError,
     Process,
     acquire,
     holder_from,
@@ -24,7 +25,9 @@ from hms_nomad.apply.lock import (
     read_lock,
     this_process,
 )
+from hms_nomad.apply.lock_session import LockSession
 from hms_nomad.clients.consul import ConsulClient
+from hms_nomad.clients.consul_types import Transaction
 from hms_nomad.clients.errors import NotFoundError, UnavailableError, UnknownOutcomeError
 from tests.unit.workflows.servers import FakeConsul
 
@@ -36,6 +39,11 @@ class Consul(FakeConsul):
     """Counts the waiting; the first wait ends with the lock's end."""
 
     waits = 0
+    ended = False
+
+    def renew_session(self, session_id: str) -> None:
+        if self.ended:
+            raise NotFoundError("consul", "renew session", self.address, "it has ended")
 
     def kv_wait(self, key: str, index: int, wait: float) -> None:
         self.waits += 1
@@ -43,14 +51,14 @@ class Consul(FakeConsul):
 
 
 class Slow(FakeConsul):
-    """Answers the call ``kept`` of a lock's renewal only when the lock was given back; the first session has ended."""
+    """The first session has ended, and the call ``kept`` of its renewal is answered only when it is ``let_go``."""
 
     def __init__(self, kept: str) -> None:
         super().__init__()
         self.kept = kept
         self.made = 0
         self.asked = threading.Event()
-        self.given_back = threading.Event()
+        self.let_go = threading.Event()
 
     def renew_session(self, session_id: str) -> None:
         self._keep("renew_session")
@@ -63,19 +71,15 @@ class Slow(FakeConsul):
         self.sessions.append(f"made-{self.made}")
         return self.sessions[-1]
 
-    def kv_put(self, *arguments: Any, **named: Any) -> bool:
+    def kv_transact(self, *arguments: Any, **named: Any) -> Transaction:
         if self.made > 1:
-            self._keep("kv_put")
-        return super().kv_put(*arguments, **named)
-
-    def destroy_session(self, session_id: str) -> None:
-        super().destroy_session(session_id)
-        self.given_back.set()
+            self._keep("kv_transact")
+        return super().kv_transact(*arguments, **named)
 
     def _keep(self, call: str) -> None:
         if call == self.kept:
             self.asked.set()
-            assert self.given_back.wait(60)
+            assert self.let_go.wait(60)
 
 
 def holder(process: Process | None = None, aim: str = "", who: str = "ann@laptop") -> Holder:
@@ -97,16 +101,19 @@ def test_a_lock_is_held_until_it_is_given_back():
     assert consul.sessions == []
 
 
-@pytest.mark.parametrize("kept", ["renew_session", "create_session", "kv_put"])
-def test_a_lock_that_is_given_back_while_it_is_renewed_is_not_taken_again(kept: str):
+@pytest.mark.parametrize("kept", ["renew_session", "create_session", "kv_transact"])
+def test_a_lock_that_is_given_back_while_it_is_renewed_is_not_left_taken(kept: str):
     consul = Slow(kept)
-    lock = taken(consul, holder())
-    renewal = threading.Thread(target=lock._renew)
-    renewal.start()
+    shared = LockSession(cast("ConsulClient", consul))
+    lock = taken(consul, holder(), session=shared)
+    consul.destroy_session(lock.holder.lock_id)
+    threads = [threading.Thread(target=work) for work in (shared.renew, lock.release)]
+    threads[0].start()
     assert consul.asked.wait(60)
-    lock.release()
-    renewal.join(60)
-    assert not renewal.is_alive()
+    threads[1].start()
+    consul.let_go.set()
+    for thread in threads:
+        thread.join(60)
     assert consul.keys == {}
     assert consul.sessions == []
 
@@ -121,7 +128,7 @@ def test_the_second_learns_who_the_first_is_and_leaves_nothing_behind():
     first.release()
 
 
-@pytest.mark.parametrize("call", ["create_session", "kv_put"])
+@pytest.mark.parametrize("call", ["create_session", "kv_transact"])
 def test_a_lost_answer_before_the_lock_is_held_has_changed_nothing(monkeypatch: pytest.MonkeyPatch, call: str):
     consul = Consul()
 
@@ -187,3 +194,41 @@ def test_a_process_with_the_same_number_is_not_the_same_process():
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"\xff", b'{"service": 1}'])
 def test_a_lock_of_another_version_names_nobody(data):
     assert holder_from(data) is None
+
+
+def test_locks_of_one_command_share_a_session_that_ends_with_the_last():
+    consul = Consul()
+    shared = LockSession(cast("ConsulClient", consul))
+    with shared.kept():
+        assert consul.sessions == []
+        locks = [
+            acquire(cast("ConsulClient", consul), lock_key("default", name), holder(), time.monotonic(), session=shared)
+            for name in ("a", "b")
+        ]
+        assert len(consul.sessions) == 1
+        locks[0].release()
+        assert list(consul.keys) == [lock_key("default", "b")]
+        locks[1].release()
+        assert (consul.keys, len(consul.sessions)) == ({}, 1)
+    assert consul.sessions == []
+
+
+def test_a_session_that_ended_is_replaced_and_what_somebody_else_took_meanwhile_is_lost():
+    consul = Consul()
+    shared = LockSession(cast("ConsulClient", consul))
+    mine, other = (
+        acquire(cast("ConsulClient", consul), lock_key("default", name), holder(), time.monotonic(), session=shared)
+        for name in ("a", "b")
+    )
+    consul.destroy_session(mine.holder.lock_id)
+    theirs = acquire(cast("ConsulClient", consul), lock_key("default", "b"), holder(FAR), time.monotonic())
+    consul.ended = True
+    shared.renew()
+    mine.check()
+    with pytest.raises(LockLostError, match="now it is held for deploy by ann@laptop"):
+        other.check()
+    assert read_lock(cast("ConsulClient", consul), lock_key("default", "a")) == mine.holder
+    for lock in (mine, other):
+        lock.release()
+    assert list_locks(cast("ConsulClient", consul), "default") == (theirs.holder,)
+    theirs.release()

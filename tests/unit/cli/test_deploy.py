@@ -182,7 +182,7 @@ def fleet(monkeypatch, tmp_path):
     asked = []
 
     def becomes(**outcomes):
-        def deploy(session, spec, options, report):
+        def deploy(session, spec, options, report, new):
             asked.append(spec.name)
             outcome = outcomes[spec.name.replace("-", "_")]
             if isinstance(outcome, BaseException):

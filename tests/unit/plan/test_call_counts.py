@@ -9,14 +9,18 @@ from types import SimpleNamespace
 
 import pytest
 
+from hms_nomad.apply.lock import list_locks
 from hms_nomad.apply.registered import note_registration, read_registered
 from hms_nomad.clients.nomad_types import Job, Registration
+from hms_nomad.clients.transport import ask_permit
 from hms_nomad.compile import compile_spec
 from hms_nomad.compile.job import with_count
 from hms_nomad.compile.scaling import HOLD_KEY
 from hms_nomad.plan.diff import make_plan
 from hms_nomad.platform.model import Platform
 from hms_nomad.rollout.cluster import Cluster
+from hms_nomad.workflows.audit import verify_audit
+from hms_nomad.workflows.outcome import DeployOptions
 from hms_nomad.workflows.plan import plan
 from hms_nomad.workflows.prepare import prepare
 from hms_nomad.workflows.session import Session
@@ -24,11 +28,13 @@ from hms_nomad.workflows.specs import SpecFile
 from hms_nomad.workflows.waves import deploy_all
 from tests.unit.plan.test_plan import NOTHING
 from tests.unit.specs import spec
-from tests.unit.workflows.servers import FakeConsul, FakeNomad
+from tests.unit.workflows.servers import FakeConsul, FakeNomad, updated
+
+WRITES = {"write_entry", "kv_put", "kv_transact", "register_job"}
 
 
 class Counted:
-    """Passes calls on, and counts them by name."""
+    """Passes calls on, and counts them by name; writes ask for leave as those of the clients do."""
 
     def __init__(self, server):
         self._server = server
@@ -40,6 +46,8 @@ class Counted:
             return found
 
         def call(*given, **named):
+            if name in WRITES:
+                ask_permit(name)
             self.calls[name] += 1
             return found(*given, **named)
 
@@ -59,8 +67,8 @@ def fleet(count, **fields):
                 )
             else:
                 consul.store(change.kind, change.name, change.body, change.body.get("Meta"))
-        note_registration(nomad, consul, one.name, Registration("", 7, ""))
-    session = SimpleNamespace(platform=Platform(), nomad=Counted(nomad), consul=Counted(consul), vault=None, pins={})
+        note_registration(nomad, consul, updated(one.name), Registration("", 7, ""))
+    session = Session(Platform(), Counted(nomad), Counted(consul), None)
     return specs, session
 
 
@@ -107,7 +115,7 @@ def test_a_held_count_is_not_in_the_digest_so_such_a_job_gets_no_note():
     group = held["TaskGroups"][0]
     group["Scaling"] = group["Scaling"] | {"Policy": group["Scaling"]["Policy"] | {HOLD_KEY: []}}
     session.nomad.jobs["svc-0"] = replace(job, body=held)
-    note_registration(session.nomad, session.consul, "svc-0", Registration("", 7, ""))
+    note_registration(session.nomad, session.consul, updated("svc-0"), Registration("", 7, ""))
     assert read_registered(session.consul, "default") == {}
 
 
@@ -128,6 +136,44 @@ def test_a_deploy_with_nothing_to_do_asks_no_more_than_a_plan_and_writes_nothing
     assert len(told) == count
     assert session.consul.calls == {"list_entries": 6, "kv_list": 2, "all_checks": 1}
     assert session.nomad.calls == {"list_jobs": 1, "list_deployments": 1}
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_a_new_service_of_a_fleet_costs_its_own_writes_and_a_few_transactions(count):
+    """The lock with what is kept, the journal, what was done before the job, and the end with record and lock."""
+    specs, session = fleet(count)
+    session.consul.entries.clear()
+    session.consul.keys.clear()
+    session.nomad.jobs.clear()
+    files = [SpecFile(f"{one.name}.hms.yml", one) for one in specs]
+    results = deploy_all(session, files, lambda _: DeployOptions(detach=True), lambda _: None, lambda _: None)
+    assert {str(result.outcome.status) for result in results} == {"detached"}
+    assert session.nomad.calls == {"list_jobs": 1, "list_deployments": 1, "register_job": count}
+    read = {"list_entries": 6, "kv_list": 3, "kv_get": 1, "all_checks": 1}
+    once = {"create_session": 1, "destroy_session": 1}
+    written = {"write_entry": 4 * count, "kv_put": count, "kv_transact": 4 * count}
+    assert session.consul.calls == read | once | written
+    assert list_locks(session.consul, "default") == ()
+    assert all(one.empty for one in plan(session, specs))
+    assert session.nomad.calls["read_job"] == 0
+    assert verify_audit(session).wrong == ()
+
+
+def test_a_service_that_somebody_made_since_all_were_read_is_read_again():
+    specs, session = fleet(1)
+    session.nomad.jobs.clear()
+    session.consul.keys.clear()
+    made = dict(session.consul.entries)
+    session.consul.entries.clear()
+    files = [SpecFile(f"{specs[0].name}.hms.yml", specs[0])]
+
+    def meanwhile(_):
+        session.consul.entries.update(made)
+        return DeployOptions(detach=True)
+
+    (result,) = deploy_all(session, files, meanwhile, lambda _: None, lambda _: None)
+    assert str(result.outcome.status) == "detached", result.error
+    assert session.nomad.calls["register_job"] == 1
 
 
 @pytest.mark.parametrize(("image", "asked"), [("registry.gov/svc@sha256:" + "0" * 64, 0), (None, 1)])

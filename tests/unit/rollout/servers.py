@@ -147,6 +147,7 @@ class FakeNomad:
     """One job, its versions, deployments and instances. ``spoil`` says how instances of a version number end up."""
 
     address = "http://nomad"
+    namespace = "default"
 
     def __init__(self, log: Log, name: str) -> None:
         self.log, self.name = log, name

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
-from hms_nomad.clients.consul_types import Check, Instance, KvPair, StoredEntry
+from hms_nomad.apply.audit import ChainEnd
+from hms_nomad.clients.consul_types import Check, Instance, KvPair, KvStep, StoredEntry, Transaction
 from hms_nomad.clients.errors import ConflictError
-from hms_nomad.clients.nomad_types import Allocation, Deployment, Job, JobPlan, JobSummary, TaskEvent, TaskState
+from hms_nomad.clients.nomad_types import (
+    Allocation,
+    Deployment,
+    Job,
+    JobPlan,
+    JobSummary,
+    Registration,
+    TaskEvent,
+    TaskState,
+)
 from hms_nomad.clients.retries import RetryBudget
 from hms_nomad.clients.snapshot import Snapshot
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
+from hms_nomad.plan.change import Action, Change
 from hms_nomad.platform.model import Platform
 
 OURS = {OWNER_KEY: OWNER}
@@ -36,6 +47,11 @@ def job(name: str, *, version: int = 0, count: int = 2, stop: bool = False, meta
         meta=meta,
         body={"ID": name, "Meta": dict(meta), "TaskGroups": [group]},
     )
+
+
+def updated(name: str) -> Change:
+    """A change of a job that was there before."""
+    return Change("job", name, Action.UPDATE, (), None, 6)
 
 
 def task(state: str = "running", *events: tuple[str, str], failed: bool = False, restarts: int = 0) -> TaskState:
@@ -90,6 +106,7 @@ class FakeNomad:
     done: list[str] = field(default_factory=list)
     calls: int = 0
     address: str = "http://nomad"
+    namespace: str = "default"
     embedded: bool = False
 
     def list_jobs(self) -> tuple[JobSummary, ...]:
@@ -115,6 +132,13 @@ class FakeNomad:
 
     def job_allocations(self, name: str, index: int = 0, wait: float = 0.0) -> Snapshot[tuple[Allocation, ...]]:
         return Snapshot(1, tuple(one for one in self.allocations if one.job_id == name))
+
+    def register_job(self, body: Mapping[str, Any], modify_index: int) -> Registration:
+        stored = self.jobs.get(body["ID"])
+        assert (stored.modify_index if stored else 0) == modify_index
+        self.done.append(f"register {body['ID']}")
+        self.jobs[body["ID"]] = replace(job(body["ID"], meta=body["Meta"]), body=body)
+        return Registration("evaluation", 7, "")
 
     def plan_job(self, body: Mapping[str, Any]) -> JobPlan:
         return JobPlan(None, {}, self.unplaced, 0, "")
@@ -172,6 +196,29 @@ class FakeConsul:
         self.keys[key] = KvPair(key, value, 1, acquire or "")
         return True
 
+    def kv_transact(self, operation: str, steps: Sequence[KvStep]) -> Transaction:
+        refused = tuple(place for place, step in enumerate(steps) if self._is_refused(step))
+        if refused:
+            return Transaction(refused=refused)
+        pairs: list[KvPair] = []
+        for step in steps:
+            if step.verb == "get-tree":
+                pairs += self.kv_list(step.key)
+            elif step.verb in ("delete", "delete-cas"):
+                self.keys.pop(step.key, None)
+            elif step.verb != "check-session":
+                self.keys[step.key] = KvPair(step.key, step.value, 1, step.session)
+                pairs.append(self.keys[step.key])
+        return Transaction(tuple(pairs))
+
+    def _is_refused(self, step: KvStep) -> bool:
+        held = self.keys.get(step.key)
+        if step.verb == "lock":
+            return held is not None and held.session not in ("", step.session)
+        if step.verb == "check-session":
+            return held is None or held.session != step.session
+        return step.verb == "cas" and (held.modify_index if held else 0) != step.index
+
     def create_session(self, name: str, ttl_seconds: int, lock_delay_seconds: int, behavior: str = "release") -> str:
         self.sessions.append(f"session-{len(self.sessions)}")
         return self.sessions[-1]
@@ -220,7 +267,9 @@ class FakeConsul:
 
     def write_entry(self, body: Mapping[str, Any], modify_index: int) -> None:
         self._race(f"write {body['Kind']} {body['Name']}")
-        assert self.entries[body["Kind"], body["Name"]].modify_index == modify_index
+        stored = self.entries.get((body["Kind"], body["Name"]))
+        if (stored.modify_index if stored else 0) != modify_index:
+            raise ConflictError("consul", f"write {body['Kind']} {body['Name']}", self.address, "it changed")
         self.store(body["Kind"], body["Name"], body, body.get("Meta"))
 
     def _race(self, what: str) -> None:
@@ -233,5 +282,12 @@ class FakeConsul:
 def session(nomad: FakeNomad, consul: FakeConsul) -> Any:
     """A session on the two."""
     return SimpleNamespace(
-        platform=Platform(), nomad=nomad, consul=consul, vault=None, lock_wait=0.0, retries=RetryBudget()
+        platform=Platform(),
+        nomad=nomad,
+        consul=consul,
+        vault=None,
+        lock_wait=0.0,
+        retries=RetryBudget(),
+        locks=None,
+        chain=ChainEnd(),
     )

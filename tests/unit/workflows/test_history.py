@@ -18,7 +18,7 @@ from hms_nomad.rollout.store import RolloutStore
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.drift import DriftState, drift
 from hms_nomad.workflows.history import history
-from tests.unit.workflows.servers import FakeConsul, FakeNomad, allocation, session
+from tests.unit.workflows.servers import FakeConsul, FakeNomad, allocation, session, updated
 
 AUTHOR = Author("kim@desk")
 
@@ -70,9 +70,9 @@ def test_a_job_has_not_drifted_because_its_run_failed(status):
 def test_a_note_of_a_registration_is_kept_for_what_was_registered_and_for_nothing_else():
     spec, desired = job_of()
     found = servers(desired, spec)
-    note_registration(found.nomad, found.consul, "count", Registration("", 6, ""))
+    note_registration(found.nomad, found.consul, updated("count"), Registration("", 6, ""))
     assert read_registered(found.consul, "default") == {}
-    note_registration(found.nomad, found.consul, "count", Registration("", 7, ""))
+    note_registration(found.nomad, found.consul, updated("count"), Registration("", 7, ""))
     (noted,) = read_registered(found.consul, "default").values()
     assert (noted.index, noted.digest, noted.count) == (7, desired.digest, 1)
     found.consul.kv_put("hms-nomad/registered/default/count", b"{}")
