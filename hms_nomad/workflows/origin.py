@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import socket
@@ -30,4 +31,10 @@ def _revision(directory: Path | None) -> str:
     told = next((os.environ[name] for name in _REVISIONS if os.environ.get(name)), "")
     if told or directory is None:
         return told
+    return _head(directory)
+
+
+@functools.cache
+def _head(directory: Path) -> str:
+    """Asked once for all files of a directory: a process that is started for each costs as much as its deploy."""
     return git(directory, "rev-parse", "HEAD")

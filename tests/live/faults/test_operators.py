@@ -78,7 +78,7 @@ def test_a_lock_is_waited_for_on_request(
 
 
 def test_releasing_a_lock_takes_its_id(cli: Cli, session: Session, service: str) -> None:
-    nobody = session.consul.create_session("somewhere else", 10, 0, behavior="delete")
+    nobody = session.consul.create_session("somewhere else", 600, 0, behavior="delete")
     value = json.dumps(
         {
             "service": service,
