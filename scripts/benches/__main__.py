@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import shutil
@@ -70,6 +71,8 @@ def main() -> int:
     if unknown := [name for name in given.benches if name not in known]:
         parser.error(f"there is no bench {unknown[0]}; there are {', '.join(known)}")
     wanted = set(given.benches) or set(known) - LONG
+    # As pip does when it installs; else each start compiles all sources where Python is told to keep no bytecode.
+    compileall.compile_dir(ROOT / "hms_nomad", quiet=1)
     figures: list[Figure] = []
     not_run: list[str] = []
     for source in SOURCES:
