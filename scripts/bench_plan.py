@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import requests  # noqa: E402
+import urllib3  # noqa: E402
 
 from hms_nomad.compile import compile_spec  # noqa: E402
 from hms_nomad.platform.model import Platform, ServerAddress  # noqa: E402
@@ -173,18 +173,18 @@ def count_calls(where: Platform, folder: Path, count: int) -> dict[str, int]:
     """HTTP calls of a plan of so many services, by server."""
     files = read_specs([str(folder)])[:count]
     found: Counter[str] = Counter()
-    send = requests.adapters.HTTPAdapter.send
+    send, consul = urllib3.HTTPConnectionPool.urlopen, urlsplit(where.consul.address).port
 
-    def counted(self: object, request: requests.PreparedRequest, *rest: object, **named: object) -> object:
-        found["consul" if str(request.url).startswith(where.consul.address) else "nomad"] += 1
-        return send(self, request, *rest, **named)
+    def counted(self: urllib3.HTTPConnectionPool, *given: object, **named: object) -> object:
+        found["consul" if self.port == consul else "nomad"] += 1
+        return send(self, *given, **named)
 
-    requests.adapters.HTTPAdapter.send = counted
+    urllib3.HTTPConnectionPool.urlopen = counted
     try:
         with open_session(where) as session:
             plan(session, [file.spec for file in files])
     finally:
-        requests.adapters.HTTPAdapter.send = send
+        urllib3.HTTPConnectionPool.urlopen = send
     return dict(found)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import requests
 from urllib3.exceptions import HTTPError
 
+from hms_nomad.clients.broken import broken
 from hms_nomad.clients.classify import Request
 from hms_nomad.clients.connection import Connection
-from hms_nomad.clients.transport import broken
 
 # A compressed stream would be held back until the compressor has enough.
 UNCOMPRESSED = {"Accept-Encoding": "identity"}

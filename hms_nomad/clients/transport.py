@@ -6,7 +6,6 @@ whatever a library passes. Nothing is read from the environment: no proxies, no 
 
 from __future__ import annotations
 
-import http.client
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,18 +17,13 @@ from typing import Any, Generic, TypeVar
 import requests
 import tenacity
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import (
-    HTTPError,
-    IncompleteRead,
-    InvalidChunkLength,
-    LocationValueError,
-    NameResolutionError,
-    NewConnectionError,
-    ReadTimeoutError,
-)
+from requests.exceptions import InvalidJSONError
+from urllib3.exceptions import HTTPError
 
+from hms_nomad.clients.broken import broken
 from hms_nomad.clients.classify import Request, classify, lost_answer, not_sent
 from hms_nomad.clients.connection import Connection
+from hms_nomad.clients.direct import DirectCalls
 from hms_nomad.clients.errors import ConflictError, ServerError, UnavailableError, UnknownOutcomeError
 
 T = TypeVar("T")
@@ -39,13 +33,6 @@ _LONGEST_BACKOFF_SECONDS = 5.0
 _LONGEST_ERROR_BODY = 65536
 _CONNECTIONS = 16
 _ANY_STATUS = frozenset(range(300, 600))
-_CUT_SHORT = (http.client.IncompleteRead, IncompleteRead, InvalidChunkLength)
-_BROKEN = (
-    requests.exceptions.ConnectionError,
-    requests.exceptions.ChunkedEncodingError,
-    requests.exceptions.ContentDecodingError,
-    HTTPError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +95,7 @@ class Transport:
         """``params`` are sent with every request; the token travels in ``token_header`` and nowhere else."""
         self.server = server
         self.connection = connection
-        self.session = _GuardedSession(connection)
-        self.session.params = dict(params)
+        self.session = _GuardedSession(connection, params)
         if connection.token:
             self.session.headers[token_header] = connection.token
 
@@ -265,9 +251,10 @@ def _pause(state: tenacity.RetryCallState) -> float:
 class _GuardedSession(requests.Session):
     """Overrules what the libraries pass for certificates, time limits and redirects, and raises only our errors."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, params: Mapping[str, str]) -> None:
         super().__init__()
         self.trust_env = False
+        self.params = self._params = dict(params)
         self._connection = connection
         # A server that answered once is there: when it refuses a connection later on, it is being restarted.
         self.reached = False
@@ -275,9 +262,40 @@ class _GuardedSession(requests.Session):
         adapter = _Adapter(connection.tls_server_name)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
+        self._direct = DirectCalls(connection, adapter)
 
     def __repr__(self) -> str:
         return f"_GuardedSession({self._connection.address})"
+
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        params: Any = None,
+        data: Any = None,
+        headers: Any = None,
+        json: Any = None,
+        **more: Any,
+    ) -> requests.Response:
+        """Send a small request straight on, any other one by all the ways of requests."""
+        if not self._direct.takes(url, params, data, more):
+            return super().request(method, url, params=params, data=data, headers=headers, json=json, **more)
+        call = _CURRENT.get()
+        query, sent = {**self._params, **(params or {})}, {**self.headers, **(headers or {})}
+        try:
+            response = self._direct.send(method, url, query, sent, data, json, call.read_timeout)
+        except InvalidJSONError as error:
+            raise not_sent(call.request, f"the request cannot be made ({type(error).__name__})") from None
+        except (OSError, HTTPError) as error:
+            raise broken(call.request, error, self._connection, reached=self.reached) from None
+        for hook in self.hooks["response"]:
+            hook(response)
+        return self._judged(call, response, streamed=False)
+
+    def close(self) -> None:
+        """Close the idle connections; the session can be used again."""
+        self._direct.close()
+        super().close()
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """What cannot be put into a request was never sent (requests' own texts repeat headers, so they are left out).
@@ -302,13 +320,16 @@ class _GuardedSession(requests.Session):
         }
         try:
             response = super().send(request, **kwargs)
-            self.reached = True
-            if response.status_code < 300 or response.status_code in call.accepted:
-                return response
-            body = _error_body(response, streamed=bool(kwargs.get("stream")))
+            return self._judged(call, response, streamed=bool(kwargs.get("stream")))
         except (OSError, HTTPError) as error:
             # requests' errors are OSErrors; a plain one is a certificate's file that is gone by now.
             raise broken(call.request, error, self._connection, reached=self.reached) from None
+
+    def _judged(self, call: _Call, response: requests.Response, *, streamed: bool) -> requests.Response:
+        self.reached = True
+        if response.status_code < 300 or response.status_code in call.accepted:
+            return response
+        body = _error_body(response, streamed=streamed)
         raise classify(call.request, response.status_code, self._redacted(body), response.headers)
 
     def _redacted(self, text: str) -> str:
@@ -327,62 +348,6 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **(kwargs | self._names))
-
-
-def broken(  # noqa: PLR0911
-    request: Request, error: Exception, connection: Connection, *, reached: bool = True
-) -> ServerError:
-    """The error for a connection that failed or broke, told apart by whether the request can have arrived.
-
-    ``reached`` says that the server answered an earlier request.
-    """
-    if isinstance(error, requests.exceptions.SSLError):
-        return _broken_tls(request, _innermost(error))
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return not_sent(request, f"no connection within {connection.connect_timeout:g} s", transient=reached)
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    if isinstance(reason, NameResolutionError):
-        return not_sent(request, "the host name cannot be resolved")
-    if isinstance(reason, NewConnectionError):
-        return not_sent(request, f"no connection: {_innermost(reason)}", transient=reached)
-    if isinstance(error, LocationValueError):
-        return not_sent(request, "the host name cannot be resolved")
-    if isinstance(error, requests.exceptions.ReadTimeout | ReadTimeoutError):
-        return lost_answer(request, "connected, but no answer in time")
-    if isinstance(error, _BROKEN):
-        return lost_answer(request, f"the connection broke: {_innermost(error)}")
-    return not_sent(request, f"the request cannot be made ({type(error).__name__})")
-
-
-def _broken_tls(request: Request, words: str) -> ServerError:
-    """TLS fails before the request is sent, or the server refuses our certificate before it looks at the request."""
-    lower = words.lower()
-    if "alert" in lower and ("certificate" in lower or "unknown ca" in lower):
-        return not_sent(request, f"it refuses our client certificate, or wants one: {words}")
-    if "certificate" in lower or "hostname" in lower:
-        return not_sent(request, f"its certificate is not trusted: {words}")
-    if "wrong version number" in lower or "record layer failure" in lower or "http request" in lower:
-        return not_sent(request, "it does not speak https; is http meant?")
-    if "handshake" in lower or "protocol version" in lower or "no protocols" in lower:
-        return not_sent(request, f"no encryption could be agreed on: {words}")
-    return lost_answer(request, f"the encrypted connection broke: {words}")
-
-
-def _innermost(error: BaseException) -> str:
-    """The operating system's or OpenSSL's own words, without the layers of library names around them."""
-    seen: BaseException = error
-    for _ in range(10):
-        if isinstance(seen, _CUT_SHORT):
-            return "the answer was cut short"
-        inner = getattr(seen, "reason", None)
-        nested = [inner, *seen.args, seen.__cause__, seen.__context__]
-        below = next((found for found in nested if isinstance(found, BaseException) and found is not seen), None)
-        if below is None:
-            break
-        seen = below
-    if isinstance(seen, OSError) and seen.strerror:
-        return seen.strerror
-    return str(seen).rsplit(": ", 1)[-1] if str(seen) else type(seen).__name__
 
 
 def _error_body(response: requests.Response, *, streamed: bool) -> str:

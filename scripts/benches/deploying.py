@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-import requests
+import urllib3
 from zero_loss.world import CALLER, SERVICE, World, quiet, running_world
 
 from hms_nomad.clients.envoy import EnvoyStats
@@ -186,17 +186,17 @@ def _never_healthy(world: World, name: str) -> Spec:
 def _counted() -> Iterator[Counter[str]]:
     """Counts the requests of this process by method."""
     found: Counter[str] = Counter()
-    send = requests.adapters.HTTPAdapter.send
+    send = urllib3.HTTPConnectionPool.urlopen
 
-    def counted(self: Any, request: requests.PreparedRequest, *rest: Any, **named: Any) -> Any:
-        found[str(request.method)] += 1
-        return send(self, request, *rest, **named)
+    def counted(self: Any, method: str, *given: Any, **named: Any) -> Any:
+        found[method] += 1
+        return send(self, method, *given, **named)
 
-    requests.adapters.HTTPAdapter.send = counted  # type: ignore[method-assign]
+    urllib3.HTTPConnectionPool.urlopen = counted  # type: ignore[method-assign]
     try:
         yield found
     finally:
-        requests.adapters.HTTPAdapter.send = send  # type: ignore[method-assign]
+        urllib3.HTTPConnectionPool.urlopen = send  # type: ignore[method-assign]
 
 
 def _left(world: World) -> Mapping[str, int]:

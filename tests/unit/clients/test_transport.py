@@ -27,6 +27,7 @@ from hms_nomad.clients.errors import (
 )
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.retries import RetryBudget
+from hms_nomad.clients.transport import Transport
 from hms_nomad.clients.vault import VaultClient
 from tests.certificates import Authority
 from tests.wire import Answer, Wire
@@ -439,3 +440,33 @@ def test_a_client_certificate_is_shown(tmp_path: Path) -> None:
     with Wire(Answer(body=JOB), certificate=pair, client_ca=authority.file) as wire:
         files = {"client_cert": caller.certificate, "client_key": caller.key}
         assert _nomad_read(_connection(wire, ca_file=authority.file, **files)) is not None
+
+
+@pytest.mark.parametrize(
+    "given", [{"json": {"a": [1, "é"]}}, {"data": "é"}, {"data": b"\x00"}, {"params": {"q": "a b", "n": None}}, {}]
+)
+def test_a_small_request_is_on_the_wire_what_requests_would_make_of_it(given: dict[str, Any]) -> None:
+    with Wire(Answer(body="true"), Answer(body="true")) as wire:
+        sending = Transport("consul", _connection(wire), "X-Consul-Token", {"region": "here"})
+        for more in ({}, {"stream": True}):
+            with sending.calling("ask", write=False):
+                answer = sending.session.put(
+                    f"{wire.address}/v1/kv/a%20b?dc=x", headers={"X-More": "1"}, **given, **more
+                )
+                assert (answer.status_code, answer.json()) == (200, True)
+
+    direct, prepared = wire.questions
+    assert direct.path == prepared.path
+    assert json.loads(direct.body) == json.loads(prepared.body) if "json" in given else direct.body == prepared.body
+    assert {name.lower(): value for name, value in direct.headers.items()} == {
+        name.lower(): value for name, value in prepared.headers.items()
+    }
+
+
+def test_an_address_that_has_to_be_quoted_is_quoted() -> None:
+    with Wire(Answer(body="true")) as wire:
+        sending = Transport("consul", _connection(wire), "X-Consul-Token", {})
+        with sending.calling("ask", write=False):
+            sending.session.get(f"{wire.address}/v1/kv/a b")
+
+    assert wire.questions[0].path == "/v1/kv/a%20b"
