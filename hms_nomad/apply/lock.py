@@ -88,7 +88,7 @@ class LockLostError(Exception):
 class ServiceLock:
     """The lock of one service, or, beside another command, only a session that shows that this one is alive.
 
-    Made by ``acquire``; ``read`` is what was read at the moment when the lock was taken.
+    Made by ``acquire``; ``read`` is what was read when the lock was taken, and ``opened`` what was written with it.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class ServiceLock:
         *,
         held: bool,
         read: tuple[KvPair, ...] = (),
+        opened: tuple[KvPair, ...] = (),
     ) -> None:
         self._consul = consul
         self._key = key
@@ -109,6 +110,7 @@ class ServiceLock:
         self.holder = holder
         self.held = held
         self.read = read
+        self.opened = opened
         session.add(self)
 
     def check(self) -> None:
@@ -168,6 +170,7 @@ def acquire(
     same_deadline: float = 0.0,
     session: LockSession | None = None,
     reading: Sequence[KvStep] = (),
+    opening: Callable[[Holder], Sequence[KvStep]] | None = None,
 ) -> ServiceLock:
     """Take the lock at ``key``, waiting for another holder until ``deadline``, a value of ``time.monotonic()``.
 
@@ -175,8 +178,9 @@ def acquire(
 
     The lock of a process of this machine that is dead is taken at once. ``waiting`` hears for whom we wait. With
     ``beside`` the work goes on next to the holder, without the lock but with a session that shows it is alive, and
-    without ``take`` it does so from the start. ``session`` is the one that the command's locks share, and ``reading``
-    are steps that read something at the moment when the lock is taken. Raises LockedError and the errors of
+    without ``take`` it does so from the start. ``session`` is the one that the command's locks share. ``reading`` are
+    steps that read something at the moment when the lock is taken, and ``opening`` makes some that write something at
+    that moment, which are left out where they are refused. Raises LockedError and the errors of
     ``hms_nomad.clients.errors``, with UnavailableError for a lost answer, too: a lock that may be there all the same
     ends by itself.
     """
@@ -184,11 +188,18 @@ def acquire(
     mine = replace(holder, lock_id=shared.enter(f"hms-nomad {holder.service}"))
     told = ""
     read: tuple[KvPair, ...] = ()
+    written: tuple[KvPair, ...] = ()
     try:
         while take:
-            taken = _take(consul, key, mine, reading)
+            opened = opening(mine) if opening is not None else ()
+            taken = _take(consul, key, mine, (*reading, *opened))
+            if opened and not taken.done and 0 not in taken.refused:
+                opening = None
+                continue
             if taken.done:
-                read = taken.pairs
+                keys = {step.key for step in opened}
+                read = tuple(pair for pair in taken.pairs if pair.key not in keys)
+                written = tuple(pair for pair in taken.pairs if pair.key in keys)
                 break
             pair = consul.kv_get(key)
             if pair is None:
@@ -213,7 +224,7 @@ def acquire(
     except BaseException:
         shared.leave()
         raise
-    return ServiceLock(consul, key, mine, shared, held=take, read=read)
+    return ServiceLock(consul, key, mine, shared, held=take, read=read, opened=written)
 
 
 def lock_key(namespace: str, service: str) -> str:

@@ -97,7 +97,7 @@ class RunJournal:
         Only the run itself writes its record. When somebody closed it meanwhile, nothing is written and 0 answered.
         """
         key = f"{self._prefix}{run.id}"
-        written = self._consul.kv_transact(f"write key {key}", (swap_key(key, adapter_of(Run).dump_json(run), index),))
+        written = self._consul.kv_transact(f"write key {key}", (self._swap(run, index),))
         return written.index_of(key) if written.done else 0
 
     def close(self, run_id: str) -> None:
@@ -106,6 +106,17 @@ class RunJournal:
         pair = self._consul.kv_get(key)
         if pair is not None:
             self._consul.kv_delete(key, pair.modify_index)
+
+    def opening(self, run: Run) -> KvStep:
+        """The step that makes a record, for a transaction."""
+        return self._swap(run, 0)
+
+    def index_among(self, pairs: Iterable[KvPair], run_id: str) -> int:
+        """The index of a record among keys that were read or written; 0 where it is not."""
+        return next((pair.modify_index for pair in pairs if pair.key == f"{self._prefix}{run_id}"), 0)
+
+    def _swap(self, run: Run, index: int) -> KvStep:
+        return swap_key(f"{self._prefix}{run.id}", adapter_of(Run).dump_json(run), index)
 
     def closing(self, run_id: str, index: int) -> KvStep:
         """The step that forgets a record which this process wrote last with ``index``, for a transaction."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.consul_types import KvPair, KvStep, list_keys
+from hms_nomad.clients.consul_types import KvPair, KvStep, list_keys, swap_key
 from hms_nomad.clients.errors import ConflictError
 from hms_nomad.rollout.journal import Journal, journal_bytes, journal_from, journal_key
 from hms_nomad.rollout.release import (
@@ -96,10 +96,14 @@ class RolloutStore:
             if newest is None:
                 newest = _newest(self.consul.kv_list(releases_prefix(self.namespace, self.service)))
             numbered, newest = replace(release, number=newest + 1), None
-            key = release_key(self.namespace, self.service, numbered.number)
-            if self.consul.kv_put(key, release_bytes(numbered), modify_index=0):
+            step = self.adding(numbered)
+            if self.consul.kv_put(step.key, step.value, modify_index=0):
                 return numbered
         raise ConflictError("consul", f"add a release of {self.service}", self.consul.address, "others keep adding")
+
+    def adding(self, release: Release) -> KvStep:
+        """The step that keeps a new record under its number, for a transaction."""
+        return swap_key(release_key(self.namespace, self.service, release.number), release_bytes(release), 0)
 
     def drop(self, number: int) -> None:
         """Forget one record."""

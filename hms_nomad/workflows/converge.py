@@ -63,12 +63,14 @@ class New:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What need not be read any more: the ``new`` service as it was read with others, and what was ``kept`` of it when
-    its lock was taken. ``later`` takes what can wait for the end of the command (None: nothing can).
+    """What need not be read any more: the ``new`` service as it was read with others, and what was ``kept`` of it
+    before its lock was taken. ``number`` is that of the record which was kept with the lock (0: none was). ``later``
+    takes what can wait for the end of the command (None: nothing can).
     """
 
     new: New | None = None
     kept: Kept | None = None
+    number: int = 0
     later: Callable[[KvStep], None] | None = None
 
 
@@ -194,7 +196,7 @@ def _in_place(
         return _conclude(cluster, session, desired, plan, verdict, deadline, None)
     who: Author = options.author or author()
     begun = record(desired, policy, who, cluster.wall_clock(), plan.release_before)
-    number = cluster.store.add(begun, newest).number
+    number = seen.number or cluster.store.add(begun, newest).number
     plan = _write_entries(session, desired, plan, report)
     job = next(change for change in plan.changes if change.kind == "job")
     if job.action is Action.KEEP and not plan.unfinished:

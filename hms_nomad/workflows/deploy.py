@@ -7,9 +7,11 @@ import time
 from dataclasses import replace
 
 from hms_nomad.apply.progress import Report
+from hms_nomad.apply.run_journal import planned_facts
 from hms_nomad.clients.errors import ConflictError
 from hms_nomad.compile import compile_spec
 from hms_nomad.compile.desired import Desired
+from hms_nomad.rollout.begin import record
 from hms_nomad.rollout.drive import patience
 from hms_nomad.rollout.policy import Policy, policy_of
 from hms_nomad.spec.model import Spec
@@ -17,12 +19,16 @@ from hms_nomad.workflows.converge import New, Seen, converge
 from hms_nomad.workflows.deploy_job import deploy_job
 from hms_nomad.workflows.external import deploy_external
 from hms_nomad.workflows.gateway import check_routes, follow_routes
-from hms_nomad.workflows.guard import Guard, guarded, intent
+from hms_nomad.workflows.guard import Guard, Opening, guarded, intent
+from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
 from hms_nomad.workflows.outcome import DeployOutcome as DeployOutcome  # noqa: PLC0414
 from hms_nomad.workflows.outcome import Status as Status  # noqa: PLC0414
 from hms_nomad.workflows.rollout_job import require_rollouts
 from hms_nomad.workflows.session import Session, evidenced
+
+_FIRST = 1
+"""The number of the first record of a service."""
 
 
 def deploy(
@@ -48,7 +54,7 @@ def deploy(
     policy = policy_of(spec, options.strategy)
     deadline = started + (options.timeout or patience(policy))
     aim = intent("deploy", desired, options, deadline)
-    with guarded(session, desired.service, aim, report, asked=new is not None) as run:
+    with guarded(session, desired.service, aim, report, opening=_opening(desired, policy, options, new)) as run:
         outcome = run.concluded(_converged(session, desired, policy, options, deadline, run, new))
         if outcome.status is Status.DEPLOYED:
             return replace(outcome, warnings=follow_routes(session, spec, deadline, run.report))
@@ -68,9 +74,16 @@ def _converged(
 ) -> DeployOutcome:
     """Where somebody was faster than this command since all services were read, the service is read by itself."""
     kept = run.kept
-    if new is not None and kept is not None and not kept.newest:
+    if new is not None and run.opened:
         # A conflict is with what nobody keeps a record of, such as entries written by hand.
         with contextlib.suppress(ConflictError):
-            return converge(session, desired, policy, options, deadline, run.report, Seen(new, kept, run.later))
+            return converge(session, desired, policy, options, deadline, run.report, Seen(new, kept, _FIRST, run.later))
         kept = None
     return converge(session, desired, policy, options, deadline, run.report, Seen(kept=kept))
+
+
+def _opening(desired: Desired, policy: Policy, options: DeployOptions, new: New | None) -> Opening | None:
+    if new is None:
+        return None
+    begun = record(desired, policy, options.author or author(), time.time(), None)
+    return Opening(planned_facts(new.plan), replace(begun, number=_FIRST))

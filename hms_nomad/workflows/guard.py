@@ -8,20 +8,21 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hms_nomad.apply.audit import AuditError, FileTrail, Record
 from hms_nomad.apply.interrupts import OutOfTimeError
 from hms_nomad.apply.lock import Holder, LockLostError, ServiceLock, acquire, lock_key, this_process
 from hms_nomad.apply.progress import Event, Report
-from hms_nomad.apply.run_journal import HalfDoneError, Run, RunJournal, planned_of
+from hms_nomad.apply.run_journal import HalfDoneError, Planned, Run, RunJournal, planned_of
 from hms_nomad.clients.consul_types import KvStep
 from hms_nomad.clients.errors import ConflictError, DeadlineExceededError, ServerError, UnavailableError
 from hms_nomad.clients.transport import before_writes
 from hms_nomad.compile.desired import Desired
 from hms_nomad.platform.model import PlatformError
+from hms_nomad.rollout.release import Release
 from hms_nomad.rollout.store import Kept, RolloutStore
 from hms_nomad.workflows.audit import trail_of
 from hms_nomad.workflows.origin import author
@@ -72,6 +73,16 @@ def result_of(outcome: object) -> str:
     return "failed" if getattr(outcome, "failure", None) else "done"
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a command that is known to change a service keeps with its lock: what it means to change, as the event that
+    announces it says, and the ``record`` of the deploy, the first of its service.
+    """
+
+    planned: Mapping[str, Any]
+    record: Release
+
+
 class Guard:
     """What a guarded command reports through, and says how it ended to."""
 
@@ -79,8 +90,8 @@ class Guard:
         self,
         session: Session,
         service: str,
-        intent: Intent,
         lock: ServiceLock,
+        run: Run,
         report: Report,
         patience: contextlib.ExitStack,
     ) -> None:
@@ -89,24 +100,14 @@ class Guard:
         self._lock = lock
         self._report = report
         self._journal = RunJournal(session.consul, session.platform.namespace, service)
-        self._index = 0
+        self._run = replace(run, lock_id=lock.holder.lock_id)
+        self._index = self._journal.index_among(lock.opened, run.id)
         self._opened = False
+        if self._index:
+            self._open()
         self._behind = False
         self._later: list[KvStep] = []
         self._result = ""
-        self._run = Run(
-            id=uuid.uuid4().hex,
-            service=service,
-            namespace=session.platform.namespace,
-            command=intent.command,
-            who=lock.holder.who,
-            accessor="",
-            process=lock.holder.process,
-            lock_id=lock.holder.lock_id,
-            started=lock.holder.since,
-            digest=intent.aim,
-            message=intent.message,
-        )
 
     def report(self, event: Event) -> None:
         """Pass an event on, and note in the journal what it says was planned, reached or done."""
@@ -127,8 +128,13 @@ class Guard:
 
     @property
     def kept(self) -> Kept | None:
-        """What was kept of the service at the moment when the lock was taken; None for who works without it."""
+        """What was kept of the service before the lock was taken; None for who works without it."""
         return _store(self._session, self._run.service).kept_in(self._lock.read) if self._lock.held else None
+
+    @property
+    def opened(self) -> bool:
+        """Whether the journal, and with it what the lock was to be opened with, is there."""
+        return self._opened
 
     def later(self, step: KvStep) -> None:
         """Something to keep with the transaction at the end, which is only missed where this process dies before."""
@@ -147,12 +153,14 @@ class Guard:
             trail = trail_of(self._session)
             if trail is not None:
                 trail.check()
-            # Until now nothing is lost by giving up; from now on a server that comes back soon is worth waiting for.
-            self._patience.enter_context(self._session.retries.patient(_PATIENCE_SECONDS))
-            self._opened = True
-            token = self._session.consul.own_token() if self._session.consul.has_token else None
-            self._run = replace(self._run, accessor=token.accessor_id if token else "")
+            self._open()
+            self._run = replace(self._run, accessor=_accessor(self._session))
             self._index = self._journal.write(self._run, 0)
+
+    def _open(self) -> None:
+        # Until now nothing is lost by giving up; from now on a server that comes back soon is worth waiting for.
+        self._patience.enter_context(self._session.retries.patient(_PATIENCE_SECONDS))
+        self._opened = True
 
     @property
     def done(self) -> tuple[str, ...]:
@@ -239,6 +247,11 @@ class Guard:
             self._index, self._behind = self._journal.write(run, self._index), False
 
 
+def _accessor(session: Session) -> str:
+    token = session.consul.own_token() if session.consul.has_token else None
+    return token.accessor_id if token else ""
+
+
 def _store(session: Session, service: str) -> RolloutStore:
     return RolloutStore(session.consul, session.platform.namespace, service)
 
@@ -260,23 +273,30 @@ def know_the_embedded(session: Session, report: Report) -> None:
 
 
 @contextlib.contextmanager
-def guarded(session: Session, service: str, intent: Intent, report: Report, *, asked: bool = False) -> Iterator[Guard]:
+def guarded(
+    session: Session, service: str, intent: Intent, report: Report, *, opening: Opening | None = None
+) -> Iterator[Guard]:
     """Hold the lock of a service, waiting ``session.lock_wait`` seconds for it, and keep a journal of what is changed.
 
-    ``asked`` says that Nomad has answered just now.
+    With an ``opening`` Nomad has answered just now, and the journal is opened with the lock.
 
     Raises LockedError when somebody else works on the service, LockLostError when the lock is lost on the way,
     HalfDoneError when a server is lost in the midst of changes, PlatformError for the embedded agent outside of
     development, and the errors of ``hms_nomad.clients.errors``.
     """
-    if not asked:
+    if opening is None:
         # Whoever cannot reach Nomad, or one without a leader, takes no lock.
         session.nomad.read_job(service)
     know_the_embedded(session, report)
     namespace = session.platform.namespace
-    holder = Holder(
-        service, intent.who or author().who, intent.command, intent.aim, time.time(), this_process(), lock_id=""
-    )
+    run = _run(session, service, intent, opening)
+    holder = Holder(service, run.who, intent.command, intent.aim, run.started, run.process, lock_id="")
+    journal, store = RunJournal(session.consul, namespace, service), _store(session, service)
+
+    def opened(mine: Holder) -> tuple[KvStep, ...]:
+        if opening is None:
+            return ()
+        return journal.opening(replace(run, lock_id=mine.lock_id)), store.adding(opening.record)
 
     def waiting(other: Holder) -> None:
         report(Event("lock", f"waiting for {other}", {"service": service, "holder": other.who, "lock": other.lock_id}))
@@ -292,10 +312,11 @@ def guarded(session: Session, service: str, intent: Intent, report: Report, *, a
         take=intent.lock,
         same_deadline=begun + intent.same_seconds,
         session=session.locks,
-        reading=(RunJournal(session.consul, namespace, service).reading(), *_store(session, service).reading()),
+        reading=(journal.reading(), *store.reading()),
+        opening=opened,
     )
     patience = contextlib.ExitStack()
-    guard = Guard(session, service, intent, lock, report, patience)
+    guard = Guard(session, service, lock, run, report, patience)
     ended: BaseException | None = None
     try:
         with patience, before_writes(guard.permit):
@@ -315,6 +336,30 @@ def guarded(session: Session, service: str, intent: Intent, report: Report, *, a
             report(Event("warning", f"the journal of this run stays open: {fault}", {"service": service}))
         finally:
             lock.release()
+
+
+def _run(session: Session, service: str, intent: Intent, opening: Opening | None) -> Run:
+    """The record of a run that begins; what is opened with the lock needs the trail and the token before it."""
+    planned: tuple[Planned, ...] = ()
+    if opening is not None:
+        planned = planned_of(opening.planned["planned"])
+        trail = trail_of(session)
+        if trail is not None:
+            trail.check()
+    return Run(
+        id=uuid.uuid4().hex,
+        service=service,
+        namespace=session.platform.namespace,
+        command=intent.command,
+        who=intent.who or author().who,
+        accessor=_accessor(session) if opening is not None else "",
+        process=this_process(),
+        lock_id="",
+        started=time.time(),
+        digest=str(opening.planned["digest"]) if opening is not None else intent.aim,
+        planned=planned,
+        message=intent.message,
+    )
 
 
 def _why(error: BaseException) -> str:

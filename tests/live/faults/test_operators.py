@@ -121,6 +121,13 @@ def test_a_holder_that_slept_loses_and_stops(
     assert held(session, running) == whole
 
 
+def _writes_since_the_second_session(faulty: Faulty) -> list[str]:
+    """The paths of what a command wrote once it had lost its first session; empty before."""
+    paths = [path for _, path in faulty.writes]
+    made = [place for place, path in enumerate(paths) if path == "/v1/session/create"]
+    return paths[made[1] :] if len(made) > 1 else []
+
+
 @pytest.mark.parametrize("taken", [False, True], ids=["it is free", "somebody else took it"])
 def test_a_lost_session_is_taken_again_or_ends_the_command(
     start: Start,
@@ -147,7 +154,7 @@ def test_a_lost_session_is_taken_again_or_ends_the_command(
     if not taken:
         eventually(lambda: session.consul.kv_get(lock_key("default", running)), lambda pair: pair is not None)
     else:
-        eventually(lambda: [path for _, path in faulty.writes if "/locks/" in path], lambda tries: len(tries) > 1)
+        eventually(lambda: _writes_since_the_second_session(faulty), lambda paths: "/v1/txn" in paths)
     rule.let_go.set()
     _, told = command.communicate(timeout=120)
     session.consul.destroy_session(other)
