@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hms_nomad.apply.failure import Failure
-from hms_nomad.apply.observe import observe, read_mesh_around
+from hms_nomad.apply.observe import observe_alone
 from hms_nomad.apply.progress import Report
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.envoy import EnvoySample, EnvoyStats
@@ -46,7 +46,7 @@ class Cluster:
 
     def observe(self) -> Observed:
         """The job and all entries that the service touches."""
-        return observe(self.nomad, self.service, read_mesh_around(self.consul, self.service))
+        return observe_alone(self.nomad, self.consul, self.service)
 
 
 @dataclass(slots=True)

@@ -268,12 +268,14 @@ def _conclude(
     if not verdict.healthy or unhealthy:
         reason = verdict.reason or f"{unhealthy} instances did not get healthy"
         return _failed(cluster, session, desired, plan, replace(verdict, healthy=False, reason=reason), number)
-    _await_registration(session, desired, deadline)
+    healthy = _await_registration(session, desired, deadline)
     write_routes(plan.changes, session.consul, cluster.report)
     _report_success(desired, cluster.report)
     if number is not None:
         _close(cluster, number, ReleaseOutcome.SUCCEEDED, "")
-    return _outcome(session, desired, plan, Status.DEPLOYED, changed=True, verdict=verdict, number=number)
+    return _outcome(
+        session, desired, plan, Status.DEPLOYED, changed=True, verdict=verdict, number=number, instances=healthy
+    )
 
 
 def _report_success(desired: Desired, report: Report) -> None:
@@ -286,15 +288,15 @@ def _report_success(desired: Desired, report: Report) -> None:
     report(Event("scaling", f"Auto-scaler set ({bounds['min']}-{bounds['max']})", bounds))
 
 
-def _await_registration(session: Session, desired: Desired, deadline: float) -> None:
-    """Nomad calls an allocation healthy by its own view; callers need Consul's."""
+def _await_registration(session: Session, desired: Desired, deadline: float) -> int:
+    """Nomad calls an allocation healthy by its own view; callers need Consul's. Answers how many are healthy."""
     index, wanted = 0, _bounds(desired)["min"]
     while True:
         answer = session.consul.instances(
             desired.service, passing=True, index=index, wait=_REGISTRY_WAIT_SECONDS, connect=True
         )
         if len(answer.value) >= wanted:
-            return
+            return len(answer.value)
         if time.monotonic() > deadline:
             raise DeadlineExceededError(
                 f"Consul lists {len(answer.value)} of {wanted} instances of {desired.service} as healthy"
@@ -328,9 +330,7 @@ def _give_up(cluster: Cluster, session: Session, desired: Desired, verdict: Verd
 
 def _close(cluster: Cluster, number: int, outcome: ReleaseOutcome, reason: str) -> None:
     job = cluster.nomad.read_job(cluster.service)
-    if job is not None:
-        cluster.store.amend(number, lambda release: replace(release, job_version=job.version))
-    close_release(cluster, number, outcome, reason)
+    close_release(cluster, number, outcome, reason, job.version if job is not None else None)
 
 
 def _outcome(
