@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
@@ -39,6 +40,7 @@ class Counted:
     def __init__(self, server):
         self._server = server
         self.calls = Counter()
+        self._lock = threading.Lock()
 
     def __getattr__(self, name):
         found = getattr(self._server, name)
@@ -48,8 +50,9 @@ class Counted:
         def call(*given, **named):
             if name in WRITES:
                 ask_permit(name)
-            self.calls[name] += 1
-            return found(*given, **named)
+            with self._lock:
+                self.calls[name] += 1
+                return found(*given, **named)
 
         return call
 
