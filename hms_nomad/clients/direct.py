@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -44,6 +44,7 @@ class DirectCalls:
         self._connection = connection
         self._adapter = adapter
         self._prefix = f"{connection.address}/"
+        self._base = urlsplit(connection.address).path
         self._pool: Any = None
 
     def takes(self, url: str, params: Any, data: Any, more: Mapping[str, Any]) -> bool:
@@ -79,7 +80,7 @@ class DirectCalls:
                 raise InvalidJSONError(error) from None
             sent.setdefault("Content-Type", "application/json")
         query = urlencode({name: value for name, value in params.items() if value is not None}, doseq=True)
-        path = url[len(self._prefix) - 1 :]
+        path = self._base + url[len(self._prefix) - 1 :]
         if query:
             path += ("&" if "?" in path else "?") + query
         answer = self._sent(method, path, body.encode() if isinstance(body, str) else body, sent, read_timeout)

@@ -463,6 +463,14 @@ def test_a_small_request_is_on_the_wire_what_requests_would_make_of_it(given: di
     }
 
 
+def test_a_server_may_lie_below_a_path() -> None:
+    with Wire(Answer(body=JOB), Answer(body=JOB)) as wire:
+        for address in (f"{wire.address}/nomad", f"{wire.address}/nomad/"):
+            assert _nomad_read(Connection(address, token=TOKEN)) is not None
+
+    assert {one.path.partition("?")[0] for one in wire.questions} == {"/nomad/v1/job/web"}
+
+
 def test_an_address_that_has_to_be_quoted_is_quoted() -> None:
     with Wire(Answer(body="true")) as wire:
         sending = Transport("consul", _connection(wire), "X-Consul-Token", {})
