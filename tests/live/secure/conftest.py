@@ -6,6 +6,7 @@ import contextlib
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from hms_nomad.platform.context import load_platform
 from hms_nomad.workflows.bootstrap import prepare
 from hms_nomad.workflows.session import Session, open_session
 from tests.live.conftest import Cli, LiveStack, own_contexts, run_cli, running_stack
+from tests.live.secure.secret_services import Canaries, Services
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,18 @@ def secure() -> Iterator[SecureStack]:
 def secure_cli(secure: SecureStack) -> Cli:
     """Runs ``hms-nomad ARGUMENTS`` as the stack's developer."""
     return functools.partial(run_cli, secure.stack)
+
+
+@pytest.fixture(scope="module")
+def canaries() -> Canaries:
+    """Values that no other module knows."""
+    return Canaries()
+
+
+@pytest.fixture
+def services(secure_cli: Cli, tmp_path: Path) -> Iterator[Services]:
+    """Services with secrets, gone at the end."""
+    found = Services(secure_cli, tmp_path)
+    yield found
+    for name in found.names:
+        assert secure_cli("stop", name, "--purge", "--yes").exit_code == 0

@@ -9,7 +9,6 @@ import json
 import os
 import shlex
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from hms_nomad.build.engine import find_engine
 from tests.contract.test_registry_faults import PASSWORD, USERS, application
-from tests.live.conftest import Cli, Ran, run_cli
+from tests.live.conftest import Ran, run_cli
 from tests.live.secure.conftest import SecureStack
-from tests.live.secure.test_secrets import Canaries, Services
+from tests.live.secure.secret_services import Canaries, Services
 from tests.live.secure.watching import Watch
 from tests.registry_server import image_registry
 
@@ -80,19 +79,6 @@ class Operator:
     def ended(self) -> None:
         """The context is gone."""
         self._context.unlink()
-
-
-@pytest.fixture
-def canaries() -> Canaries:
-    return Canaries()
-
-
-@pytest.fixture
-def services(secure_cli: Cli, tmp_path: Path) -> Iterator[Services]:
-    found = Services(secure_cli, tmp_path)
-    yield found
-    for name in found.names:
-        assert secure_cli("stop", name, "--purge", "--yes").exit_code == 0
 
 
 def test_no_secret_is_an_argument_or_anywhere_else_while_commands_run(
