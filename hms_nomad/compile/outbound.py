@@ -30,7 +30,8 @@ local looked
 
 local function admin(handle, method, path, forget)
   local headers = {[":method"] = method, [":path"] = path, [":authority"] = "admin"}
-  local _, text = handle:httpCall("self_admin", headers, "", 1000, forget)
+  local options = {timeout_ms = 1000, asynchronous = forget, trace_sampled = false}
+  local _, text = handle:httpCall("self_admin", headers, "", options)
   return text
 end
 

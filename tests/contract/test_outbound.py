@@ -7,6 +7,7 @@ import http.client
 import http.server
 import itertools
 import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +16,11 @@ from typing import Any
 import pytest
 
 from hms_nomad.compile.outbound import ADMIN_LAYER, ENVOYS_OWN, script
-from hms_nomad.platform.model import Platform, Sidecar
+from hms_nomad.compile.tracing import cluster as collectors_cluster
+from hms_nomad.compile.tracing import tracer
+from hms_nomad.platform.model import Platform, Sidecar, Tracing
 from tests.contract.envoy_server import envoy_process
+from tests.live.mesh.collector import Collector
 from tests.processes import free_port
 from tests.waiting import eventually
 
@@ -71,12 +75,25 @@ def test_by_itself_envoy_sends_three_again_and_answers_the_others_as_they_failed
         assert _asked_at_once(port) == {200: ENVOYS_OWN, 503: _CALLERS - ENVOYS_OWN}
 
 
+def test_what_the_proxy_asks_of_itself_is_no_part_of_anybodys_trace(app: Failing, tmp_path: Path) -> None:
+    collector = Collector("127.0.0.1")
+    tracing = Tracing(otlp=collector.url, sample=100)
+    first, second = (uuid.uuid4().hex for _ in range(2))
+    try:
+        with _front(app, tmp_path, Platform(tracing=tracing), traceparent=f"00-{first}-b7ad6b7169203331-01") as port:
+            _status(port, "/later", traceparent=f"00-{second}-b7ad6b7169203331-01")
+            eventually(lambda: collector.of(second))
+            assert [len(spans) for spans in collector.of(first).values()] == [1]
+    finally:
+        collector.close()
+
+
 @contextlib.contextmanager
-def _front(app: Failing, directory: Path, platform: Platform | None) -> Iterator[int]:
+def _front(app: Failing, directory: Path, platform: Platform | None, **headers: str) -> Iterator[int]:
     """An Envoy before the app that sends again what was answered with 503; it has served one request."""
     port, admin = free_port(), free_port()
     with envoy_process(directory, _bootstrap(app.server_address[1], port, admin, platform), port):
-        assert _status(port, "/first") == 200
+        assert _status(port, "/first", **headers) == 200
         if platform:
             # The request that told Envoy does not wait for what it told.
             most = f"::default_priority::max_retries::{platform.sidecar.retries_at_once}\n".encode()
@@ -90,9 +107,9 @@ def _asked_at_once(port: int) -> dict[int, int]:
     return {status: found.count(status) for status in sorted(set(found))}
 
 
-def _status(port: int, path: str) -> int:
+def _status(port: int, path: str, **headers: str) -> int:
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         return connection.getresponse().status
 
 
@@ -128,12 +145,16 @@ def _bootstrap(app: int, port: int, admin: int, platform: Platform | None) -> di
             {"name": "envoy.filters.http.router", "typed_config": router},
         ],
     }
+    clusters = [_cluster(cluster, app), _cluster("self_admin", admin)]
+    if platform and platform.tracing:
+        manager["tracing"] = {"provider": tracer(platform.tracing, "front")}
+        clusters.append(collectors_cluster(platform.tracing))
     filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     return {
         "admin": {"address": _address(admin)},
         "layered_runtime": {"layers": [ADMIN_LAYER] if platform else []},
         "static_resources": {
-            "clusters": [_cluster(cluster, app), _cluster("self_admin", admin)],
+            "clusters": clusters,
             "listeners": [{"name": "front", "address": _address(port), "filter_chains": [{"filters": filters}]}],
         },
     }
