@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.consul_types import ExternalService
-from hms_nomad.clients.errors import DeniedError, NotFoundError
+from hms_nomad.clients.consul_types import ExternalService, StoredEntry
+from hms_nomad.clients.errors import ConflictError, DeniedError, NotFoundError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.compile import compile_spec
 from hms_nomad.compile.gateway import gateway_entry
@@ -21,6 +23,7 @@ from tests.contract.consul_server import Consul
 from tests.contract.nomad_server import Nomad, job
 from tests.contract.vault_server import Vault
 from tests.unit.specs import spec
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.real_nomad("access lists")]
 
@@ -45,6 +48,28 @@ def consul_as(consul: Consul, *roles: str) -> ConsulClient:
             consul.http("PUT", "/v1/acl/policy", {"Name": name, "Rules": rules})
         policies.append({"Name": name})
     return consul.client(consul.http("PUT", "/v1/acl/token", {"Policies": policies})["SecretID"])
+
+
+def written(client: ConsulClient, body: Mapping[str, Any]) -> StoredEntry:
+    """A config entry that was not there, as it stands after it was written."""
+    client.write_entry(body, 0)
+    stored = client.read_entry(body["Kind"], body["Name"])
+    assert stored is not None
+    return stored
+
+
+def remove(client: ConsulClient, stored: StoredEntry) -> None:
+    """Delete a route or a gateway, into which Consul itself writes what became of it."""
+
+    def gone() -> bool:
+        current = client.read_entry(stored.kind, stored.name)
+        assert current is not None
+        with contextlib.suppress(ConflictError):
+            client.delete_entry(current.kind, current.name, current.modify_index)
+            return True
+        return False
+
+    assert eventually(gone)
 
 
 def denied(*calls: Callable[[], object]) -> None:
@@ -158,8 +183,8 @@ def test_the_driver_of_rollouts_finishes_deployments_and_starts_none(strict_noma
 def test_a_consul_deployer_writes_the_rules_of_its_own_services(strict_consul: Consul) -> None:
     client = consul_as(strict_consul, "deployer")
     desired = compile_spec(spec(), Platform())
-    written = [client.write_entry(one.body, 0) for one in desired.entries]
-    intentions = client.write_entry(merged_intentions(desired, {}, {})["receipt-svc"] or {}, 0)
+    stored = [written(client, one.body) for one in desired.entries]
+    stored.append(written(client, merged_intentions(desired, {}, {})["receipt-svc"] or {}))
     assert client.list_entries("service-router")
     assert client.instances("receipt-svc").value == ()
     assert client.services().value
@@ -168,26 +193,26 @@ def test_a_consul_deployer_writes_the_rules_of_its_own_services(strict_consul: C
     session = client.create_session("deploy", 10, 0)
     assert client.kv_put("hms-nomad/locks/receipt-svc", b"", acquire=session)
     client.destroy_session(session)
-    for stored in [intentions, *reversed(written)]:
-        client.delete_entry(stored.kind, stored.name, stored.modify_index)
+    for one in reversed(stored):
+        client.delete_entry(one.kind, one.name, one.modify_index)
 
 
 def test_the_driver_of_rollouts_writes_the_rules_of_its_services_and_is_none_of_them(strict_consul: Consul) -> None:
     client = consul_as(strict_consul, "rollouts")
     desired = compile_spec(spec(), Platform())
-    written = [client.write_entry(one.body, 0) for one in desired.entries]
-    intentions = client.write_entry(merged_intentions(desired, {}, {})["receipt-svc"] or {}, 0)
+    stored = [written(client, one.body) for one in desired.entries]
+    stored.append(written(client, merged_intentions(desired, {}, {})["receipt-svc"] or {}))
     assert client.list_entries("service-resolver")
     assert client.instances("receipt-svc").value == ()
     assert client.kv_put("hms-nomad/rollouts/default/receipt-svc", b"{}", modify_index=0)
     client.destroy_session(client.create_session("drive", 10, 0))
     denied(
-        lambda: client.write_entry({**written[0].body, "Name": "other-svc"}, 0),
+        lambda: client.write_entry({**stored[0].body, "Name": "other-svc"}, 0),
         lambda: client.leaf_certificate("hms-operator-nobody"),
         lambda: client.kv_put("else/where", b"", modify_index=0),
     )
-    for stored in [intentions, *reversed(written)]:
-        client.delete_entry(stored.kind, stored.name, stored.modify_index)
+    for one in reversed(stored):
+        client.delete_entry(one.kind, one.name, one.modify_index)
 
 
 def test_a_consul_deployer_touches_no_other_service_and_opens_no_gateway(strict_consul: Consul) -> None:
@@ -211,10 +236,7 @@ def test_a_consul_deployer_touches_no_other_service_and_opens_no_gateway(strict_
 
 def test_a_publisher_opens_routes(strict_consul: Consul) -> None:
     client = consul_as(strict_consul, "deployer", "publisher")
-    stored = client.write_entry(entry("http-route", routes=PUBLIC), 0)
-    current = client.read_entry("http-route", stored.name)
-    assert current is not None
-    client.delete_entry(current.kind, current.name, current.modify_index)
+    remove(client, written(client, entry("http-route", routes=PUBLIC)))
 
 
 def test_a_publisher_opens_ways_out(strict_consul: Consul) -> None:
@@ -230,7 +252,7 @@ def test_a_publisher_opens_ways_out(strict_consul: Consul) -> None:
     plain, publisher = consul_as(strict_consul, "deployer"), consul_as(strict_consul, "deployer", "publisher")
     denied(lambda: plain.catalog_register(out), lambda: plain.write_entry(linked, 0))
     publisher.catalog_register(out)
-    stored = publisher.write_entry(linked, 0)
+    stored = written(publisher, linked)
     publisher.delete_entry(stored.kind, stored.name, stored.modify_index)
     publisher.catalog_deregister(where.node)
     denied(lambda: publisher.catalog_register(replace(out, node="somewhere-else")))
@@ -281,10 +303,7 @@ def test_the_registrys_endpoint_reads_what_it_answers_and_nothing_of_the_journal
 def test_an_operator_keeps_gateways_and_the_meshs_authority(strict_consul: Consul) -> None:
     client = consul_as(strict_consul, "operator")
     assert client.ca_configuration().provider == "consul"
-    client.write_entry(gateway_entry(Gateway(name="front-door")).body, 0)
-    stored = client.read_entry("api-gateway", "front-door")
-    assert stored is not None
-    client.delete_entry("api-gateway", "front-door", stored.modify_index)
+    remove(client, written(client, gateway_entry(Gateway(name="front-door")).body))
 
 
 def test_a_gateway_is_its_own_service_and_no_other(strict_consul: Consul) -> None:
