@@ -15,6 +15,7 @@ import pytest
 from hms_nomad.workflows.runs import runs
 from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli, LiveStack
+from tests.waiting import eventually
 
 _SERVICE = """
 import http.server, os
@@ -172,7 +173,8 @@ def test_a_volume_outlives_the_runs_that_write_to_it(cli: Cli, write, service: s
     assert cli("deploy", spec).exit_code == 0
     assert cli("plan", spec).exit_code == 0
     assert cli("deploy", spec, "--force").exit_code == 0
-    assert "runs 2" in cli("logs", service).stdout
+    # What a container says comes to Nomad by way of the engine, in its own time.
+    assert eventually(lambda: "runs 2" in cli("logs", service).stdout)
     assert cli("stop", service, "--purge", "--yes").exit_code == 0
 
 
