@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 from tests.binaries import binary
 from tests.processes import free_port, running
+from tests.serving import serving
 
 
 @contextlib.contextmanager
@@ -44,15 +44,8 @@ def image_registry(directory: Path, users: str = "") -> Iterator[str]:
 @contextlib.contextmanager
 def answering(handle: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
     """HOST:PORT of a server that answers as ``handle`` says."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handle)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handle)) as server:
         yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def handler(respond: Any) -> type[http.server.BaseHTTPRequestHandler]:

@@ -53,7 +53,7 @@ function envoy_on_request(handle)
   end
 end
 """
-_AT_ONCE = {
+_EACH_CHANGE_AT_ONCE = {
     "ResourceFilter": {"ResourceType": "cluster", "TrafficDirection": "outbound"},
     "Op": "add",
     "Path": "/common_lb_config/update_merge_window/seconds",
@@ -93,7 +93,9 @@ def arguments(spec: Spec, platform: Platform) -> tuple[str, ...]:
 def extensions(spec: Spec, platform: Platform) -> list[dict[str, Any]]:
     """The extensions of the sidecars of a service that calls others (service-defaults, ``EnvoyExtensions``)."""
     found = [lua("outbound", script(platform))] if sends_again(spec, platform) else []
-    return [*found, _extension("builtin/property-override", {"Patches": [_AT_ONCE]})] if spec.uses else found
+    return (
+        [*found, _extension("builtin/property-override", {"Patches": [_EACH_CHANGE_AT_ONCE]})] if spec.uses else found
+    )
 
 
 def lua(listener: str, text: str) -> dict[str, Any]:

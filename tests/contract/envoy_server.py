@@ -6,14 +6,14 @@ import contextlib
 import json
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.binaries import binary
 from tests.processes import Server, accepts, running
 
-_EXTENSIONS = "type.googleapis.com/envoy.extensions.filters"
+EXTENSIONS = "type.googleapis.com/envoy.extensions.filters"
 
 
 @contextlib.contextmanager
@@ -34,25 +34,39 @@ def sidecar_like(inbound: int, admin: int) -> dict[str, Any]:
         {"match": {"prefix": path}, "direct_response": {"status": status}}
         for path, status in (("/broken", 503), ("/missing", 404), ("/", 200))
     ]
-    manager = {
-        "@type": f"{_EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "public_listener",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{_EXTENSIONS}.http.router.v3.Router"},
-            }
-        ],
-    }
-    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    listener = {"name": "inbound", "address": _address(inbound), "filter_chains": [{"filters": filters}]}
     return {
-        "admin": {"address": _address(admin)},
+        "admin": {"address": address(admin)},
         "stats_flush_interval": "0.1s",
-        "static_resources": {"listeners": [listener]},
+        "static_resources": {"listeners": [listener("inbound", inbound, http_filter("public_listener", routes))]},
     }
 
 
-def _address(port: int) -> dict[str, Any]:
+def http_filter(
+    prefix: str, routes: Sequence[Mapping[str, Any]], *before: Mapping[str, Any], **more: Any
+) -> dict[str, Any]:
+    """What makes a listener speak HTTP by ``routes``; filters ``before`` see requests first, ``more`` are settings."""
+    router = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{EXTENSIONS}.http.router.v3.Router"}}
+    manager = {
+        "@type": f"{EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": prefix,
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": list(routes)}]},
+        "http_filters": [*before, router],
+        **more,
+    }
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+
+
+def listener(name: str, port: int, filter_: Mapping[str, Any]) -> dict[str, Any]:
+    """A listener on ``port`` with one filter."""
+    return {"name": name, "address": address(port), "filter_chains": [{"filters": [filter_]}]}
+
+
+def cluster(name: str, port: int) -> dict[str, Any]:
+    """A cluster with one instance, on ``port``."""
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address(port)}}]}]
+    return {"name": name, "type": "STATIC", "load_assignment": {"cluster_name": name, "endpoints": endpoints}}
+
+
+def address(port: int) -> dict[str, Any]:
+    """A port of this machine."""
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}

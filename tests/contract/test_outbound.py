@@ -19,14 +19,14 @@ from hms_nomad.compile.outbound import ADMIN_LAYER, ENVOYS_OWN, script
 from hms_nomad.compile.tracing import cluster as collectors_cluster
 from hms_nomad.compile.tracing import tracer
 from hms_nomad.platform.model import Platform, Sidecar, Tracing
-from tests.contract.envoy_server import envoy_process
+from tests.contract.envoy_server import EXTENSIONS, address, cluster, envoy_process, http_filter, listener
 from tests.live.mesh.collector import Collector
 from tests.processes import free_port
+from tests.serving import serving
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.contract
 
-_EXTENSIONS = "type.googleapis.com/envoy.extensions.filters"
 _CALLERS = 12
 
 
@@ -58,10 +58,8 @@ class _Answers(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def app() -> Iterator[Failing]:
-    with Failing() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(Failing()) as server:
         yield server
-        server.shutdown()
 
 
 def test_what_fails_at_once_is_sent_again_at_once(app: Failing, tmp_path: Path) -> None:
@@ -120,50 +118,24 @@ def _page(admin: int) -> bytes:
 
 
 def _bootstrap(app: int, port: int, admin: int, platform: Platform | None) -> dict[str, Any]:
-    lua = {"@type": f"{_EXTENSIONS}.http.lua.v3.Lua", "default_source_code": {"inline_string": ""}}
-    if platform:
-        lua["default_source_code"] = {"inline_string": script(platform)}
-    router = {"@type": f"{_EXTENSIONS}.http.router.v3.Router"}
-    cluster = "r1.app.default.dc1.internal.11111111-2222-3333-4444-555555555555.consul"
+    name = "r1.app.default.dc1.internal.11111111-2222-3333-4444-555555555555.consul"
+    clusters = [cluster(name, app), cluster("self_admin", admin)]
     # Tries wait for each other here, however fast a try begins again.
     slowly = {"base_interval": "0.5s", "max_interval": "0.5s"}
     again = {"retry_on": "gateway-error", "num_retries": 1, "retry_back_off": slowly}
-    manager = {
-        "@type": f"{_EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "front",
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "all",
-                    "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "retry_policy": again}}],
-                }
-            ]
-        },
-        "http_filters": [
-            *([{"name": "envoy.filters.http.lua", "typed_config": lua}] if platform else []),
-            {"name": "envoy.filters.http.router", "typed_config": router},
-        ],
-    }
-    clusters = [_cluster(cluster, app), _cluster("self_admin", admin)]
-    if platform and platform.tracing:
-        manager["tracing"] = {"provider": tracer(platform.tracing, "front")}
-        clusters.append(collectors_cluster(platform.tracing))
-    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    filters, more = [], {}
+    if platform:
+        lua = {"@type": f"{EXTENSIONS}.http.lua.v3.Lua", "default_source_code": {"inline_string": script(platform)}}
+        filters.append({"name": "envoy.filters.http.lua", "typed_config": lua})
+        if platform.tracing:
+            more["tracing"] = {"provider": tracer(platform.tracing, "front")}
+            clusters.append(collectors_cluster(platform.tracing))
+    routes = [{"match": {"prefix": "/"}, "route": {"cluster": name, "retry_policy": again}}]
     return {
-        "admin": {"address": _address(admin)},
+        "admin": {"address": address(admin)},
         "layered_runtime": {"layers": [ADMIN_LAYER] if platform else []},
         "static_resources": {
             "clusters": clusters,
-            "listeners": [{"name": "front", "address": _address(port), "filter_chains": [{"filters": filters}]}],
+            "listeners": [listener("front", port, http_filter("front", routes, *filters, **more))],
         },
     }
-
-
-def _cluster(name: str, port: int) -> dict[str, Any]:
-    endpoints = [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}]
-    return {"name": name, "type": "STATIC", "load_assignment": {"cluster_name": name, "endpoints": endpoints}}
-
-
-def _address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}

@@ -18,11 +18,11 @@ import pytest
 
 from hms_nomad.platform.jobspecs import read_text
 from tests.binaries import binary
+from tests.contract.envoy_server import EXTENSIONS, address, cluster, http_filter, listener
 from tests.processes import Server, accepts, free_port, running
+from tests.serving import serving
 
 pytestmark = pytest.mark.contract
-
-_EXTENSIONS = "type.googleapis.com/envoy.extensions.filters"
 
 
 class Slow(http.server.ThreadingHTTPServer):
@@ -54,42 +54,12 @@ class _Answers(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def app() -> Iterator[Slow]:
-    with Slow() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(Slow()) as server:
         yield server
-        server.shutdown()
 
 
-def _address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-
-def _listener(name: str, port: int, filter_: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "address": _address(port), "filter_chains": [{"filters": [filter_]}]}
-
-
-def _manager(prefix: str, cluster: str) -> dict[str, Any]:
-    router = {
-        "name": "envoy.filters.http.router",
-        "typed_config": {"@type": f"{_EXTENSIONS}.http.router.v3.Router"},
-    }
-    routes = [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}]
-    manager = {
-        "@type": f"{_EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": prefix,
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-        "http_filters": [router],
-    }
-    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
-
-
-def _cluster(name: str, port: int) -> dict[str, Any]:
-    endpoints = [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}]
-    return {
-        "name": name,
-        "type": "STATIC",
-        "load_assignment": {"cluster_name": name, "endpoints": endpoints},
-    }
+def _manager(prefix: str, name: str) -> dict[str, Any]:
+    return http_filter(prefix, [{"match": {"prefix": "/"}, "route": {"cluster": name, "timeout": "0s"}}])
 
 
 class Proxy:
@@ -97,15 +67,15 @@ class Proxy:
 
     def __init__(self, app: Slow) -> None:
         self.http, self.tcp, self.telemetry, self.admin = (free_port() for _ in range(4))
-        tcp = {"@type": f"{_EXTENSIONS}.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "db", "cluster": "app"}
+        tcp = {"@type": f"{EXTENSIONS}.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "db", "cluster": "app"}
         self.bootstrap = {
-            "admin": {"address": _address(self.admin)},
+            "admin": {"address": address(self.admin)},
             "static_resources": {
-                "clusters": [_cluster("app", app.server_address[1]), _cluster("self_admin", self.admin)],
+                "clusters": [cluster("app", app.server_address[1]), cluster("self_admin", self.admin)],
                 "listeners": [
-                    _listener("front", self.http, _manager("front", "app")),
-                    _listener("db", self.tcp, {"name": "envoy.filters.network.tcp_proxy", "typed_config": tcp}),
-                    _listener("telemetry", self.telemetry, _manager("telemetry", "self_admin")),
+                    listener("front", self.http, _manager("front", "app")),
+                    listener("db", self.tcp, {"name": "envoy.filters.network.tcp_proxy", "typed_config": tcp}),
+                    listener("telemetry", self.telemetry, _manager("telemetry", "self_admin")),
                 ],
             },
         }
