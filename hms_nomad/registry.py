@@ -16,9 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.clients.errors import NotFoundError, UnavailableError
 from hms_nomad.compile.http_routes import ROUTE_KIND
@@ -36,8 +38,7 @@ _QUERY_SECONDS = 30.0
 _ENTRIES = ("service-resolver", "service-router")
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(Struct, frozen=True):
     """What the registry says of a service.
 
     ``version`` and ``release`` are those that get the traffic; ``url`` is the one inside the mesh, ``gateway_urls``

@@ -13,16 +13,16 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import ValidationError
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import KvStep, set_key, swap_key
 from hms_nomad.clients.errors import ConflictError
-from hms_nomad.plan.records import adapter_of
 
 AUDIT_SCHEMA = 1
 _NOTHING = "0" * 64
@@ -34,8 +34,7 @@ class AuditError(Exception):
     """The audit trail cannot be written or read; nothing is changed without it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One change. ``accessor`` names the Consul token that was used ("" without one), ``who`` the user and host.
 
     ``objects`` are kind, name, action and the index that was read, ``done`` what was changed in words, ``digest`` that
@@ -55,7 +54,7 @@ class Record:
     digest: str = ""
     message: str = ""
     objects: tuple[tuple[str, str, str, int], ...] = ()
-    done: tuple[str, ...] = field(default=())
+    done: tuple[str, ...] = msgspec.field(default=())
     schema: int = AUDIT_SCHEMA
     number: int = 0
     before: str = ""
@@ -67,15 +66,14 @@ class Record:
         return replace(placed, hash=_hash(placed))
 
 
-@dataclass(slots=True)
-class ChainEnd:
+class ChainEnd(Struct):
     """The last record that a process kept, by which it finds the end of the chain.
 
     Its threads take turns by ``guard``.
     """
 
     last: Record | None = None
-    guard: threading.Lock = field(default_factory=threading.Lock)
+    guard: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
 
 class Trail(Protocol):
@@ -88,8 +86,7 @@ class Trail(Protocol):
         """All records, oldest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileTrail:
+class FileTrail(Struct, frozen=True):
     """A file with one line of JSON a record; several processes of a machine may write it."""
 
     file: Path
@@ -136,8 +133,7 @@ class FileTrail:
         return self.file, os.fdopen(descriptor, "ab", buffering=0)
 
 
-@dataclass(frozen=True, slots=True)
-class ConsulTrail:
+class ConsulTrail(Struct, frozen=True):
     """Keys below ``hms-nomad/audit/NAMESPACE/``, each made once and never changed; any number of writers.
 
     ``end`` spares the next record of the same process the search for the last one.
@@ -145,7 +141,7 @@ class ConsulTrail:
 
     consul: ConsulClient
     namespace: str
-    end: ChainEnd = field(default_factory=ChainEnd)
+    end: ChainEnd = msgspec.field(default_factory=ChainEnd)
 
     @property
     def head(self) -> str:
@@ -226,22 +222,23 @@ def broken_links(records: Iterable[Record]) -> tuple[str, ...]:
 
 def record_facts(record: Record) -> Mapping[str, Any]:
     """A record as JSON carries it."""
-    return asdict(record)
+    facts: dict[str, Any] = msgspec.to_builtins(record)
+    return facts
 
 
 def _hash(record: Record) -> str:
-    fields = {key: value for key, value in asdict(record).items() if key != "hash"}
+    fields = {key: value for key, value in record_facts(record).items() if key != "hash"}
     return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _line(record: Record) -> bytes:
-    return json.dumps(asdict(record), separators=(",", ":")).encode()
+    return json.dumps(record_facts(record), separators=(",", ":")).encode()
 
 
 def _record_from(data: bytes, where: str) -> Record:
     try:
-        return adapter_of(Record).validate_json(data)
-    except ValidationError:
+        return msgspec.json.decode(data, type=Record)
+    except ValueError:
         raise AuditError(f"{where} is no record of an audit trail that this version can read") from None
 
 

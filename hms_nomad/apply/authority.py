@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import CaConfiguration
@@ -27,8 +28,7 @@ _KEY_BITS = (256, 384)
 """A root of Consul's own is made anew when the size of its key changes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Servers:
+class Servers(Struct, frozen=True):
     """The servers that a foundation is laid on; ``vault`` is None where the platform has none."""
 
     nomad: NomadClient

@@ -11,13 +11,11 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from hms_nomad.plan.records import adapter_of
+import msgspec
+from msgspec import Struct
 
 CHECKPOINT_SCHEMA = 1
 
@@ -26,13 +24,12 @@ class CheckpointError(Exception):
     """The checkpoint cannot be read, written or used; the text says why and what would be right."""
 
 
-@dataclass(slots=True)
-class _Content:
+class _Content(Struct):
     origin: str
     schema: int = CHECKPOINT_SCHEMA
     sequence: int = 0
-    positions: dict[str, Any] = field(default_factory=dict)
-    pending: list[dict[str, Any]] = field(default_factory=list)
+    positions: dict[str, Any] = msgspec.field(default_factory=dict)
+    pending: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
 class Checkpoint:
@@ -89,7 +86,7 @@ class Checkpoint:
         new = self._file.with_name(f"{self._file.name}.new")
         try:
             with new.open("w", encoding="utf-8") as stream:
-                json.dump(asdict(self._content), stream, separators=(",", ":"))
+                json.dump(msgspec.to_builtins(self._content), stream, separators=(",", ":"))
                 stream.flush()
                 os.fsync(stream.fileno())
             new.replace(self._file)
@@ -121,12 +118,12 @@ def open_checkpoint(file: Path | None, origin: str) -> Iterator[Checkpoint]:
 
 def _load(file: Path, origin: str) -> _Content:
     try:
-        content = adapter_of(_Content).validate_json(file.read_bytes())
+        content = msgspec.json.decode(file.read_bytes(), type=_Content)
     except FileNotFoundError:
         return _Content(origin)
     except OSError as error:
         raise CheckpointError(f"the checkpoint {file} cannot be read: {error.strerror}") from None
-    except ValidationError:
+    except ValueError:
         raise CheckpointError(f"{file} is no checkpoint that this version can read; name another file") from None
     if content.schema != CHECKPOINT_SCHEMA or content.origin != origin:
         raise CheckpointError(f"{file} is the checkpoint of {content.origin}, not of {origin}; name another file")

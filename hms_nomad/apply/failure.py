@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.errors import ServerError
@@ -15,8 +16,7 @@ _LAST_LINES = 10
 _LAST_EVENTS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """What an operator needs to see of a failed deployment, without another command.
 
     ``events`` are the failing task's last events, ``lines`` its last lines of output (stderr, else stdout),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.errors import DeadlineExceededError
@@ -26,8 +27,7 @@ _LONGEST_WITHOUT_LOOK_SECONDS = 30.0
 _FINAL_EVALUATION = frozenset({"complete", "failed", "canceled"})
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """How a registration ended, ``reason`` in words; ``deployment`` is None when nothing was to be deployed."""
 
     healthy: bool

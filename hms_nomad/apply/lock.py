@@ -11,9 +11,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.lock_session import LOCK_TTL_SECONDS, LockSession
 from hms_nomad.clients.consul import ConsulClient
@@ -27,8 +30,7 @@ _SCHEMA = 1
 _WAIT_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Struct, frozen=True):
     """A process as another one on the same machine can find it; ``boot`` and ``space`` (of pids) say which machine."""
 
     boot: str
@@ -37,8 +39,7 @@ class Process:
     started: str
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """Who works on a service: ``command`` is what for, ``since`` seconds since 1970, ``lock_id`` the session.
 
     ``aim`` names what is wanted, so that another command that wants just that can wait for it.
@@ -294,7 +295,7 @@ def _take(consul: ConsulClient, key: str, holder: Holder, reading: Sequence[KvSt
 
 
 def _bytes(holder: Holder) -> bytes:
-    return json.dumps({"schema": _SCHEMA, **asdict(holder)}).encode()
+    return json.dumps({"schema": _SCHEMA, **msgspec.to_builtins(holder)}).encode()
 
 
 def _is_dead(process: Process) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.apply.registered import Registered, read_registered
 from hms_nomad.clients.consul import ConsulClient
@@ -27,8 +28,7 @@ _ALONE = ("service-defaults", "service-resolver", "service-splitter")
 _AT_ONCE = 9
 
 
-@dataclass(frozen=True, slots=True)
-class Mesh:
+class Mesh(Struct, frozen=True):
     """All config entries of the kinds that we write: one list call a kind, however many services.
 
     ``entries`` are all of them by kind and name, ``routers`` and ``intentions`` those of these two kinds. ``callees``
@@ -43,8 +43,7 @@ class Mesh:
     routes: Mapping[str, tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Jobs:
+class Jobs(Struct, frozen=True):
     """What is known of a namespace's jobs without reading any: the JobModifyIndex of each by id, the deployments of
     each, newest first, and our own last registration of each.
     """

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import KvStep, set_key
@@ -24,8 +26,7 @@ from hms_nomad.plan.observed import ObservedJob
 _FIELDS = {"index": int, "version": int, "count": int, "digest": str}
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Struct, frozen=True):
     """A job as we registered it: ``index`` is its JobModifyIndex, ``digest`` that of the job without its ``count``."""
 
     index: int
@@ -52,7 +53,7 @@ def note_registration(
         if stored is None or not digest:
             return
         noted = Registered(stored.modify_index, stored.version, stored.count, digest)
-        key, value = registered_key(nomad.namespace, change.name), json.dumps(asdict(noted)).encode()
+        key, value = registered_key(nomad.namespace, change.name), json.dumps(msgspec.to_builtins(noted)).encode()
         if later is not None:
             later(set_key(key, value))
         else:

@@ -7,24 +7,23 @@ next command on the service that ends well closes it. No secrets: names of objec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ValidationError
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.lock import Process, is_alive
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import KvPair, KvStep, drop_key, list_keys, swap_key
 from hms_nomad.clients.errors import UnavailableError
 from hms_nomad.plan.change import Plan
-from hms_nomad.plan.records import adapter_of
 
 RUN_SCHEMA = 1
 _MOST_DONE = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """One object that a run means to change; ``index`` is the one that was read (0: it did not exist)."""
 
     kind: str
@@ -33,8 +32,7 @@ class Planned:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One run. ``phase`` says where it is; ``ended`` why it gave up ("" while it works or when it died).
 
     ``accessor`` is that of the Consul token it used ("" without one), ``lock_id`` its session, ``started`` seconds
@@ -63,8 +61,7 @@ class Run:
         return replace(self, done=(*self.done, what)[-_MOST_DONE:])
 
 
-@dataclass(frozen=True, slots=True)
-class Unfinished:
+class Unfinished(Struct, frozen=True):
     """A run that did not come to its end, and why."""
 
     run: Run
@@ -116,7 +113,7 @@ class RunJournal:
         return next((pair.modify_index for pair in pairs if pair.key == f"{self._prefix}{run_id}"), 0)
 
     def _swap(self, run: Run, index: int) -> KvStep:
-        return swap_key(f"{self._prefix}{run.id}", adapter_of(Run).dump_json(run), index)
+        return swap_key(f"{self._prefix}{run.id}", msgspec.json.encode(run), index)
 
     def closing(self, run_id: str, index: int) -> KvStep:
         """The step that forgets a record which this process wrote last with ``index``, for a transaction."""
@@ -158,8 +155,8 @@ def runs_prefix(namespace: str, service: str | None = None) -> str:
 def run_from(data: bytes) -> Run | None:
     """The record that was stored; None for what this version cannot read."""
     try:
-        run = adapter_of(Run).validate_json(data)
-    except ValidationError:
+        run = msgspec.json.decode(data, type=Run)
+    except ValueError:
         return None
     return run if run.schema == RUN_SCHEMA else None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.registered import note_registration

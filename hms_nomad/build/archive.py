@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
+
+from msgspec import Struct
 
 from hms_nomad.build.context import Sources, write_archive
 
 _LEVEL = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
+class Archive(Struct, frozen=True):
     """A packed archive: its file, and the SHA-256 of its bytes in hex."""
 
     file: Path

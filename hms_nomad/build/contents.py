@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.build.errors import BuildError
 
@@ -31,12 +33,11 @@ _LONGEST = 256 * 1024 * 1024
 """Bytes of a file that is looked into at most; a longer one is no database of packages."""
 
 
-@dataclass(slots=True)
-class Contents:
+class Contents(Struct):
     """Files that tell of packages, by their path; ``programs`` are executables, of which Go's say what is in them."""
 
-    files: dict[str, bytes] = field(default_factory=dict)
-    programs: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes] = msgspec.field(default_factory=dict)
+    programs: dict[str, bytes] = msgspec.field(default_factory=dict)
 
     def take_away(self, path: str) -> None:
         """Forget a path and everything below it."""

@@ -11,8 +11,9 @@ import re
 import stat
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from hms_nomad.build.errors import BuildError
 
@@ -38,8 +39,7 @@ _OURS = ("*.hms.yml", "*.hms.yaml", "*.hms.json", "hms.schema.json", IGNORE_FILE
 _MOST_FILES = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """The files of a build by their path in it, sorted; ``time`` is that of all of them, in seconds since 1970."""
 
     root: Path

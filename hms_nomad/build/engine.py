@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
 
+from msgspec import Struct
+
 from hms_nomad.build.buildkit import Trace
 from hms_nomad.build.errors import BuildError, NoEngineError
 from hms_nomad.clients.credentials import Credentials
@@ -32,8 +34,7 @@ _HUB = {"docker.io": "https://index.docker.io/v1/"}
 _BROKEN = (OSError, http.client.HTTPException)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalImage:
+class LocalImage(Struct, frozen=True):
     """An image that an engine holds: its id, and the digests by which registries know it ("NAME@sha256:...")."""
 
     id: str
@@ -63,8 +64,7 @@ class Order:
         return {_HUB.get(host, host): found for host, found in known.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerEngine:
+class ContainerEngine(Struct, frozen=True):
     """An engine that answers: its socket, whether it is docker or podman, and the version that it says.
 
     ``buildkit`` says that BuildKit builds, not the engine's earlier builder.

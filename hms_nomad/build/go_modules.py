@@ -5,7 +5,7 @@ The form is that of Go 1.18 and later: https://pkg.go.dev/debug/buildinfo.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 _MAGIC = b"\xff Go buildinf:"
 _HEADER = 32
@@ -16,8 +16,7 @@ _MARK = 16
 """Bytes around the modules' text that say where it begins and ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class GoModule:
+class GoModule(Struct, frozen=True):
     """A module by its path and version; ``version`` is empty for what was built from a directory."""
 
     path: str

@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from msgspec import Struct
+
 from hms_nomad.build.errors import BuildError
 from hms_nomad.clients.oci import OCI_INDEX, OCI_MANIFEST, digest_of
 
@@ -37,8 +39,7 @@ _KEPT_HISTORY = ("created_by", "comment", "empty_layer")
 _TIMES = ("mtime", "atime", "ctime")
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(Struct, frozen=True):
     """Bytes in a file, by their digest."""
 
     digest: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 Read = Callable[[str], bytes]
 """Reads a file by its path; b"" where there is none."""
@@ -26,8 +27,7 @@ _ROUTE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What sources look like: the language, the program and its arguments, and how it is known.
 
     ``entry`` is empty where nothing says how the service is started.
@@ -38,8 +38,7 @@ class Found:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hints:
+class Hints(Struct, frozen=True):
     """What the program's text says of its port (0: nothing), a health route, and its routes with their methods."""
 
     port: int

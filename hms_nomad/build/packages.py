@@ -11,7 +11,8 @@ import json
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.build.contents import Contents
 from hms_nomad.build.go_modules import modules_of
@@ -24,8 +25,7 @@ _RUNTIMES = ("python", "node", "golang", "java")
 _JAR_NAME = re.compile(r"(?P<name>.+?)-(?P<version>\d[^/]*)\.[jw]ar")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Package:
+class Package(Struct, frozen=True, order=True):
     """A package. ``kind`` is the purl's type (deb, apk, pypi, npm, maven, golang), ``group`` its namespace.
 
     ``license`` is what the package itself says, "" where it says nothing.

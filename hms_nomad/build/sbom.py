@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad import __version__
 from hms_nomad.build.packages import Package
@@ -18,8 +19,7 @@ from hms_nomad.build.packages import Package
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(Struct, frozen=True):
     """What a bill of materials is of: the image's name and version, the digest of its bytes, and its time in seconds
     since 1970.
     """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.build.attached import Attached, attach_text, attached, tag_of_texts
 from hms_nomad.build.signing import PublicKey, Signer, holds, payload_of
@@ -15,8 +16,7 @@ _ENDING = ".sig"
 _LONGEST_PAYLOAD = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Signatures:
+class Signatures(Struct, frozen=True):
     """What an image's signatures come to: the first trusted key that signed it, and how many there are in all."""
 
     by: PublicKey | None

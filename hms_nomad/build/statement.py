@@ -10,9 +10,11 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad import __version__
 from hms_nomad.build.signing import PublicKey, Signer, is_signed
@@ -28,8 +30,7 @@ _BUILD = "urn:hms-nomad:build:image:v1"
 _SOURCES = "sources"
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """What there is to say of a build.
 
     ``digest`` is the image's, ``sources`` the SHA-256 of the archive that went to the engine, ``bases`` are the images
@@ -49,13 +50,12 @@ class Made:
     commit: str = ""
     source: str = ""
     changed: bool = False
-    bases: Mapping[str, str] = field(default_factory=dict)
+    bases: Mapping[str, str] = msgspec.field(default_factory=dict)
     bill: str = ""
     bill_type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(Struct, frozen=True):
     """What a statement says: who built what, when, and from which commit. Empty where it does not say.
 
     ``changed`` says that the files were not quite those of the commit.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from hms_nomad.build.attached import Attached, attach_text, attached
 from hms_nomad.build.signing import PublicKey, Signer
 from hms_nomad.build.statement import PREDICATE, envelope_of, is_about, opened
@@ -24,8 +26,7 @@ class SignedStatement:
     by: PublicKey
 
 
-@dataclass(frozen=True, slots=True)
-class Statements:
+class Statements(Struct, frozen=True):
     """The statements of how an image was made that trusted keys signed, the newest first, and how many there are."""
 
     trusted: tuple[SignedStatement, ...]

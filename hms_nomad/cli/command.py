@@ -6,10 +6,11 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.interrupts import time_limit
 from hms_nomad.cli.options import (
@@ -41,8 +42,7 @@ _CHANGES: dict[str, tuple[Any, Any]] = {"confirm": (ConfirmOption, None)}
 _CLUSTER: dict[str, tuple[Any, Any]] = {"context": (ContextOption, None), "namespace": (NamespaceOption, None)}
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One run of a command: its printer, and the way to the cluster it was pointed at.
 
     ``changes`` says whether it is about to change that cluster, ``confirmed`` is what ``--confirm`` says.

@@ -10,7 +10,8 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.clients.errors import (
     ConflictError,
@@ -25,56 +26,51 @@ from hms_nomad.clients.nomad_rights import needed_right
 
 _LONGEST_DETAIL = 2000
 
-_CONFLICT = re.compile(
+# Patterns are compiled when an answer is bad: most commands hear none.
+
+_CONFLICT = (
     r"enforcing job modify index|enforcing version \d+|can't revert to current version|cas error|check-and-set"
     r"|path is already in use|already initialized|scaling blocked due to active deployment"
     r"|already exists on a different version"
-    r"|can't (promote|fail|pause|resume) (a )?terminal deployment|deployment .* (is terminal|has terminal status)",
-    re.IGNORECASE,
+    r"|can't (promote|fail|pause|resume) (a )?terminal deployment|deployment .* (is terminal|has terminal status)"
 )
-_DENIED = re.compile(
-    r"permission denied|acl (token )?not found|acl token expired|acl not found|no known key successfully validated",
-    re.IGNORECASE,
+_DENIED = (
+    r"permission denied|acl (token )?not found|acl token expired|acl not found|no known key successfully validated"
 )
-_ABSENT = re.compile(
+_ABSENT = (
     r"unknown allocation|^(parameterized job|job|deployment|alloc|allocation|eval|evaluation|task|tag)\b.* not found"
-    r"|could not find task runner",
-    re.IGNORECASE,
+    r"|could not find task runner"
 )
 # The server never took the request up, so a write changed nothing.
-_NOT_TAKEN_UP = re.compile(
+_NOT_TAKEN_UP = (
     r"no cluster leader|no path to (region|node|datacenter)|no (known )?(consul )?servers|not ready to serve"
     r"|vault is sealed|too many (requests|connections)|rate limit|connection refused|no route to host"
-    r"|try again later|is initializing|not initialized",
-    re.IGNORECASE,
+    r"|try again later|is initializing|not initialized"
 )
 # The request was lost on its way between servers or while it was being committed.
-_LOST_ON_THE_WAY = re.compile(
+_LOST_ON_THE_WAY = (
     r"leadership (lost|transfer)|node is not the leader|raft is (already )?shut|i/o timeout|context deadline exceeded"
     r"|context canceled|connection reset|broken pipe|unexpected eof|\beof\b|session shutdown|stream closed"
-    r"|no space left on device|read-only file system|timed? ?out|transport is closing|apply timeout",
-    re.IGNORECASE,
+    r"|no space left on device|read-only file system|timed? ?out|transport is closing|apply timeout"
 )
 # A proxy such as Envoy says 503 too when the server took the request and broke the connection.
-_PROXY_LOST_IT = re.compile(r"reset before headers|connection termination|upstream (reset|timeout)", re.IGNORECASE)
-_WANTS_HTTPS = re.compile(r"http request to an https server", re.IGNORECASE)
-_INVALID = re.compile(
+_PROXY_LOST_IT = r"reset before headers|connection termination|upstream (reset|timeout)"
+_WANTS_HTTPS = r"http request to an https server"
+_INVALID = (
     r"must |invalid|not (a )?valid|not allowed|is required|\bmissing\b|unknown|unsupported|not supported|nonexistent"
     r"|does not (exist|permit|match)|cannot |can't |could not parse|duplicate|exceeds?\b|too (long|large|many)"
     r"|conflicts with|not permitted|errors? occurred|reserved|should (not )?|contains|has no |unlicensed|enterprise"
     r"|not enabled|denied by|disallowed|failed validation|validation failed|malformed|expected|empty|references|"
-    r"protocol|already exists|no such|not found|is not a |unpermitted|did not provide|task not running",
-    re.IGNORECASE,
+    r"protocol|already exists|no such|not found|is not a |unpermitted|did not provide|task not running"
 )
 _PLAIN_FAILURES = frozenset({"registry", "artifact store"})
 """Servers whose 5xx is never a "no"."""
 
-_RPC_PREFIX = re.compile(r"^(rpc error( making call)?:\s*)+", re.IGNORECASE)
+_RPC_PREFIX = r"^(rpc error( making call)?:\s*)+"
 _GENERIC = frozenset({"", "internal server error", "internal error", "error", "500 internal server error"})
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What was asked: the server's name, the operation in words, the address, and whether it may change something."""
 
     server: str
@@ -91,7 +87,7 @@ def classify(request: Request, status: int, body: str, headers: Mapping[str, str
         return _denied(request, detail, status)
     if status == 404:
         return NotFoundError(*where, detail, status)
-    if status == 503 and _PROXY_LOST_IT.search(detail):
+    if status == 503 and _says(_PROXY_LOST_IT, detail):
         return _lost(request, detail, status)
     if status in (412, 429, 472, 473, 503):
         return UnavailableError(*where, detail, status, transient=True, retry_after=_retry_after(headers))
@@ -100,10 +96,10 @@ def classify(request: Request, status: int, body: str, headers: Mapping[str, str
     if 300 <= status < 400:
         target = headers.get("Location", "another address")
         return UnavailableError(*where, f"it sends callers on to {target}; give that address instead", status)
-    if status == 400 and _WANTS_HTTPS.search(detail):
+    if status == 400 and _says(_WANTS_HTTPS, detail):
         return not_sent(request, "it speaks https only; give an https address")
     if status < 500:
-        if status == 409 or _CONFLICT.search(detail):
+        if status == 409 or _says(_CONFLICT, detail):
             return ConflictError(*where, detail, status)
         return InvalidRequestError(*where, detail, status)
     return _classify_failure(request, status, detail, _is_page(body))
@@ -113,22 +109,26 @@ def _classify_failure(request: Request, status: int, detail: str, page: bool) ->
     where = (request.server, request.operation, request.address)
     if request.server in _PLAIN_FAILURES:
         return _lost(request, detail, status)
-    core = _RPC_PREFIX.sub("", detail)
+    core = re.sub(_RPC_PREFIX, "", detail, flags=re.IGNORECASE)
     if page or core.strip().lower() in _GENERIC:
         return _lost(request, detail, status)
-    if _CONFLICT.search(core):
+    if _says(_CONFLICT, core):
         return ConflictError(*where, detail, status)
-    if _DENIED.search(core):
+    if _says(_DENIED, core):
         return _denied(request, detail, status)
-    if _NOT_TAKEN_UP.search(core):
+    if _says(_NOT_TAKEN_UP, core):
         return UnavailableError(*where, detail, status, transient=True)
-    if _LOST_ON_THE_WAY.search(core):
+    if _says(_LOST_ON_THE_WAY, core):
         return _lost(request, detail, status)
-    if _ABSENT.search(core):
+    if _says(_ABSENT, core):
         return NotFoundError(*where, detail, status)
-    if _INVALID.search(core):
+    if _says(_INVALID, core):
         return InvalidRequestError(*where, detail, status)
     return _lost(request, detail, status)
+
+
+def _says(pattern: str, text: str) -> bool:
+    return re.search(pattern, text, re.IGNORECASE) is not None
 
 
 def _denied(request: Request, detail: str, status: int) -> DeniedError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from hms_nomad.clients.consul_calls import JSON, ConsulCalls
 from hms_nomad.clients.errors import DeniedError, NotFoundError
@@ -17,8 +18,7 @@ _ABSENT = "not found"
 _SERVERS_OWN = frozenset({"ID", "Hash", "CreateIndex", "ModifyIndex", "CreateTime", "Datacenters"})
 
 
-@dataclass(frozen=True, slots=True)
-class AclObject:
+class AclObject(Struct, frozen=True):
     """An object of the access lists as stored; ``body`` is without what the server adds.
 
     ``id`` names it in writes: the server's own for policies, roles and rules, the name for ways in.

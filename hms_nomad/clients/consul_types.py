@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from hms_nomad.clients.snapshot import Snapshot as Snapshot  # noqa: PLC0414 - offered here too
 
 
-@dataclass(frozen=True, slots=True)
-class ConsulAgent:
+class ConsulAgent(Struct, frozen=True):
     """The agent that answers. ``supported_envoy`` are the Envoy versions it knows; a port is 0 when it is closed.
 
     ``allows_by_default`` says whether the mesh lets requests through of which no intention speaks, ``mesh`` whether
@@ -29,8 +31,7 @@ class ConsulAgent:
     acl: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """What Consul's controller found about a gateway or a route.
 
     ``type`` is Accepted, Bound, ResolvedRefs or Conflicted; ``about`` names the listener or gateway that it speaks of,
@@ -44,8 +45,7 @@ class Condition:
     about: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEntry:
+class StoredEntry(Struct, frozen=True):
     """A config entry as stored; ``body`` has no indexes, hash or status, which are the server's own.
 
     ``conditions`` are the status of gateways and routes; other kinds have none.
@@ -58,8 +58,7 @@ class StoredEntry:
     conditions: tuple[Condition, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One health check of an instance or of its node; ``status`` is passing, warning or critical.
 
     ``service_id`` is the instance's id and ``service`` its service's name, both empty for a check of the node.
@@ -74,8 +73,7 @@ class Check:
     service: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(Struct, frozen=True):
     """A registered instance of a service; ``status`` is the worst of its checks."""
 
     id: str
@@ -89,8 +87,7 @@ class Instance:
     checks: tuple[Check, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CallingSidecar:
+class CallingSidecar(Struct, frozen=True):
     """A sidecar, and how Consul has it treat each service that it was told to call.
 
     ``upstreams`` are settings in Consul's own words by the service's name: what the sidecar's registration says, and
@@ -101,8 +98,7 @@ class CallingSidecar:
     upstreams: Mapping[str, Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class ExternalService:
+class ExternalService(Struct, frozen=True):
     """An instance outside the mesh; ``node`` is a name for its place, which the catalog shows as a node of its own."""
 
     node: str
@@ -111,11 +107,10 @@ class ExternalService:
     service: str
     port: int
     tags: tuple[str, ...] = ()
-    meta: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Intention:
+class Intention(Struct, frozen=True):
     """May ``source`` connect to ``destination``?
 
     ``action`` is allow or deny, or empty where ``permissions`` decide by path, header and method, in Consul's own form.
@@ -130,8 +125,7 @@ class Intention:
     modify_index: int
 
 
-@dataclass(frozen=True, slots=True)
-class AclToken:
+class AclToken(Struct, frozen=True):
     """A token without its secret: the names of its policies and roles, and when it ends ("" when it does not)."""
 
     accessor_id: str
@@ -141,8 +135,7 @@ class AclToken:
     expires: str
 
 
-@dataclass(frozen=True, slots=True)
-class AclRight:
+class AclRight(Struct, frozen=True):
     """A right such as service:write on one name; ``segment`` is the name, "" for rights without one (mesh, operator).
 
     For the right on every name that begins with something, ask about such a name.
@@ -166,8 +159,7 @@ class LeafCertificate:
     valid_before: str
 
 
-@dataclass(frozen=True, slots=True)
-class CaRoot:
+class CaRoot(Struct, frozen=True):
     """A root certificate of the mesh, in PEM; sidecars trust all, leaves are signed by the ``active`` one.
 
     ``intermediates`` in PEM stand between it and the leaves, the last one signs them: its key is ``signing_key_id``.
@@ -192,8 +184,7 @@ class CaConfiguration:
     modify_index: int
 
 
-@dataclass(frozen=True, slots=True)
-class KvPair:
+class KvPair(Struct, frozen=True):
     """A key of the store; ``session`` holds its lock ("" when nobody does)."""
 
     key: str
@@ -243,8 +234,7 @@ def list_keys(prefix: str) -> KvStep:
     return KvStep("get-tree", prefix)
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(Struct, frozen=True):
     """What came of a transaction: all of its steps were done, or none.
 
     ``pairs`` are what was read, and what was written, the latter without values. ``refused`` are the places (from 0) of
@@ -267,8 +257,7 @@ class Transaction:
         raise KeyError(key)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
+class SessionInfo(Struct, frozen=True):
     """A session, which locks live on; times are in seconds."""
 
     id: str

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from urllib.parse import quote
 
+import msgspec
 import requests
+from msgspec import Struct
 
 from hms_nomad.clients.classify import lost_answer
 from hms_nomad.clients.connection import Connection
@@ -33,16 +34,14 @@ _WAYS = ("_membership_total", _BY_TLS)
 _RESOURCES = {"cds": "envoy_cluster_manager_cds", "lds": "envoy_listener_manager_lds"}
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(Struct, frozen=True):
     """How many requests took up to ``up_to_ms`` milliseconds (the last bucket: infinity, which is all of them)."""
 
     up_to_ms: float
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class EnvoySample:
+class EnvoySample(Struct, frozen=True):
     """What a sidecar counted since it started; every count begins anew when ``uptime_seconds`` falls.
 
     ``requests`` counts answers by class ("2xx"), ``latency`` is a cumulative histogram that Envoy brings up to date
@@ -63,11 +62,11 @@ class EnvoySample:
     config_versions: Mapping[str, int]
     uptime_seconds: int | None
     active: int | None = None
-    route_reloads: Mapping[str, int] = field(default_factory=dict)
-    subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    route_reloads: Mapping[str, int] = msgspec.field(default_factory=dict)
+    subsets: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
     recorded: bool = False
-    config_refusals: Mapping[str, int] = field(default_factory=dict)
-    ways: Mapping[str, bool] = field(default_factory=dict)
+    config_refusals: Mapping[str, int] = msgspec.field(default_factory=dict)
+    ways: Mapping[str, bool] = msgspec.field(default_factory=dict)
 
     @property
     def total(self) -> int:

@@ -12,7 +12,8 @@ import signal
 import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.clients.errors import DeniedError, InvalidRequestError, ServerError, UnavailableError
 from hms_nomad.clients.http_call import Target, identity_of
@@ -21,16 +22,14 @@ _CHUNK = 65536
 _CONNECT_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """Where a new connection is carried to, the first that answers, and with which TLS settings."""
 
     targets: tuple[Target, ...]
     context: ssl.SSLContext
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
+class Carried(Struct, frozen=True):
     """A connection that was opened (``peer`` is the SPIFFE id at its other end), or why it was not (``failure``)."""
 
     instance: str

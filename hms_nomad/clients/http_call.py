@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from hms_nomad.clients.consul_types import CaRoot, LeafCertificate
 from hms_nomad.clients.errors import DeniedError, UnavailableError, UnknownOutcomeError
 
@@ -23,8 +25,7 @@ HTTP = "http/1.1"
 """What ``ask`` speaks, as the handshake names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """Where a request goes: an address, and the name under which errors speak of it.
 
     ``identity`` is the SPIFFE id that the other side must prove, ``server_name`` the name sent in the handshake; both

@@ -12,7 +12,9 @@ import ssl
 from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.clients.forward import Way
 from hms_nomad.clients.http_call import Target, identity_of
@@ -20,8 +22,7 @@ from hms_nomad.clients.http_call import Target, identity_of
 _LATE = "not sent: all connections were busy until its time limit"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadPlan:
+class LoadPlan(Struct, frozen=True):
     """``rate`` requests a second for ``seconds``, the same request each time.
 
     ``timeout`` in seconds bounds each request from the moment when it is due; ``connections`` are open at most.
@@ -42,8 +43,7 @@ class LoadPlan:
         return max(1, round(self.rate * self.seconds))
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What became of the requests so far.
 
     ``latencies`` are seconds from when a request was due to its whole answer, ``served`` from when it was really sent;
@@ -52,11 +52,11 @@ class Tally:
     """
 
     due: int = 0
-    statuses: Counter[int] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)
-    instances: Counter[str] = field(default_factory=Counter)
-    latencies: array[float] = field(default_factory=lambda: array("d"))
-    served: array[float] = field(default_factory=lambda: array("d"))
+    statuses: Counter[int] = msgspec.field(default_factory=Counter)
+    failures: Counter[str] = msgspec.field(default_factory=Counter)
+    instances: Counter[str] = msgspec.field(default_factory=Counter)
+    latencies: array[float] = msgspec.field(default_factory=lambda: array("d"))
+    served: array[float] = msgspec.field(default_factory=lambda: array("d"))
     seconds: float = 0.0
 
 
@@ -78,8 +78,7 @@ def send_load(plan: LoadPlan, way: Callable[[], Way], progress: Callable[[Tally]
     return tally
 
 
-@dataclass(slots=True)
-class _Connection:
+class _Connection(Struct):
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     target: Target

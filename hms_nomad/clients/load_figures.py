@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.clients.http_load import Tally
 
 _QUANTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(Struct, frozen=True):
     """Milliseconds: ``quantiles`` by percent ("99"), and a histogram of (up to, how many), each bucket twice as long
     as the one before.
     """
@@ -24,8 +24,7 @@ class Latency:
     histogram: tuple[tuple[float, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadResult:
+class LoadResult(Struct, frozen=True):
     """What became of a load.
 
     ``latency`` counts from when a request was due, ``service_time`` from when it was sent; they differ where requests

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.clients.login import Login, seconds_until
 from hms_nomad.clients.nomad_calls import NomadCalls, absent
 from hms_nomad.clients.transport import nothing_settled
 
 
-@dataclass(frozen=True, slots=True)
-class NomadPolicy:
+class NomadPolicy(Struct, frozen=True):
     """A policy; with ``job`` (in ``namespace``) it is what instances of this job may do by their own identity."""
 
     name: str

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import requests
+from msgspec import Struct
 
 from hms_nomad.clients.classify import lost_answer
 from hms_nomad.clients.nomad_logs import Frame, FrameDecoder
@@ -24,16 +24,14 @@ _LONGEST_LINE = 1024 * 1024
 _NUMBER = re.compile(r"\.([0-9]+)$")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(Struct, frozen=True, order=True):
     """A place in an output: the ``offset`` in bytes from the beginning of the file with this number."""
 
     file: int
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedLine:
+class PlacedLine(Struct, frozen=True):
     """A line and the place right behind it.
 
     ``text`` is None where there is none: everything up to ``end`` is read for now, or, with ``lost``, the output from

@@ -12,10 +12,10 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import requests
+from msgspec import Struct
 
 from hms_nomad.clients.classify import lost_answer
 from hms_nomad.clients.stream import UNCOMPRESSED, arriving
@@ -121,8 +121,7 @@ class LogReader:
             yield from arriving(response, request, self._transport.connection, lambda: _SILENCE_SECONDS)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """A piece of a followed log: the ``file`` it stands in, and its ``data`` (empty for a heartbeat)."""
 
     file: str

@@ -7,8 +7,9 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from hms_nomad.clients.errors import ServerError
 from hms_nomad.clients.nomad_parse import parse_allocation, parse_deployment
@@ -17,8 +18,7 @@ from hms_nomad.clients.nomad_types import Allocation, Deployment, Event
 _TOPICS = {"Deployment": ["*"], "Allocation": ["*"]}
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(Struct, frozen=True):
     """A deployment or an allocation of a job as it was right after the change at ``index``.
 
     The allocation names its deployment, and not its job's version.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.clients.snapshot import Snapshot as Snapshot  # noqa: PLC0414 - offered here too
 
@@ -12,8 +13,7 @@ _DONE_DEPLOYMENT = frozenset({"failed", "successful", "cancelled"})
 _DONE_ALLOCATION = frozenset({"complete", "failed", "lost"})
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A client node. ``status`` is initializing, ready, down or disconnected; ``eligible`` says that it takes work."""
 
     id: str
@@ -29,8 +29,7 @@ class Node:
     draining: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NomadAgent:
+class NomadAgent(Struct, frozen=True):
     """The agent that answers. ``client`` says that it runs tasks too, ``publishes_allocations`` that it measures them.
 
     ``consul_*`` is how it reaches Consul: address of gRPC ("" unless it is set), authority of gRPC's certificate, and
@@ -47,8 +46,7 @@ class NomadAgent:
     acl: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NomadToken:
+class NomadToken(Struct, frozen=True):
     """A token without its secret; ``expires`` is "" when it does not."""
 
     accessor_id: str
@@ -58,8 +56,7 @@ class NomadToken:
     expires: str
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """A job as stored. ``modify_index`` is its JobModifyIndex, ``body`` the whole struct as Nomad changed it.
 
     ``tag`` is the name that somebody gave this version ("" when nobody did).
@@ -79,8 +76,7 @@ class Job:
     tag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Namespace:
+class Namespace(Struct, frozen=True):
     """A part of the cluster with jobs and rights of its own."""
 
     name: str
@@ -88,8 +84,7 @@ class Namespace:
     meta: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class JobSummary:
+class JobSummary(Struct, frozen=True):
     """One row of the list of jobs."""
 
     id: str
@@ -101,16 +96,14 @@ class JobSummary:
     meta: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class JobValidation:
+class JobValidation(Struct, frozen=True):
     """Nomad's verdict on a job that was not registered; no ``errors`` means that it would be taken."""
 
     errors: tuple[str, ...]
     warnings: str
 
 
-@dataclass(frozen=True, slots=True)
-class PlacementFailure:
+class PlacementFailure(Struct, frozen=True):
     """Why a group found no node. The mappings name a constraint, dimension or class and count the nodes."""
 
     nodes_evaluated: int
@@ -136,8 +129,7 @@ class PlacementFailure:
         return f"{'; '.join(causes)} (of {_nodes(self.nodes_evaluated)} looked at)"
 
 
-@dataclass(frozen=True, slots=True)
-class JobPlan:
+class JobPlan(Struct, frozen=True):
     """What registering a job would do. ``updates`` counts Place, Stop, Canary and so on for each group."""
 
     diff: Mapping[str, Any] | None
@@ -147,8 +139,7 @@ class JobPlan:
     warnings: str
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(Struct, frozen=True):
     """A job was stored. ``modify_index`` is no base for the next compare-and-set where nothing changed: read again."""
 
     eval_id: str
@@ -156,16 +147,14 @@ class Registration:
     warnings: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(Struct, frozen=True):
     """A parameterized job was started as the job ``job_id``; ``eval_id`` is empty when it had been started before."""
 
     job_id: str
     eval_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScalingEvent:
+class ScalingEvent(Struct, frozen=True):
     """Something that scaled a group, or failed to (``error``); ``count`` is None where it was not changed.
 
     ``time_ns`` is nanoseconds since 1970.
@@ -178,8 +167,7 @@ class ScalingEvent:
     error: bool
 
 
-@dataclass(frozen=True, slots=True)
-class GroupScale:
+class GroupScale(Struct, frozen=True):
     """How many allocations a group shall have and has; ``events`` are the last that scaled it, newest first."""
 
     desired: int
@@ -190,8 +178,7 @@ class GroupScale:
     events: tuple[ScalingEvent, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ScalingPolicy:
+class ScalingPolicy(Struct, frozen=True):
     """The bounds between which a group may be scaled; ``policy`` is what the autoscaler reads."""
 
     id: str
@@ -204,8 +191,7 @@ class ScalingPolicy:
     policy: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Struct, frozen=True):
     """One round of the scheduler; ``failed`` holds the groups that found no node."""
 
     id: str
@@ -221,8 +207,7 @@ class Evaluation:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class TaskEvent:
+class TaskEvent(Struct, frozen=True):
     """Something that happened to a task; ``time_ns`` is nanoseconds since 1970."""
 
     type: str
@@ -231,8 +216,7 @@ class TaskEvent:
     details: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class TaskState:
+class TaskState(Struct, frozen=True):
     """A task of an allocation; ``state`` is pending, running or dead."""
 
     state: str
@@ -241,8 +225,7 @@ class TaskState:
     events: tuple[TaskEvent, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Struct, frozen=True):
     """A port of an allocation: ``value`` on the node at ``host_ip``, ``to`` inside (0: the same)."""
 
     host_ip: str
@@ -250,8 +233,7 @@ class Port:
     to: int
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(Struct, frozen=True):
     """An instance on a node.
 
     ``ports`` by label and ``previous_allocation``, which it replaces, are filled by reading one; lists leave them out.
@@ -283,8 +265,7 @@ class Allocation:
         return self.client_status in _DONE_ALLOCATION
 
 
-@dataclass(frozen=True, slots=True)
-class AllocationCheck:
+class AllocationCheck(Struct, frozen=True):
     """The answer of a health check that Nomad itself runs; ``status`` is success, failure or pending."""
 
     name: str
@@ -295,8 +276,7 @@ class AllocationCheck:
     output: str
 
 
-@dataclass(frozen=True, slots=True)
-class AllocationStats:
+class AllocationStats(Struct, frozen=True):
     """What an allocation uses now: percent of one core, MHz, bytes. All zero where the node does not measure."""
 
     cpu_percent: float
@@ -304,8 +284,7 @@ class AllocationStats:
     memory_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeploymentGroup:
+class DeploymentGroup(Struct, frozen=True):
     """How far a deployment is with one group; ``placed_canaries`` are ids of allocations."""
 
     desired_total: int
@@ -318,8 +297,7 @@ class DeploymentGroup:
     auto_revert: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(Struct, frozen=True):
     """The rollout of one job version; ``job_modify_index`` is its JobSpecModifyIndex.
 
     ``modify_time_ns`` is nanoseconds since 1970, 0 where the server is too old to tell.
@@ -342,8 +320,7 @@ class Deployment:
         return self.status in _DONE_DEPLOYMENT
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One event of the stream: ``type`` like DeploymentStatusUpdate, ``payload`` the object after the event."""
 
     topic: str

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.transport import Transport
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """One value of an expression's answer; it may be NaN or infinite."""
 
     labels: Mapping[str, str]
     value: float
 
 
-@dataclass(frozen=True, slots=True)
-class ScrapeTarget:
+class ScrapeTarget(Struct, frozen=True):
     """Something that Prometheus asks regularly; ``health`` is up, down or unknown, ``error`` why it is down."""
 
     job: str

@@ -10,12 +10,12 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
 import requests
 import tenacity
+from msgspec import Struct
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidJSONError
 from urllib3.exceptions import HTTPError
@@ -35,8 +35,7 @@ _CONNECTIONS = 16
 _ANY_STATUS = frozenset(range(300, 600))
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(Struct, frozen=True):
     request: Request
     read_timeout: float
     accepted: frozenset[int]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import hvac
+from msgspec import Struct
 
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.errors import InvalidRequestError, NotFoundError
@@ -18,8 +19,7 @@ T = TypeVar("T")
 _HEALTH_STATUSES = frozenset({429, 472, 473, 501, 503})
 
 
-@dataclass(frozen=True, slots=True)
-class VaultHealth:
+class VaultHealth(Struct, frozen=True):
     """The server's state; ``standby`` servers pass requests on to the active one."""
 
     initialized: bool
@@ -36,8 +36,7 @@ class Secret:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class VaultToken:
+class VaultToken(Struct, frozen=True):
     """A token without its secret; ``ttl_seconds`` is 0 for one that does not end."""
 
     accessor: str

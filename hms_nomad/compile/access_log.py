@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.compile.http_routes import PROBE_PATH
 
@@ -56,8 +57,7 @@ _CHAIN = ".internal."
 _TRACE_PARTS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A request, or a connection of TCP, as one proxy saw it.
 
     ``time`` is when it began, as RFC 3339 writes it, in UTC. ``caller`` and ``callee`` are services; their ids are what
@@ -87,8 +87,7 @@ class Request:
     denied: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One line: ``kind`` is one of the words above, ``service`` who was called, ``facts`` the rest for the event.
 
     ``start`` is a time as RFC 3339 writes it, in UTC. ``caller`` is the SPIFFE id that the caller's certificate proved,

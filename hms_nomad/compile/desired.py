@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 OWNER_KEY = "managed-by"
 OWNER = "hms-nomad"
@@ -12,8 +14,7 @@ OWNER_MARK = f"{OWNER_KEY}: {OWNER}"
 """The same as one text, for objects that have a description and no meta."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigEntry:
+class ConfigEntry(Struct, frozen=True):
     """A Consul config entry; ``body`` is what ``PUT /v1/config`` takes, including Kind, Name and Meta."""
 
     kind: str
@@ -21,8 +22,7 @@ class ConfigEntry:
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Intention:
+class Intention(Struct, frozen=True):
     """One caller's right to call one service: a single source inside the destination's service-intentions entry.
 
     The destination's owner and every caller write into the same entry, so the unit that we own is the source, not
@@ -38,8 +38,7 @@ class Intention:
     permissions: tuple[Mapping[str, Any], ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryRecord:
+class RegistryRecord(Struct, frozen=True):
     """What the registry says of a service once it runs; it is derived from the catalog, never stored beside it."""
 
     name: str
@@ -51,8 +50,7 @@ class RegistryRecord:
     routes: tuple[Mapping[str, Any], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
+class Outside(Struct, frozen=True):
     """Where a service outside the mesh is.
 
     ``node``, ``address``, ``port`` and ``meta`` are its registration in Consul's catalog; ``link`` is its part of the
@@ -67,8 +65,7 @@ class Outside:
     link: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """What the registry holds of how an image was made; empty where it holds nothing.
 
     ``bill`` is the digest of its bill of materials, ``statement`` that of the signed statement of its making.
@@ -79,8 +76,7 @@ class Evidence:
     statement: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Desired:
+class Desired(Struct, frozen=True):
     """Everything that one spec stands for on one platform.
 
     ``release`` is a short hash of what replaces instances when it changes; ``digest`` a hash of the whole job
@@ -101,5 +97,5 @@ class Desired:
     vault: tuple[Mapping[str, Any], ...]
     registry: RegistryRecord
     outside: Outside | None = None
-    images: Mapping[str, str] = field(default_factory=dict)
-    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    images: Mapping[str, str] = msgspec.field(default_factory=dict)
+    evidence: Mapping[str, Evidence] = msgspec.field(default_factory=dict)

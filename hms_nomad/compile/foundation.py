@@ -6,8 +6,9 @@ Pure, like everything here: what stands in files or has to be asked for comes in
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, OWNER_MARK
 from hms_nomad.compile.secrets import OWN_TOKEN, PKI_KIND, POLICY_KIND, ROLE_KIND, jwt_role, policy_text
@@ -39,8 +40,7 @@ _PROXIES = frozenset({"gateway", "egress"})
 _YEAR_SECONDS = 365 * 24 * 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What decides which objects are wanted.
 
     ``jwks_url`` is where Consul and Vault fetch the keys by which Nomad signs identities, ``jwks_ca`` the authority of
@@ -59,8 +59,7 @@ class Facts:
     vault_ca_file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BaseObject:
+class BaseObject(Struct, frozen=True):
     """One object of the foundation: ``kind`` begins with the server's name, ``body`` is in the server's own words."""
 
     kind: str
@@ -73,8 +72,7 @@ class BaseObject:
         return self.kind.partition(" ")[0]
 
 
-@dataclass(frozen=True, slots=True)
-class RoleText:
+class RoleText(Struct, frozen=True):
     """A shipped policy, filled in: ``server``, ``role`` and its ``rules``."""
 
     server: str

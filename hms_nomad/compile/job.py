@@ -6,8 +6,9 @@ The struct is sent, never text: a value inside HCL text could close its block an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.compile.connect import dynamic_ports, group_service
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
@@ -25,8 +26,7 @@ _SECOND = 1_000_000_000
 _MINUTE = 60 * _SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledJob:
+class CompiledJob(Struct, frozen=True):
     """The job with the two identities that are written into it."""
 
     body: Mapping[str, Any]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from hms_nomad.compile.desired import ConfigEntry
 from hms_nomad.compile.gateway import filled
@@ -28,8 +29,7 @@ _TOLD = frozenset({"bounds.yml", "prometheus.yml", "rules.yml"})
 _SECRETS = '<<< env "NOMAD_SECRETS_DIR" >>>'
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledPlatformJob:
+class CompiledPlatformJob(Struct, frozen=True):
     """A job of the platform, named after its service; ``digest`` changes with anything but the count.
 
     ``entry`` is the config entry that it needs, None for jobs outside the mesh; ``beside`` are further ones, of which

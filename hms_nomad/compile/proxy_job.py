@@ -6,8 +6,9 @@ Both are Envoy in the node's own network, guided by Consul; they differ in what 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from hms_nomad.compile import outbound
 from hms_nomad.compile.access_log import LINE

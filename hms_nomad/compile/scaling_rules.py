@@ -7,10 +7,11 @@ groups one more outweighs nothing, and nothing outweighs one fewer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.compile.scaling import HOLD_KEY
 
@@ -28,8 +29,7 @@ class Says(StrEnum):
     ASLEEP = "asleep"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One rule of a policy: out at ``high`` and above, in below ``low``, nothing at ``highest`` and above.
 
     A scheduled minimum has ``minimum``, and its hours in ``start`` (cron, UTC) and ``minutes``; the others have a
@@ -47,8 +47,7 @@ class Rule:
     minutes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Voice:
+class Voice(Struct, frozen=True):
     """What a rule says now; ``value`` is what was measured (None where that cannot be known)."""
 
     rule: Rule

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from msgspec import Struct
 
 from hms_nomad.dev.errors import StackError
 from hms_nomad.platform.private import write_private
@@ -24,16 +24,14 @@ _RENEW_BEFORE_DAYS = 60
 _BACKDATE = datetime.timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """A certificate and its key, as files in PEM."""
 
     certificate: Path
     key: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Authority:
+class Authority(Struct, frozen=True):
     """The authority of one stack; ``directory`` holds ca.pem, ca.key and a pair for each server."""
 
     directory: Path

@@ -7,10 +7,10 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+from msgspec import Struct
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.dev.errors import MissingBinaryError, ReleaseError, UnsuitableMachineError
@@ -40,8 +40,7 @@ _CNI_PLUGINS = ("bridge", "firewall", "host-local", "loopback", "portmap")
 _SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(Struct, frozen=True):
     """A program: the server it is (``name``), its file, and the version that it tells itself."""
 
     name: str
@@ -49,8 +48,7 @@ class Binary:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Binaries:
+class Binaries(Struct, frozen=True):
     """What a stack runs; ``vault`` is Vault or OpenBao, or None where the stack has none."""
 
     consul: Binary

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.credentials import docker_configuration
@@ -53,12 +54,12 @@ def bring_up(settings: StackSettings, report: Report) -> tuple[StackRecord, bool
     record = _record(settings)
     if embedded:
         check_embedded(settings)
-        settings = dataclasses.replace(settings, registry=settings.registry or "registry" in record.servers)
+        settings = replace(settings, registry=settings.registry or "registry" in record.servers)
         binaries = find_binaries(settings, report, own_program())
         check_ports(settings, _absent(record, binaries))
         return EmbeddedStack(settings, report, binaries, record).up()
     # What the stack has once it keeps.
-    settings = dataclasses.replace(
+    settings = replace(
         settings, registry=settings.registry or "registry" in record.servers, secure=settings.secure or record.secure
     )
     if settings.secure and not record.secure and record.servers:
@@ -259,7 +260,7 @@ class _Stack:
         return self._security.token(f"{server}-management") if self._security else ""
 
     def _remember(self, **changes: str | int | bool) -> None:
-        self._record = dataclasses.replace(self._record, **changes)  # type: ignore[arg-type]
+        self._record = replace(self._record, **changes)
         save(self._settings.state_dir, self._record)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from hms_nomad import __version__
 from hms_nomad.apply.progress import Event, Report
@@ -86,7 +87,7 @@ class EmbeddedStack:
 
     def __init__(self, settings: StackSettings, report: Report, binaries: Binaries, record: StackRecord) -> None:
         self._settings, self._report, self._binaries = settings, report, binaries
-        self._record = dataclasses.replace(record, nomad=EMBEDDED)
+        self._record = replace(record, nomad=EMBEDDED)
         self._deadline = time.monotonic() + settings.timeout
         self._environment = environment(settings.state_dir, settings.state_dir / "bin")
         self._started = False
@@ -171,7 +172,7 @@ class EmbeddedStack:
         self._report(Event("context", f"context {settings.name} written to {file}", facts))
 
     def _remember(self, **changes: str | bool) -> None:
-        self._record = dataclasses.replace(self._record, **changes)  # type: ignore[arg-type]
+        self._record = replace(self._record, **changes)
         save(self._settings.state_dir, self._record)
 
 

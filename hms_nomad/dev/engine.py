@@ -10,10 +10,11 @@ import contextlib
 import http.client
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
+
+from msgspec import Struct
 
 from hms_nomad.clients.engine_socket import EngineConnection, engine_sockets
 from hms_nomad.dev.errors import StackError
@@ -22,8 +23,7 @@ ALLOCATION_LABEL = "com.hashicorp.nomad.alloc_id"
 """Label that Nomad's docker driver writes on every container, the pause container too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Struct, frozen=True):
     """A container, running or not; ``allocation`` is the Nomad allocation on its label."""
 
     id: str
@@ -31,8 +31,7 @@ class Container:
     allocation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
+class Engine(Struct, frozen=True):
     """A reachable engine: its socket and its version."""
 
     socket: Path

@@ -10,7 +10,9 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.dev.network import Slot
 from hms_nomad.dev.system import attempt
@@ -32,12 +34,11 @@ _PLUGINS = ("CNI-", _ADMIN)
 _OWN_CHAIN = re.compile(r"CNI-(?:DN-|SN-)?[0-9a-f]{16,}")
 
 
-@dataclass(frozen=True, slots=True)
-class Chains:
+class Chains(Struct, frozen=True):
     """One table: each chain with its rules, as ``iptables -S`` prints them without ``-A CHAIN``."""
 
     table: str
-    rules: dict[str, list[str]] = field(default_factory=dict)
+    rules: dict[str, list[str]] = msgspec.field(default_factory=dict)
 
 
 def separate(slot: Slot) -> None:

@@ -13,9 +13,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.dev.errors import ReleaseError
@@ -35,8 +36,7 @@ _SETTINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GoModule:
+class GoModule(Struct, frozen=True):
     """The source of a program: its path and version as Go names them, and the checksum of its files (``h1:``)."""
 
     path: str

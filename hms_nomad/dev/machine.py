@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import socket
 import sys
@@ -38,10 +37,10 @@ def check_tools() -> None:
 def check_ports(settings: StackSettings, prefixes: Iterable[str]) -> None:
     """The ports of servers that are to be started, such as "consul", are free. Raises UnsuitableMachineError."""
     wanted = tuple(f"{prefix}_" for prefix in prefixes)
-    for field in dataclasses.fields(Ports):
-        port = getattr(settings.ports, field.name)
-        if field.name.startswith(wanted) and not _free(port):
-            server, _, purpose = field.name.partition("_")
+    for name in Ports.__struct_fields__:
+        port = getattr(settings.ports, name)
+        if name.startswith(wanted) and not _free(port):
+            server, _, purpose = name.partition("_")
             raise UnsuitableMachineError(
                 f"port {port}, {server}'s for {purpose}, is taken{_by_whom(port)}",
                 "stop that program, or move the stack with another port offset, such as 1000",

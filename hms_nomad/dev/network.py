@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.dev.errors import StackError, UnsuitableMachineError
 from hms_nomad.dev.system import CommandError, attempt, run
@@ -25,8 +26,7 @@ _HERE = Path("/var/lib/hms-nomad")
 _MIGRATION = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """The place of one stack on this machine: everything here is its own, whatever other stacks run.
 
     ``interface`` carries ``address``; allocations live behind ``bridge`` in ``subnet``. ``directory`` is a short one:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.nomad import NomadClient
@@ -28,8 +29,7 @@ CONSUL_AUDIENCE = "consul.io"
 _CLOUDS = "env_aws,env_gce,env_azure,env_digitalocean"
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """What the Nomad client is given: its place on the machine, plugins, chroot, and a pause image where it has one.
 
     ``transparent_cni`` is the directory of Consul's own plugin, where it lies apart from the others in ``cni_dir``.
@@ -134,7 +134,7 @@ def lacks_leader(client: NomadClient) -> str:
 
 def without_node(server: Server) -> Server:
     """The same agent before it takes work: only the server, which makes its first keys."""
-    return dataclasses.replace(server, config={**server.config, "client": {"enabled": False}})
+    return replace(server, config={**server.config, "client": {"enabled": False}})
 
 
 def lacks_keys(server: ServerRecord, token: str) -> str:

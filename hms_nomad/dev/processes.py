@@ -7,10 +7,10 @@ import select
 import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from msgspec import Struct
 
 STACK_VARIABLE = "HMS_NOMAD_STACK"
 """Environment variable by which every process of a stack names the stack's state directory."""
@@ -20,8 +20,7 @@ _STARTED_FIELD = 19
 _AFTER_KILL_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessId:
+class ProcessId(Struct, frozen=True):
     """One process: ``started`` is its start in clock ticks since the boot with the id ``boot``."""
 
     pid: int

@@ -17,9 +17,10 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.dev.errors import ReleaseError
@@ -33,8 +34,7 @@ _LARGEST_PROGRAM = 2 << 30
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseSource:
+class ReleaseSource(Struct, frozen=True):
     """Where releases lie and whose signature counts.
 
     ``base_url`` may be a mirror: trust rests on ``fingerprint`` alone, the maker's primary key; ``key_url`` only

@@ -9,8 +9,9 @@ import base64
 import secrets
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from hms_nomad.dev.authority import Authority, ensure_authority
 from hms_nomad.platform.private import write_private
@@ -23,8 +24,7 @@ _NAMES: Mapping[str, Sequence[str]] = {
 _GOSSIP_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Security:
+class Security(Struct, frozen=True):
     """The authority of a secure stack, and the directory of its tokens and keys."""
 
     authority: Authority

@@ -7,9 +7,10 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.clients.errors import ServerError
 from hms_nomad.dev.binaries import Binary, search_path
@@ -26,8 +27,7 @@ _BETWEEN_TRIES_SECONDS = 0.1
 _KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LOGNAME", "TMPDIR", "TZ", "USER")
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(Struct, frozen=True):
     """What one server is to be; ``arguments`` follow the program, ``config`` goes into ``config_file``.
 
     ``ca_file`` says who signed its certificate ("": it speaks plain http).

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import platformdirs
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from hms_nomad.dev.errors import SettingsError
 from hms_nomad.dev.release import HASHICORP, ReleaseSource
@@ -18,8 +19,7 @@ _HIGHEST_DEFAULT_PORT = 8600
 _HIGHEST_PORT = 65535
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """Every port that a stack listens on, all on 127.0.0.1."""
 
     consul_http: int
@@ -54,8 +54,7 @@ class Ports:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class StackSettings:
+class StackSettings(Struct, frozen=True):
     """One stack. Two stacks live side by side with two names and two offsets.
 
     ``state_dir`` holds everything that the stack keeps (default: the user's state directory). ``port_offset`` is added
@@ -90,7 +89,7 @@ class StackSettings:
         directory = self.state_dir
         if directory == _DEFAULT_DIRECTORY:
             directory = platformdirs.user_state_path("hms-nomad", appauthor=False) / "stacks" / self.name
-        object.__setattr__(self, "state_dir", directory.absolute())
+        force_setattr(self, "state_dir", directory.absolute())
 
     @property
     def ports(self) -> Ports:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.dev.errors import StackError, StackLockedError
 from hms_nomad.dev.processes import ProcessId
@@ -20,8 +22,7 @@ _FILE = "stack.json"
 _FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class ServerRecord:
+class ServerRecord(Struct, frozen=True):
     """A server as it was started last; ``config`` is a digest of its configuration and program.
 
     ``ca_file`` is the authority of its certificate, "" where it speaks plain http.
@@ -37,8 +38,7 @@ class ServerRecord:
     ca_file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StackRecord:
+class StackRecord(Struct, frozen=True):
     """All that ``down`` must know. ``slot`` numbers the stack on this machine: interface, subnet and short directory.
 
     ``image`` is the container image that we made, ``context`` the context that we wrote, ``sidecar`` the driver that
@@ -54,11 +54,11 @@ class StackRecord:
     docker: bool = False
     secure: bool = False
     nomad: str = ""
-    servers: Mapping[str, ServerRecord] = field(default_factory=dict)
+    servers: Mapping[str, ServerRecord] = msgspec.field(default_factory=dict)
 
     def with_server(self, server: ServerRecord) -> StackRecord:
         """The record with one server more, or anew."""
-        return dataclasses.replace(self, servers={**self.servers, server.name: server})
+        return replace(self, servers={**self.servers, server.name: server})
 
 
 def load(state_dir: Path) -> StackRecord | None:
@@ -78,7 +78,7 @@ def load(state_dir: Path) -> StackRecord | None:
 def save(state_dir: Path, record: StackRecord) -> None:
     """Write what the stack remembers (0600), whole or not at all."""
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    body = {"format": _FORMAT, **dataclasses.asdict(record)}
+    body = {"format": _FORMAT, **msgspec.to_builtins(record)}
     write_private(state_dir / _FILE, json.dumps(body, indent=2, sort_keys=True) + "\n")
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from msgspec import Struct
 
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.errors import ServerError
@@ -34,8 +35,7 @@ class StackState(StrEnum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerStatus:
+class ServerStatus(Struct, frozen=True):
     """One server; ``pid`` is None when its process is gone."""
 
     name: str
@@ -47,8 +47,7 @@ class ServerStatus:
     log_file: str
 
 
-@dataclass(frozen=True, slots=True)
-class StackStatus:
+class StackStatus(Struct, frozen=True):
     """A stack. ``context`` is what other commands select it by; the rest is empty while it is down.
 
     ``address`` is where allocations are published, ``sidecar`` how Envoy runs, ``docker`` whether images run,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.dev.bring_up import owner_of
@@ -36,8 +37,7 @@ _STOP_SECONDS = 15.0
 _ORPHAN_SECONDS = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class DownResult:
+class DownResult(Struct, frozen=True):
     """What ``down`` did. ``changed`` is False when there was no stack; ``leftovers`` says what could not be removed."""
 
     name: str

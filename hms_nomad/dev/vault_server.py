@@ -5,9 +5,9 @@ The keys lie in the state directory (0600): this Vault guards a development stac
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def open_vault(address: str, directory: Path, ca_file: str = "") -> VaultOperato
         )
     if state.sealed and not client.unseal(keys.unseal_keys):
         raise StackError("the stack's Vault stays sealed with the keys that it gave", "take the stack down")
-    return VaultOperator(dataclasses.replace(where, token=keys.root_token))
+    return VaultOperator(replace(where, token=keys.root_token))
 
 
 def lacks_activity(client: VaultOperator) -> str:

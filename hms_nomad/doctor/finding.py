@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Section(StrEnum):
@@ -26,8 +27,7 @@ class Level(StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
-class Ailment:
+class Ailment(Struct, frozen=True):
     """One row of the table; ``means`` says what is wrong, ``hint`` what would be right."""
 
     section: Section
@@ -36,8 +36,7 @@ class Ailment:
     hint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something that is wrong: ``subject`` is the server, node or service it is about, ``detail`` what was seen."""
 
     code: str
@@ -48,8 +47,7 @@ class Finding:
     hint: str
 
 
-@dataclass(frozen=True, slots=True)
-class SectionResult:
+class SectionResult(Struct, frozen=True):
     """One section: how many things were looked at, what was found, and what could not be looked at and why."""
 
     section: Section

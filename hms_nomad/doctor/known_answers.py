@@ -50,9 +50,9 @@ _ANSWERS: Mapping[str, tuple[str, ...]] = {
     "D614": (r"\bcheck\b.* is (critical|warning)",),
     "D615": (r"Exit Code: [1-9]",),
 }
-_TABLE = tuple((re.compile("|".join(patterns), re.IGNORECASE | re.DOTALL), code) for code, patterns in _ANSWERS.items())
 
 
 def decoded(text: str) -> str:
     """The code that a bad answer stands for, or that of "not healthy" for one that nobody knows."""
-    return next((code for pattern, code in _TABLE if pattern.search(text)), "D600")
+    how = re.IGNORECASE | re.DOTALL
+    return next((code for code, known in _ANSWERS.items() if re.search("|".join(known), text, how)), "D600")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.clients.consul_types import CaRoot, ConsulAgent, StoredEntry
 from hms_nomad.clients.nomad_types import NomadAgent
@@ -16,8 +18,7 @@ _CHECKS = 11
 _SOON_SECONDS = 30 * 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class MeshFacts:
+class MeshFacts(Struct, frozen=True):
     """What Consul says of its mesh.
 
     ``nomad`` is the agent of Nomad that was asked (None: it could not be). ``signing`` is why no certificate is signed
@@ -35,7 +36,7 @@ class MeshFacts:
     dns: str | None
     envoy: str
     now: float
-    refusals: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    refusals: Mapping[str, Mapping[str, str]] = msgspec.field(default_factory=dict)
 
 
 def judge_mesh(facts: MeshFacts) -> SectionResult:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.clients.nomad_types import Node
 from hms_nomad.doctor.finding import Finding, Section, SectionResult, finding
@@ -14,8 +15,7 @@ _PLUGINS = ("bridge", "firewall", "host-local", "loopback", "portmap")
 _CHECKS_EACH = 9
 
 
-@dataclass(frozen=True, slots=True)
-class NodeFacts:
+class NodeFacts(Struct, frozen=True):
     """All nodes. ``unmeasured`` are the ids of those whose running allocations have no statistics at all;
     ``servers_version`` is that of Nomad's servers ("" when it is not known).
     """

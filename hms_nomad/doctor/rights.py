@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.clients.consul_types import AclRight
 from hms_nomad.doctor.finding import Section, SectionResult, finding
@@ -46,8 +47,7 @@ VAULT: Mapping[str, Mapping[str, str]] = {
 ROLES = tuple(CONSUL)
 
 
-@dataclass(frozen=True, slots=True)
-class RightFacts:
+class RightFacts(Struct, frozen=True):
     """What a role asks for and the tokens lack, in words, by server; ``asked`` counts what was asked for."""
 
     role: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.clients.errors import DeniedError, ServerError, UnknownOutcomeError
 from hms_nomad.clients.vault import VaultHealth
@@ -22,16 +23,14 @@ _MOST_SKEW_SECONDS = 3.0
 _SHORT_LIFE_SECONDS = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """What a server says of our token; ``seconds`` is None for one that does not end. ``all_rights``: root."""
 
     all_rights: bool
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
+class ServerFacts(Struct, frozen=True):
     """One server. ``error`` is why it could not be asked; ``offset`` how many seconds its clock is ahead of ours.
 
     ``leader`` is None where the question makes no sense; ``token`` None where it knows none; ``token_error`` is why it

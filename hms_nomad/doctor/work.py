@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.doctor.finding import Finding, Section, SectionResult, finding
 from hms_nomad.doctor.known_answers import decoded
@@ -18,8 +20,7 @@ _LEFT = {"run": "D701", "lock": "D702", "rollout": "D705"}
 _TRACES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformJobFacts:
+class PlatformJobFacts(Struct, frozen=True):
     """A job of the platform: ``state`` as ``platform status`` says it, ``said`` what its instances wrote last."""
 
     kind: str
@@ -29,8 +30,7 @@ class PlatformJobFacts:
     said: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformFacts:
+class PlatformFacts(Struct, frozen=True):
     """The jobs of the platform. ``scaled`` are services that are to be scaled, ``public`` those with public routes."""
 
     jobs: Sequence[PlatformJobFacts]
@@ -38,8 +38,7 @@ class PlatformFacts:
     public: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceFacts:
+class ServiceFacts(Struct, frozen=True):
     """A service; ``complaints`` are the words of servers and sidecars about its instances, the most telling first."""
 
     name: str
@@ -49,8 +48,7 @@ class ServiceFacts:
     complaints: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """Something that a command left: ``kind`` is run, lock, rollout, entry or right; ``remedy`` the way to mend it."""
 
     kind: str
@@ -59,12 +57,11 @@ class Left:
     remedy: str
 
 
-@dataclass(frozen=True, slots=True)
-class TraceFacts:
+class TraceFacts(Struct, frozen=True):
     """What earlier commands left, and services that were changed by hand, with what was changed."""
 
     left: Sequence[Left] = ()
-    drifted: Mapping[str, str] = field(default_factory=dict)
+    drifted: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def judge_platform(facts: PlatformFacts) -> SectionResult:

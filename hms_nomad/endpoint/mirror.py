@@ -10,9 +10,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.errors import ServerError
@@ -34,8 +36,7 @@ _SAID_ELSEWHERE = frozenset({"age_seconds", "stale"})
 _NOTHING = short_hash(None, 16)
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """An answer as it stands: ``value`` is None for an unknown name.
 
     ``index`` changes with what is said, ``stale`` included. ``age_seconds`` have passed since Consul confirmed it;
@@ -49,12 +50,11 @@ class Held:
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
+class _Page(Struct, frozen=True):
     """What was read at one moment: each service as plain data, and an index of each."""
 
-    services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    indexes: Mapping[str, str] = field(default_factory=dict)
+    services: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict)
+    indexes: Mapping[str, str] = msgspec.field(default_factory=dict)
     read_at: float = 0.0
 
 
@@ -202,6 +202,6 @@ class Mirror:
 
 
 def _page_of(services: tuple[Service, ...], read_at: float) -> _Page:
-    told = [one.name for one in fields(Service) if one.name not in _SAID_ELSEWHERE]
+    told = [name for name in Service.__struct_fields__ if name not in _SAID_ELSEWHERE]
     rows = {one.name: {name: plain(getattr(one, name)) for name in told} for one in services}
     return _Page(rows, {name: short_hash(row, 16) for name, row in rows.items()}, read_at)

@@ -9,9 +9,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 
 def plain(value: Any) -> Any:
-    """A value as JSON knows it: dataclasses become objects with the same field names, sets become sorted lists."""
+    """A value as JSON knows it: records become objects with the same field names, sets become sorted lists."""
+    if isinstance(value, Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Enum):

@@ -6,8 +6,9 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from hms_nomad.apply.progress import Event
 from hms_nomad.output.fleets import NOT_TRIED, FleetRow
@@ -112,8 +113,7 @@ class _Screen:
         self._live.console.print(Text.from_ansi(line))
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Struct, frozen=True):
     """``moment`` counts what was heard of the fleet; 0 is never."""
 
     state: str = _NOT_BEGUN

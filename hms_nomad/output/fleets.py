@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.faults import Fault
@@ -22,8 +23,7 @@ _COLORS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FleetRow:
+class FleetRow(Struct, frozen=True):
     """One service: ``result`` is the status of its deploy, "error" (with its ``fault``) or "not tried".
 
     ``context`` is "" where there is just one cluster.

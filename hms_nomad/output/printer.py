@@ -6,9 +6,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TextIO
+
+from msgspec import Struct
 
 from hms_nomad.output.document import as_text, document
 
@@ -32,8 +33,7 @@ class Color(StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """How a command was asked to print."""
 
     format: Format = Format.TEXT

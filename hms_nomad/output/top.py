@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.output.printer import Printer
 from hms_nomad.output.table import table
@@ -17,8 +18,7 @@ _COLORS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Struct, frozen=True):
     """One service now. What cannot be known is None, and ``trend`` empty.
 
     ``cpu`` and ``memory`` are percent of what is reserved, ``requests`` a second, ``errors`` percent of them, ``p99``

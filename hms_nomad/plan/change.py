@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.plan.foresight import Foresight
 
@@ -19,8 +21,7 @@ class Action(StrEnum):
     KEEP = "keep"
 
 
-@dataclass(frozen=True, slots=True)
-class FieldChange:
+class FieldChange(Struct, frozen=True):
     """One field that differs; ``path`` is dotted, ``None`` stands for a field that is not there."""
 
     path: str
@@ -28,8 +29,7 @@ class FieldChange:
     after: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One object: ``body`` is what will be written (None for delete), ``index`` what must be found (0: nothing)."""
 
     kind: str
@@ -40,8 +40,7 @@ class Change:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a deploy of one service would do.
 
     ``changes`` stand in the order of applying: Consul defaults, resolver, router, intentions, the job, then
@@ -60,7 +59,7 @@ class Plan:
     unfinished: bool = False
     under_way: bool = False
     foresight: Foresight | None = None
-    images: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def effective(self) -> tuple[Change, ...]:

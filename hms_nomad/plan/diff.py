@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from hms_nomad.compile.canary import canary_name
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired

@@ -7,8 +7,9 @@ autoscaler, to operators who hold a count, and to Nomad itself is left out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.compile.desired import Intention
 from hms_nomad.compile.scaling import HOLD_KEY
@@ -46,8 +47,7 @@ _NOT_OURS = frozenset(
 _NAMES = ("Name", "Label", "DestinationName", "Path", "LTarget")
 
 
-@dataclass(frozen=True, slots=True)
-class DriftedField:
+class DriftedField(Struct, frozen=True):
     """One field: what was deployed and what is there now (None: the field is not there), with secrets hidden."""
 
     path: str
@@ -55,8 +55,7 @@ class DriftedField:
     found: Any
 
 
-@dataclass(frozen=True, slots=True)
-class DriftedObject:
+class DriftedObject(Struct, frozen=True):
     """One object that is not what was deployed; ``state`` is changed, missing or extra, ``index`` its present one."""
 
     kind: str

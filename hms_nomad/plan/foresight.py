@@ -5,7 +5,9 @@ node.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
 
 WORDS: Mapping[str, str] = {
     "place": "to create",
@@ -21,8 +23,7 @@ WORDS: Mapping[str, str] = {
 """Nomad's counts of a group (``DesiredTGUpdates``) and what they say of instances, in the order of showing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Foresight:
+class Foresight(Struct, frozen=True):
     """Nomad's own answer to a job that is not registered yet.
 
     ``groups`` counts instances by what happens to them (keys of ``WORDS``), counts of nothing left out. ``unplaced``
@@ -30,7 +31,7 @@ class Foresight:
     """
 
     groups: Mapping[str, Mapping[str, int]]
-    unplaced: Mapping[str, str] = field(default_factory=dict)
+    unplaced: Mapping[str, str] = msgspec.field(default_factory=dict)
     warnings: str = ""
 
     @property

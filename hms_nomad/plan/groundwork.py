@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.compile.desired import OWNER_MARK
 from hms_nomad.compile.foundation import BaseObject
@@ -15,8 +16,7 @@ _MARKS = frozenset({"description", "Description", "Meta"})
 _PARTS = frozenset({"vault authority", "vault login keys"})
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """What a server holds of an object: ``body`` is in the words of the wanted one and may hold more.
 
     ``ours`` says whether it carries our mark; ``id`` and ``index`` are what the server wants to hear when it is written
@@ -29,8 +29,7 @@ class Stored:
     index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One object with what is stored of it, and the change that is due; ``left`` says why an object of ours stays."""
 
     wanted: BaseObject
@@ -39,8 +38,7 @@ class Step:
     left: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Groundwork:
+class Groundwork(Struct, frozen=True):
     """All steps in the order in which they are made; ``stanzas`` are what agents' files must say, by the file's name.
 
     ``notes`` say what is left out on this cluster, and why.

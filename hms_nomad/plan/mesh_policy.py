@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.plan.normal import normal_entry
 from hms_nomad.plan.rights import spoken
@@ -30,8 +31,7 @@ _LIMITS = {
 _ROW_WITH_LIMIT = re.compile(r'\{path = "(?P<path>[^"]*)"[^}]*?(?:\{[^}]*\}[^}]*?)?said = "(?P<said>[^"]*)"')
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """One setting of the mesh; ``name`` says what it is about, ``value`` what holds, both in words.
 
     ``fields`` are the fields of the spec that decide about it, the most exact one first; none where no spec does.

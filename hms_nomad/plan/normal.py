@@ -10,8 +10,8 @@ from hms_nomad.plan.change import FieldChange
 from hms_nomad.plan.hiding import without_secrets
 
 _SERVER_KEYS = frozenset({"CreateIndex", "ModifyIndex", "Hash", "Status", "Namespace", "Partition", "Precedence"})
-_GO_DURATION = re.compile(r"^(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+$")
-_GO_UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+_GO_DURATION = r"^(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+$"
+_GO_UNIT = r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)"
 _UNITS = {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "m": 6e10, "h": 3.6e12}
 _DURATION_KEYS = frozenset({"ConnectTimeout", "RequestTimeout", "IdleTimeout", "Interval", "BaseEjectionTime"})
 _EXTENSION = "Arguments"
@@ -73,8 +73,8 @@ def job_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tupl
 
 def _clean(value: Any, key: str = "", *, extension: bool = False) -> Any:
     if isinstance(value, str):
-        if key in _DURATION_KEYS and _GO_DURATION.match(value):
-            return int(sum(float(n) * _UNITS[unit] for n, unit in _GO_UNIT.findall(value)))
+        if key in _DURATION_KEYS and re.match(_GO_DURATION, value):
+            return int(sum(float(n) * _UNITS[unit] for n, unit in re.findall(_GO_UNIT, value)))
         return value
     if isinstance(value, list | tuple):
         items = [_clean(item, extension=extension) for item in value]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 
 def release_of(job: Mapping[str, Any]) -> str:
@@ -16,16 +17,14 @@ def release_of(job: Mapping[str, Any]) -> str:
     return str((services[0].get("Meta") or {}).get("release") or "")
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedEntry:
+class ObservedEntry(Struct, frozen=True):
     """A Consul config entry as stored; ``modify_index`` is what compare-and-set asks for."""
 
     body: Mapping[str, Any]
     modify_index: int
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedJob:
+class ObservedJob(Struct, frozen=True):
     """A Nomad job as stored, with what its latest version came to.
 
     ``modify_index`` is the job's JobModifyIndex. ``settled`` says that the latest deployment of this version
@@ -65,8 +64,7 @@ class ObservedJob:
         return self.body.get("Meta") or {}
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Struct, frozen=True):
     """Everything that the plan of one service looks at.
 
     ``entries`` are keyed by (kind, name): the service's own ones and the routers of the services that it uses.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired, Outside
 from hms_nomad.compile.proxy_job import EGRESS_KIND
@@ -16,8 +17,7 @@ REGISTRATION = "catalog-registration"
 """Kind of the change that registers a service at a place where no agent is."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedOutside:
+class ObservedOutside(Struct, frozen=True):
     """What the servers hold: the registration's address, port and meta by node, and the egress's entry.
 
     ``egress`` is None where the egress is not installed; its ``body`` names all external services.

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hms_nomad.compile.desired import Desired
@@ -37,7 +37,7 @@ class DeployDeniedError(Exception):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class When(_Section):
@@ -66,7 +66,7 @@ class RuleBody(_Section):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
     why: str = Field(min_length=1)
-    when: When = When()
+    when: When = When.model_construct()
     images_from: tuple[str, ...] | None = Field(None, min_length=1)
     image_digest: bool | None = None
     drivers: tuple[str, ...] | None = Field(None, min_length=1)
@@ -110,8 +110,7 @@ class FileBody(_Section):
     exceptions: tuple[ExceptionBody, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DeployRule:
+class DeployRule(Struct, frozen=True):
     """A rule with the place that it stands at."""
 
     body: RuleBody
@@ -122,8 +121,7 @@ class DeployRule:
         return f"rule {self.body.name} ({self.file}:{self.line})"
 
 
-@dataclass(frozen=True, slots=True)
-class DeployException:
+class DeployException(Struct, frozen=True):
     """An exception with the place that it stands at."""
 
     body: ExceptionBody
@@ -135,16 +133,14 @@ class DeployException:
         return f"rule {one.rule} does not hold for {one.service} until {one.until} ({self.file}:{self.line}): {one.why}"
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSet:
+class RuleSet(Struct, frozen=True):
     """The rules and exceptions of several files."""
 
     rules: tuple[DeployRule, ...] = ()
     exceptions: tuple[DeployException, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(Struct, frozen=True):
     """What breaks a rule: the service, the rule, where in the spec, the cause and what would be right."""
 
     service: str

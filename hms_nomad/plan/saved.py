@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.compile.http_routes import ROUTE_KIND
 from hms_nomad.compile.names import canonical
 from hms_nomad.plan.change import Change, Plan
-from hms_nomad.plan.records import adapter_of
 
 SCHEMA = "hms-nomad/saved-plan/v1"
 """Name and version of the form of the file."""
@@ -39,8 +38,7 @@ class StalePlanError(Exception):
         self.drifted = drifted
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterId:
+class ClusterId(Struct, frozen=True):
     """Where a plan holds. ``consul_cluster`` is the trust domain of the mesh, which Consul draws once for a cluster."""
 
     nomad_region: str
@@ -49,8 +47,7 @@ class ClusterId:
     consul_cluster: str
 
 
-@dataclass(frozen=True, slots=True)
-class SavedField:
+class SavedField(Struct, frozen=True):
     """One field that differs, with secrets hidden."""
 
     path: str
@@ -58,8 +55,7 @@ class SavedField:
     after: Any
 
 
-@dataclass(frozen=True, slots=True)
-class SavedObject:
+class SavedObject(Struct, frozen=True):
     """One object of a plan. ``index`` is the one that was read (0: there was nothing)."""
 
     kind: str
@@ -69,8 +65,7 @@ class SavedObject:
     fields: tuple[SavedField, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SavedService:
+class SavedService(Struct, frozen=True):
     """The plan of one service. ``spec_digest`` is that of the whole spec, ``digest`` that of its job, ``count`` how
     many instances would be registered.
     """
@@ -85,8 +80,7 @@ class SavedService:
     objects: tuple[SavedObject, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(Struct, frozen=True):
     """What is read again at the deploy: paths as they were typed, the environment, and variables.
 
     ``withheld`` are names of variables whose values look like secrets; they have to be given again.
@@ -94,12 +88,11 @@ class Inputs:
 
     paths: tuple[str, ...]
     environment: str | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = msgspec.field(default_factory=dict)
     withheld: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SavedPlan:
+class SavedPlan(Struct, frozen=True):
     """Everything that the file holds; ``made`` is a time in ISO 8601, ``author`` is user@host, ``pins`` what
     images stood for."""
 
@@ -109,7 +102,7 @@ class SavedPlan:
     cluster: ClusterId
     inputs: Inputs
     services: tuple[SavedService, ...]
-    pins: Mapping[str, str] = field(default_factory=dict)
+    pins: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def saved_service(plan: Plan, version: str, spec: Mapping[str, Any]) -> SavedService:
@@ -144,7 +137,7 @@ def spec_digest(spec: Mapping[str, Any]) -> str:
 
 def plan_text(saved: SavedPlan) -> str:
     """The content of the file."""
-    return json.dumps({"schema": SCHEMA, **asdict(saved)}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({"schema": SCHEMA, **msgspec.to_builtins(saved)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def is_saved_plan(beginning: bytes) -> bool:
@@ -164,11 +157,9 @@ def plan_from(text: bytes, file: str) -> SavedPlan:
             f"{file} is of the form {schema}, and this program reads {SCHEMA}: make a new plan with it"
         )
     try:
-        return adapter_of(SavedPlan).validate_python(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise SavedPlanError(f"{file} is no saved plan: {place}: {first['msg']}") from None
+        return msgspec.convert(body, SavedPlan)
+    except ValueError as error:
+        raise SavedPlanError(f"{file} is no saved plan: {error}") from None
 
 
 def shared_objects(saved: SavedPlan) -> frozenset[tuple[str, str]]:

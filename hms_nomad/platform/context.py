@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from msgspec import Struct
 from pydantic import ValidationError
 
 from hms_nomad.platform.model import Platform
@@ -58,8 +58,7 @@ class ContextError(Exception):
     """A context cannot be used; the text names the file and what would be right."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """A field of a platform by its path with dots, its value, and where that comes from: a variable, a file, or
     "default".
     """
@@ -69,8 +68,7 @@ class Origin:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Contexts:
+class Contexts(Struct, frozen=True):
     """The named contexts of this user, and which one commands take when nothing else is said."""
 
     names: tuple[str, ...]

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 SERVERS = ("nomad", "consul", "vault")
 """The servers for which policies exist, in the order in which they are shown."""
@@ -28,8 +29,7 @@ class SettingError(ValueError):
     """A placeholder of a policy has no value, or one that cannot stand there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """A policy as text in the server's language; ``purpose`` is its first line, ``settings`` the names it asks for."""
 
     server: str

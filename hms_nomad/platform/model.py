@@ -1,8 +1,6 @@
 """What an operator configured once for a cluster: addresses, defaults, and how sidecars run."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, IPvAnyAddress, StringConstraints, model_validator
 
@@ -35,7 +33,7 @@ class ServerAddress(Section):
     )
 
     @model_validator(mode="after")
-    def _one_source(self) -> ServerAddress:
+    def _one_source(self) -> Self:
         if self.token_helper and self.token_file:
             raise ValueError("a token comes from token_helper or from token_file, not from both")
         return self
@@ -127,7 +125,7 @@ class JwtProvider(Section):
     jwks: str | None = Field(None, pattern=r"^\s*\{", description="Its keys themselves, as JSON (JWKS).")
 
     @model_validator(mode="after")
-    def _keyed(self) -> JwtProvider:
+    def _keyed(self) -> Self:
         if (self.jwks_url is None) == (self.jwks is None):
             raise ValueError("its keys come from jwks_url or stand in jwks: name one of the two")
         return self
@@ -303,7 +301,7 @@ class Audit(Section):
     file: str | None = Field(None, pattern=r"^/", description="Absolute path of the file, for the sink file.")
 
     @model_validator(mode="after")
-    def _named(self) -> Audit:
+    def _named(self) -> Self:
         if (self.sink == "file") != (self.file is not None):
             raise ValueError("the sink file needs a path in file, and only it takes one")
         return self
@@ -333,18 +331,18 @@ class Platform(Section):
     region: str = "global"
     datacenters: tuple[str, ...] = ("*",)
     node_pool: str = "default"
-    sidecar: Sidecar = Sidecar()
+    sidecar: Sidecar = Sidecar.model_construct()
     dns: Dns | None = None
-    gateway: Gateway | None = Gateway()
-    egress: Egress | None = Egress()
-    autoscaler: Autoscaler | None = Autoscaler()
-    telemetry: Telemetry | None = Telemetry()
-    rollouts: Rollouts | None = Rollouts()
-    registry: RegistryEndpoint | None = RegistryEndpoint()
+    gateway: Gateway | None = Gateway.model_construct()
+    egress: Egress | None = Egress.model_construct()
+    autoscaler: Autoscaler | None = Autoscaler.model_construct()
+    telemetry: Telemetry | None = Telemetry.model_construct()
+    rollouts: Rollouts | None = Rollouts.model_construct()
+    registry: RegistryEndpoint | None = RegistryEndpoint.model_construct()
     tracing: Tracing | None = None
-    images: Images = Images()
+    images: Images = Images.model_construct()
     artifacts: ArtifactStore | None = None
-    secrets: Secrets = Secrets()
+    secrets: Secrets = Secrets.model_construct()
     command_driver: str = Field("exec", description="Driver of services that name a command instead of an image.")
     bind_volumes: bool = Field(
         False,
@@ -360,5 +358,5 @@ class Platform(Section):
         (),
         description="Deploy rules: names of those that ship (baseline, production), or paths of files and directories.",
     )
-    audit: Audit = Audit()
+    audit: Audit = Audit.model_construct()
     development: bool = Field(False, description="True for a stack that `dev up` made.")

@@ -1,7 +1,5 @@
 """What an operator configured once for images and archives: where they come from, and where they are published."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from hms_nomad.platform.section import Section

@@ -6,6 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A part of a context: it never changes, and a key that it does not know is an error."""
+    """A part of a context: it never changes, and a key that it does not know is an error.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    What checks one is built when the first is read, and a default is made without being checked. Modules of sections
+    postpone no annotations: pydantic would compile each of them once more at every start.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Desired, RegistryRecord
 from hms_nomad.compile.entries import subset

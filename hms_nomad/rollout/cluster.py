@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.apply.failure import Failure
 from hms_nomad.apply.observe import observe_alone
@@ -18,8 +20,7 @@ from hms_nomad.rollout.sidecars import Recorded, Sidecars, nothing
 from hms_nomad.rollout.store import RolloutStore
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
+class Cluster(Struct, frozen=True):
     """Where the rollout of one service happens, and who hears of it. ``wall_clock`` gives seconds since 1970.
 
     ``recorded`` is asked for counts of sidecars that cannot be asked themselves.
@@ -30,7 +31,7 @@ class Cluster:
     service: str
     namespace: str
     report: Report
-    envoy: EnvoyStats = field(default_factory=EnvoyStats)
+    envoy: EnvoyStats = msgspec.field(default_factory=EnvoyStats)
     wall_clock: Callable[[], float] = time.time
     recorded: Recorded = nothing
 
@@ -49,8 +50,7 @@ class Cluster:
         return observe_alone(self.nomad, self.consul, self.service)
 
 
-@dataclass(slots=True)
-class Window:
+class Window(Struct):
     """Counts at the begin of a step, from which it is judged; ``since`` is a value of ``time.monotonic()``."""
 
     step: int
@@ -59,8 +59,7 @@ class Window:
     old: Mapping[str, EnvoySample]
 
 
-@dataclass(slots=True)
-class Memory:
+class Memory(Struct):
     """What the driving process knows beyond the journal and the servers; a process that takes over starts without it.
 
     ``probed`` and ``requested`` are steps. ``fault`` is what this process alone saw go wrong. ``job`` is what it

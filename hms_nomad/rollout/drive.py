@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from hms_nomad.apply.failure import Failure
 from hms_nomad.apply.progress import Event
@@ -52,8 +53,7 @@ class End(StrEnum):
 _ENDS = {ReleaseOutcome.SUCCEEDED: End.SUCCEEDED, ReleaseOutcome.TAKEN_BACK: End.TAKEN_BACK}
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How it ended and why; ``failure`` is the evidence, when this process saw the release fail."""
 
     end: End

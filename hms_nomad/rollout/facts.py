@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.rollout.journal import Rollout
 from hms_nomad.rollout.judge import Judgement
@@ -28,8 +30,7 @@ class DeploymentState(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """Facts from the journal, from Consul, from Nomad, and from the process that drives.
 
     From Consul: ``prepared`` (the mesh knows both releases), ``settled`` (only the new one), ``cleaned`` (only the old
@@ -56,7 +57,7 @@ class Facts:
     promotable: bool = False
     promoted: bool = False
     healthy: bool = False
-    passing: Mapping[str, int] = field(default_factory=dict)
+    passing: Mapping[str, int] = msgspec.field(default_factory=dict)
     fault: str = ""
     progress: str = ""
     acknowledged: bool = False
@@ -64,7 +65,7 @@ class Facts:
     requested: bool = False
     measuring: bool = False
     elapsed: float = 0.0
-    judged: Judgement = field(default_factory=Judgement)
+    judged: Judgement = msgspec.field(default_factory=Judgement)
     forgotten: bool = False
     draining: int = 0
     drained: float = 0.0

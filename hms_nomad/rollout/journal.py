@@ -5,11 +5,10 @@ It holds no secrets: releases, the rules, the step, who wants what and why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
-from pydantic import ValidationError
-
-from hms_nomad.plan.records import adapter_of
 from hms_nomad.rollout.policy import Policy
 
 JOURNAL_SCHEMA = 1
@@ -20,8 +19,7 @@ class JournalError(Exception):
     """The journal of a service cannot be read: another version of hms-nomad, or somebody else, wrote it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
+class Author(Struct, frozen=True):
     """Who did something, and why: ``who`` is user@host, ``commit`` the revision of the spec ("" when unknown)."""
 
     who: str
@@ -29,8 +27,7 @@ class Author:
     commit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Rollout:
+class Rollout(Struct, frozen=True):
     """One rollout under way, from one release to the next. Times are seconds since 1970.
 
     ``number`` is that of the new release's record. ``step`` counts from 0; ``go`` is the highest step that may be
@@ -77,8 +74,7 @@ class Rollout:
         return self.go > self.last_step
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(Struct, frozen=True):
     """A release that was taken back, which is not deployed again unless somebody insists."""
 
     release: str
@@ -88,12 +84,11 @@ class Rejection:
     when: float
 
 
-@dataclass(frozen=True, slots=True)
-class Journal:
+class Journal(Struct, frozen=True):
     """What is kept for one service: the rollout under way, if any, and the releases that were taken back."""
 
     rollout: Rollout | None = None
-    rejected: tuple[Rejection, ...] = field(default=())
+    rejected: tuple[Rejection, ...] = msgspec.field(default=())
     schema: int = JOURNAL_SCHEMA
 
     def rejection(self, release: str) -> Rejection | None:
@@ -117,14 +112,14 @@ def journal_key(namespace: str, service: str) -> str:
 
 def journal_bytes(journal: Journal) -> bytes:
     """The journal as it is stored."""
-    return adapter_of(Journal).dump_json(journal)
+    return msgspec.json.encode(journal)
 
 
 def journal_from(data: bytes, key: str) -> Journal:
     """The journal that was stored under ``key``. Raises JournalError."""
     try:
-        journal = adapter_of(Journal).validate_json(data)
-    except ValidationError as error:
+        journal = msgspec.json.decode(data, type=Journal)
+    except ValueError as error:
         raise JournalError(f"the key {key} in Consul holds no journal that this version can read: {error}") from None
     if journal.schema != JOURNAL_SCHEMA:
         raise JournalError(

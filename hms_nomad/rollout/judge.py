@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.clients.envoy import Bucket, EnvoySample
 from hms_nomad.rollout.policy import Policy
@@ -24,8 +26,7 @@ class Finding(StrEnum):
     BLIND = "blind"
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Struct, frozen=True):
     """What one release answered in a window. ``p50_ms`` and ``p99_ms`` are None without a request that took time.
 
     ``instances`` were asked, ``silent`` of them did not answer.
@@ -44,14 +45,13 @@ class Measured:
         return 100.0 if self.requests == 0 else 100.0 * (self.requests - self.failed) / self.requests
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """A finding with its numbers; ``text`` names the number that decided."""
 
     finding: Finding = Finding.FEW
     text: str = "not measured yet"
-    new: Measured = field(default_factory=Measured)
-    old: Measured = field(default_factory=Measured)
+    new: Measured = msgspec.field(default_factory=Measured)
+    old: Measured = msgspec.field(default_factory=Measured)
 
     @property
     def thin(self) -> bool:

@@ -7,7 +7,8 @@ servers hold, so any process can go on where another one stopped.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.rollout.facts import DeploymentState, Facts, JobState
 from hms_nomad.rollout.judge import Finding
@@ -15,8 +16,7 @@ from hms_nomad.rollout.states import Action as Action  # noqa: PLC0414 - a decis
 from hms_nomad.rollout.states import State as State  # noqa: PLC0414
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """In ``state``, when ``test`` holds (``when`` in words), ``action`` is due; ``leads_to`` are the next states."""
 
     state: State
@@ -27,8 +27,7 @@ class Rule:
     reason: Callable[[Facts], str] = lambda _: ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """The state that ``facts`` show, what is due by which rule, and why in words where there is more to say."""
 
     state: State

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from hms_nomad.apply.failure import explain_failure
 from hms_nomad.apply.follow import finished_evaluation

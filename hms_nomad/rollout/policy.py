@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.spec.duration import seconds
 from hms_nomad.spec.model import Rollout, Spec
@@ -10,8 +11,7 @@ from hms_nomad.spec.model import Rollout, Spec
 _KEEP_SECONDS = {"blue-green": 30.0}
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeQuestion:
+class ProbeQuestion(Struct, frozen=True):
     """A named question to a new instance; any 2xx answer within ``timeout`` seconds passes."""
 
     name: str
@@ -20,8 +20,7 @@ class ProbeQuestion:
     timeout: float
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """The rules of one rollout; all times are in seconds, shares in percent.
 
     ``steps`` rise to 100, and ``holds`` says how long each is held. ``success`` is the lowest share of successful

@@ -5,7 +5,7 @@ An instance is asked through the plaintext listener that its sidecar opens for e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hms_nomad.apply.progress import Event
 from hms_nomad.clients.errors import ServerError
@@ -24,8 +24,7 @@ _TRIES = 3
 _HEALTH_TIMEOUT_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Struct, frozen=True):
     question: ProbeQuestion
     port: str
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.cluster import Cluster

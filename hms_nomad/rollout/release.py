@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from pydantic import ValidationError
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.compile.desired import ConfigEntry, Desired, Evidence, Intention, RegistryRecord
 from hms_nomad.compile.http_routes import in_one_rule_form
 from hms_nomad.compile.names import short_hash
-from hms_nomad.plan.records import adapter_of
 from hms_nomad.rollout.journal import Author
 from hms_nomad.rollout.policy import Policy
 
@@ -26,8 +25,7 @@ class ReleaseOutcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """One deploy of a service, by number: what it stood for, who made it and why, and how it ended.
 
     ``content`` is a hash of everything that it stood for. ``job_version`` is Nomad's version of its job, which keeps
@@ -57,8 +55,8 @@ class Release:
     ended: float | None = None
     outcome: ReleaseOutcome = ReleaseOutcome.RUNNING
     reason: str = ""
-    images: Mapping[str, str] = field(default_factory=dict)
-    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    images: Mapping[str, str] = msgspec.field(default_factory=dict)
+    evidence: Mapping[str, Evidence] = msgspec.field(default_factory=dict)
 
     @property
     def tag(self) -> str:
@@ -78,14 +76,14 @@ def release_key(namespace: str, service: str, number: int) -> str:
 
 def release_bytes(release: Release) -> bytes:
     """The record as it is stored."""
-    return adapter_of(Release).dump_json(release)
+    return msgspec.json.encode(release)
 
 
 def release_from(data: bytes) -> Release | None:
     """The record that was stored; None when this version cannot read it: an old record must not stop a deploy."""
     try:
-        return adapter_of(Release).validate_json(data)
-    except ValidationError:
+        return msgspec.json.decode(data, type=Release)
+    except ValueError:
         return None
 
 
@@ -95,7 +93,7 @@ def content_of(desired: Desired) -> str:
         {
             "digest": desired.digest,
             "entries": [entry.body for entry in desired.entries],
-            "intentions": [asdict(intention) for intention in desired.intentions],
+            "intentions": [msgspec.to_builtins(intention) for intention in desired.intentions],
             "permissions": list(desired.permissions),
             **({"vault": list(desired.vault)} if desired.vault else {}),
         },

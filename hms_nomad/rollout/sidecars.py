@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import Instance
@@ -43,8 +44,7 @@ def nothing(release: str) -> Mapping[str, EnvoySample]:
     return {}
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class Acknowledgement(Struct, frozen=True):
     """How a new weight reached the callers' proxies, within ``seconds``.
 
     ``asked`` of them confirmed it, ``unasked`` could not be asked, ``late`` ones did not confirm in time.
@@ -62,8 +62,7 @@ class Acknowledgement:
         return f"{'; '.join(parts) or 'nobody calls it yet'} ({self.seconds:.1f} s)"
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
+class Baseline(Struct, frozen=True):
     """What each caller's proxy had counted when it was asked; ``unasked`` names those that did not say."""
 
     samples: Mapping[str, EnvoySample]

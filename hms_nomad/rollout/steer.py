@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from hms_nomad.rollout.cluster import Cluster
 from hms_nomad.rollout.journal import Journal, Rollout

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import KvPair, KvStep, list_keys, swap_key
@@ -20,8 +22,7 @@ from hms_nomad.rollout.release import (
 _TRIES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """What was kept of a service at one moment: the ``journal``, and the ``releases``, newest first.
 
     ``newest`` is the greatest number of a record, also of one that this version cannot read (0: there is none).
@@ -32,8 +33,7 @@ class Kept:
     newest: int
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutStore:
+class RolloutStore(Struct, frozen=True):
     """What is kept of one service. All calls raise the errors of ``hms_nomad.clients.errors`` and JournalError."""
 
     consul: ConsulClient

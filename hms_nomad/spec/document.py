@@ -6,8 +6,10 @@ YAML and JSON both end here, so that both forms of a spec mean the same and fail
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 Path = tuple[str | int, ...]
 """Where a value stands in a document: ``("routes", 0, "path")``."""
@@ -23,16 +25,14 @@ MAX_FINDINGS = 100
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """A place in the text; line and column count from 1, columns in characters."""
 
     line: int
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """A finding that has no file name yet."""
 
     code: str
@@ -49,8 +49,7 @@ class UnreadableError(Exception):
         self.problem = Problem(code, mark, message, fix)
 
 
-@dataclass(slots=True)
-class Document:
+class Document(Struct):
     """Plain data with positions.
 
     ``written`` holds scalars as they stand in the text; ``broken`` the paths whose value is not known because of a
@@ -59,14 +58,14 @@ class Document:
     """
 
     data: Any = None
-    values: dict[Path, Mark] = field(default_factory=dict)
-    keys: dict[Path, Mark] = field(default_factory=dict)
-    written: dict[Path, str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    broken: set[Path] = field(default_factory=set)
+    values: dict[Path, Mark] = msgspec.field(default_factory=dict)
+    keys: dict[Path, Mark] = msgspec.field(default_factory=dict)
+    written: dict[Path, str] = msgspec.field(default_factory=dict)
+    problems: list[Problem] = msgspec.field(default_factory=list)
+    broken: set[Path] = msgspec.field(default_factory=set)
     complete: bool = True
-    moved: dict[Path, Path] = field(default_factory=dict)
-    references: dict[Path, tuple[str, ...]] = field(default_factory=dict)
+    moved: dict[Path, Path] = msgspec.field(default_factory=dict)
+    references: dict[Path, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
     def mark(self, path: Path, *, key: bool = False) -> Mark:
         """The place of a value (or of its key), or of the nearest part of the document around it."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from msgspec import Struct
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -17,8 +17,7 @@ from hms_nomad.spec.model_job import NEEDED
 from hms_nomad.spec.shape import Shape, shape_of
 
 
-@dataclass(frozen=True, slots=True)
-class FieldDoc:
+class FieldDoc(Struct, frozen=True):
     """What is to be said about a field.
 
     ``path`` is canonical: ``routes[].path`` for a field of list entries, ``probes.NAME.path`` for one of named

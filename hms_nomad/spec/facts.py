@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class NodeFacts:
+class NodeFacts(Struct, frozen=True):
     """A node that takes work. ``cpu`` (MHz) and ``memory`` (MiB) are what it has in all; 0 when that is not known."""
 
     name: str
@@ -15,8 +14,7 @@ class NodeFacts:
     drivers: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """``nodes`` from Nomad, ``services`` (names) from Consul; None where the server was not asked or did not answer."""
 
     nodes: tuple[NodeFacts, ...] | None = None

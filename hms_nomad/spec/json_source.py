@@ -15,7 +15,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?(?![0-9A-Za-z_.+-])")
 _WORD = re.compile(r"[^\s,:\[\]{}\"]+")
 _CONSTANTS: dict[str, Any] = {"true": True, "false": False, "null": None}
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = "[\ud800-\udfff]"
 
 
 def read_json(text: str) -> Document:
@@ -119,7 +119,7 @@ class _Reader:
                 "HMS002", self._lines.mark(error.pos), "this is no JSON string", "check its quotes and escapes"
             ) from None
         self._at = end
-        if _SURROGATE.search(text):
+        if not text.isascii() and re.search(_SURROGATE, text):
             raise UnreadableError("HMS005", self._lines.mark(start), "half of a character pair", "write both halves")
         return text
 

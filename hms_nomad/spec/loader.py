@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from hms_nomad.spec.checks import check_spec
@@ -35,8 +37,7 @@ _STAND_INS: dict[str, Any] = {"name": "unknown", "version": "0", "port": 1}
 _ALWAYS = ("name", "version")
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(Struct, frozen=True):
     """A file after all passes: its spec where there is no error, and every finding in the order of the file.
 
     ``document`` is that of the chosen environment, ``values`` are those of the ``declared`` variables.
@@ -47,8 +48,8 @@ class Examined:
     spec: Spec | None
     diagnostics: tuple[Diagnostic, ...]
     environments: tuple[str, ...] = ()
-    declared: Mapping[str, Variable] = field(default_factory=dict)
-    values: Mapping[str, Value] = field(default_factory=dict)
+    declared: Mapping[str, Variable] = msgspec.field(default_factory=dict)
+    values: Mapping[str, Value] = msgspec.field(default_factory=dict)
 
     def diagnostic(self, finding: Finding) -> Diagnostic:
         """A finding about this file's spec with its place in the file."""

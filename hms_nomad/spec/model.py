@@ -4,8 +4,6 @@ The JSON Schema, ``hms-nomad explain`` and the hints of errors are generated fro
 ("500ms", "30s", "5m", "2h"); ``hms_nomad.spec.duration`` turns them into nanoseconds.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints

@@ -1,7 +1,5 @@
 """How what runs is made from the sources beside the spec: an image, or an archive for a process."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints

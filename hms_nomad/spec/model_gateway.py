@@ -1,7 +1,5 @@
 """What a spec says of its way through the gateway, and of what is changed in requests and answers on the way."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field, StringConstraints

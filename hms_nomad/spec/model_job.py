@@ -1,7 +1,5 @@
 """What only a job or only an external service has, and which fields each kind of spec takes."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints

@@ -1,7 +1,5 @@
 """How many instances run, as frozen models: bounds, what is measured, and minimums by the clock."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints

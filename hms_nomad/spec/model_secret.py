@@ -1,7 +1,5 @@
 """What a task reads from Vault or from Nomad's variables when it starts, and that never stands in its job."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, StringConstraints, model_validator

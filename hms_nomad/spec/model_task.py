@@ -1,7 +1,5 @@
 """What a task is given besides its program: files, templates, artifacts, volumes; and the tasks beside the service."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints

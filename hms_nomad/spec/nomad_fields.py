@@ -6,8 +6,9 @@ A job as JSON loses a field that Nomad does not know without a word, so the esca
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
+
+from msgspec import Struct
 
 _TABLE: dict[str, str] = {
     "Job": (
@@ -186,8 +187,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class NomadField:
+class NomadField(Struct, frozen=True):
     """One field: its name in HCL, its kind as in the table, and the section that it leads to ("" for a value)."""
 
     hcl: str

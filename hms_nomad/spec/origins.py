@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct
 from pydantic import BaseModel
 
 from hms_nomad.spec.diagnostics import Position
@@ -24,8 +24,7 @@ class OriginKind(StrEnum):
     VARIABLE = "variable"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """One value of a spec.
 
     ``position`` is where it stands (None for a default); ``detail`` names the environment, or the variables and what

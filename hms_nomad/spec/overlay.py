@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hms_nomad.spec.document import Document, Path, Problem, quoted
@@ -25,19 +27,18 @@ _FIXED = ("name", "environments")
 
 
 class _OpenPart(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
 
     variables: dict[VariableName, Variable] = Field({}, max_length=200)
     environments: dict[ServiceName, dict[str, Any]] = Field({}, max_length=10)
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """A document without open parts, the values of its variables, and the names of the file's environments."""
 
     document: Document
-    declared: Mapping[str, Variable] = field(default_factory=dict)
-    values: Mapping[str, Value] = field(default_factory=dict)
+    declared: Mapping[str, Variable] = msgspec.field(default_factory=dict)
+    values: Mapping[str, Value] = msgspec.field(default_factory=dict)
     environments: tuple[str, ...] = ()
 
 

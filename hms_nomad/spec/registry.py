@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.document import Path
 from hms_nomad.spec.model import Spec
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """What a code stands for: its level, a title, why it matters, what to do, and lines of a spec that break it."""
 
     code: str
@@ -22,8 +22,7 @@ class Rule:
     example: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """A broken rule at a path of the spec; ``at_key`` points to the key instead of the value."""
 
     rule: Rule
@@ -33,8 +32,7 @@ class Finding:
     at_key: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Struct, frozen=True):
     """What a check yields: the place, the cause in this file, and the mend (the rule's own when empty)."""
 
     path: Path
@@ -46,8 +44,7 @@ class Hit:
 CheckFunction = Callable[[Spec], Iterator[Hit]]
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """A rule with its function. ``reads`` names the fields it looks at: when one of them is broken, it does not run."""
 
     rule: Rule

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.facts import Facts
@@ -16,8 +18,7 @@ CONSUL = "no Consul"
 ClusterFunction = Callable[[Spec, Facts], Iterator[Hit]]
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterCheck:
+class ClusterCheck(Struct, frozen=True):
     """A rule with its function and what is missing when it cannot run."""
 
     rule: Rule

@@ -1,7 +1,5 @@
 """A spec -> everything in it that runs as a task of its own, with the place where it stands."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from hms_nomad.spec.document import Path

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 _PART = r"[A-Za-z0-9_@+=.-]{1,128}"
 _PATH = re.compile(rf"{_PART}(?:/{_PART})*\Z")
@@ -12,8 +13,7 @@ _FIELD = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 _VAULT, _NOMAD = "vault:", "nomad:var/"
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """A secret's place; ``field`` is "" for all fields of ``path``, and both are for a certificate."""
 
     store: Literal["vault", "nomad", "pki"]

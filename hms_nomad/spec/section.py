@@ -25,6 +25,10 @@ Mode = Annotated[str, StringConstraints(pattern=MODE)]
 
 
 class Section(BaseModel):
-    """A mapping with known keys and values of exactly the declared types."""
+    """A mapping with known keys and values of exactly the declared types.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    What checks one is built when the first is read. Modules of sections postpone no annotations: pydantic would compile
+    each of them once more at every start.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -17,8 +18,7 @@ from hms_nomad.spec.section import DNS_LABEL, DURATION
 Step = str | int
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """What a value may be. ``kind`` is one of text, name, duration, integer, number, boolean, choice, list, mapping,
     section (a mapping with the fields of ``model``) and anything; ``item`` is the shape of an entry."""
 

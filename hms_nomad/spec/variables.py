@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.spec.document import Document, Path, Problem, quoted, spoken
 from hms_nomad.spec.model import Variable
@@ -24,8 +25,7 @@ _ARTICLES = {"text": "text", "integer": "a whole number", "number": "a number", 
 _TEXTUAL = frozenset({"text", "name", "duration", "choice"})
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """A variable's value and what gave it: "default", "environment NAME" or "command line"; its path in the file."""
 
     value: Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from hms_nomad.apply.progress import Report
 from hms_nomad.rollout.cluster import Cluster

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.compile.access_log import DEFAULTS_KIND, DEFAULTS_NAME, access_logs, is_access_log
@@ -18,8 +19,7 @@ _OFF = {"Enabled": False}
 ON, OFF, OTHER = "on", "off", "other"
 
 
-@dataclass(frozen=True, slots=True)
-class AccessLog:
+class AccessLog(Struct, frozen=True):
     """Whether calls are written down: "on", "off", or "other" for a setting that is not ours."""
 
     state: str

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from hms_nomad.apply.audit import ConsulTrail, FileTrail, Record, broken_links
 from hms_nomad.workflows.session import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(Struct, frozen=True):
     """What came of a check: how many records there are, the last one's hash, and what is wrong (empty: nothing)."""
 
     records: int

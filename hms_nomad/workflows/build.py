@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+from msgspec import Struct
+
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.build.context import IGNORE_FILE, Sources, sources_in, write_archive
 from hms_nomad.build.dockerfile import bases_of, made_dockerfile
@@ -61,8 +64,7 @@ class Recipe:
     revision: Revision
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class Built(Struct, frozen=True):
     """An image that was built. ``pin`` is the name of exactly these bytes; ``tags`` are its names in the registry.
 
     ``pushed`` is False for an image that only the engine of this machine has, and ``evidence`` is empty then.
@@ -75,7 +77,7 @@ class Built:
     pushed: bool
     made_dockerfile: bool
     commit: str
-    evidence: Evidence = field(default_factory=Evidence)
+    evidence: Evidence = msgspec.field(default_factory=Evidence)
 
     @property
     def digest(self) -> str:

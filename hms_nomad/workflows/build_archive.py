@@ -7,8 +7,9 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.build.archive import Archive, pack
@@ -31,8 +32,7 @@ _ARCHIVE = "application/vnd.hms-nomad.archive.v1.tar+gzip"
 _EMPTY = "application/vnd.oci.empty.v1+json"
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(Struct, frozen=True):
     """An archive of a service: where nodes fetch it, its checksum, and whether this command published it."""
 
     service: str

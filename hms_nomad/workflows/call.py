@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from hms_nomad.clients.errors import InvalidRequestError, UnavailableError
 from hms_nomad.clients.http_call import HTTP, Answer, Target, ask
 from hms_nomad.compile.limits import REFUSAL
@@ -19,8 +21,7 @@ from hms_nomad.workflows.session import Session
 _BAD_SIGNS = frozenset("\r\n\0")
 
 
-@dataclass(frozen=True, slots=True)
-class CallOptions:
+class CallOptions(Struct, frozen=True):
     """``identity`` is the service that the request comes from (None: this user's own); ``release`` picks instances of
     one release; ``timeout`` in seconds bounds connecting and each wait for data.
     """

@@ -6,7 +6,8 @@ import getpass
 import re
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import AclRight, CaRoot, Instance, LeafCertificate
@@ -20,8 +21,7 @@ OPERATOR_PREFIX = "hms-operator-"
 _LONGEST_NAME = 63
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who calls: a service's certificate, as its sidecar would show it, and the roots that the mesh trusts."""
 
     leaf: LeafCertificate

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.clients.certificates import Certificate, read_pem, shown_by
 from hms_nomad.clients.consul_types import CaConfiguration, CaRoot
@@ -26,8 +27,7 @@ _MESH = "mesh"
 _APPLICATIONS = "applications"
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """A certificate and its place: ``use`` is mesh, applications or the name of a server, ``kind`` is root,
     intermediate or server.
 
@@ -43,8 +43,7 @@ class Held:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(Struct, frozen=True):
     """The certificate of an instance's sidecar; times are in UTC and None where it could not be read.
 
     It is replaced by itself between ``renewal`` and ``renewal_until``. ``current`` says whether the authority in use
@@ -57,8 +56,7 @@ class Leaf:
     current: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class CertsView:
+class CertsView(Struct, frozen=True):
     """Everything that ``certs status`` shows; ``provider`` signs for the mesh ("" where the token may not know)."""
 
     provider: str
@@ -66,8 +64,7 @@ class CertsView:
     leaves: tuple[Leaf, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """What is wrong with one certificate, and what would mend it."""
 
     what: str

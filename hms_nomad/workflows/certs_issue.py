@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from hms_nomad.apply.authority import Servers, vault_of
 from hms_nomad.clients.certificates import Certificate, read_pem
@@ -15,16 +16,14 @@ from hms_nomad.workflows.session import Session
 _FILES = ("certificate.pem", "key.pem", "ca.pem")
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(Struct, frozen=True):
     """A certificate and the files that it was written to: itself with its chain, its key (0600), what to trust."""
 
     certificate: Certificate
     files: tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What Vault is asked for: by which ``role`` of its PKI, with which further names, and for how long ("": the role
     decides)."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from hms_nomad.apply.authority import Servers, forget_mount, renew_intermediate, renew_root
 from hms_nomad.apply.progress import Event, Report
@@ -28,8 +29,7 @@ class Level(StrEnum):
     ROOT = "root"
 
 
-@dataclass(frozen=True, slots=True)
-class Rotation:
+class Rotation(Struct, frozen=True):
     """What a rotation came to: the name of the active root and the id of the key that signs leaves now.
 
     ``leaves`` are sidecars that show a leaf of the new authority, ``unread`` those that did not answer.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.platform.context import ContextError
@@ -19,8 +21,7 @@ from hms_nomad.workflows.waves import Result, deploy_all
 _ONE_CLUSTER_FOR_ALL = ("NOMAD_ADDR", "NOMAD_REGION", "CONSUL_HTTP_ADDR", "VAULT_ADDR")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A cluster to deploy to: the name of its context, and the platform that stands in it."""
 
     context: str
@@ -32,8 +33,7 @@ class Target:
         return self.platform.region
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterResult:
+class ClusterResult(Struct, frozen=True):
     """How a cluster's services ended; ``error`` when its servers could not even be asked, ``tried`` False when an
     earlier wave failed.
     """

@@ -7,6 +7,8 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from hms_nomad.clients.forward import Carried, Way, forward
 from hms_nomad.clients.http_call import HTTP
 from hms_nomad.workflows.caller import Caller, targets
@@ -15,8 +17,7 @@ from hms_nomad.workflows.session import Session
 _PROTOCOLS = {"http": (HTTP,), "http2": ("h2",), "grpc": ("h2",)}
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A port that leads to a service; ``url`` is what to call for one that speaks HTTP, else HOST:PORT."""
 
     service: str

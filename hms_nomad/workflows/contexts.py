@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.platform.context import CONTEXT_VARIABLE, Origin, list_contexts, load_platform, origins
 from hms_nomad.platform.model import Platform
@@ -12,8 +13,7 @@ from hms_nomad.workflows.tokens import token_source
 _VARIABLES = {"nomad": "NOMAD_ADDR", "consul": "CONSUL_HTTP_ADDR", "vault": "VAULT_ADDR"}
 
 
-@dataclass(frozen=True, slots=True)
-class ServerView:
+class ServerView(Struct, frozen=True):
     """One server of a context: its address, and the words that say where address and token come from."""
 
     server: str
@@ -22,8 +22,7 @@ class ServerView:
     token_from: str
 
 
-@dataclass(frozen=True, slots=True)
-class ContextView:
+class ContextView(Struct, frozen=True):
     """What commands use: ``chosen_by`` says why this context, ``name`` is "" when there is none; ``origins`` are all of
     its fields.
     """

@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.failure import Failure, explain_failure
 from hms_nomad.apply.follow import Verdict, await_started, follow, follow_deployment
@@ -49,8 +51,7 @@ _SHARED_ENTRY_TRIES = 5
 _REGISTRY_WAIT_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class New:
+class New(Struct, frozen=True):
     """What is desired of a service of which nothing was there: no job, and none of its own entries.
 
     Each write of its plan demands that this still holds, so nothing has to be read again before it.
@@ -61,8 +62,7 @@ class New:
     observed: Observed
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """What need not be read any more: the ``new`` service as it was read with others, and what was ``kept`` of it
     before its lock was taken. ``number`` is that of the record which was kept with the lock (0: none was). ``later``
     takes what can wait for the end of the command (None: nothing can).

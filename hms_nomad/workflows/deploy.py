@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from hms_nomad.apply.progress import Report
 from hms_nomad.apply.run_journal import planned_facts

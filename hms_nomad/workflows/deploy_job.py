@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.failure import Failure, explain_failure
 from hms_nomad.apply.follow import finished_evaluation
@@ -79,8 +81,7 @@ def bring_job(
     return _outcome(desired, begun.plan, Status.DEPLOYED, number=begun.number)
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
+class _Begun(Struct, frozen=True):
     """A job without a schedule that has been registered, and whose run is to be followed."""
 
     plan: Plan

@@ -6,7 +6,8 @@ Nothing is written. A server that cannot be asked is a finding; what only it kno
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.clients.errors import DeniedError, NotFoundError, ServerError
 from hms_nomad.clients.nomad_types import Node, NomadAgent
@@ -22,8 +23,7 @@ from hms_nomad.workflows.doctor_work import ask_platform, ask_services, ask_trac
 from hms_nomad.workflows.session import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Examination:
+class Examination(Struct, frozen=True):
     """What was found, section by section."""
 
     sections: tuple[SectionResult, ...]

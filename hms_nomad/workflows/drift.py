@@ -7,8 +7,10 @@ keeps for each of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.vault_roles import vault_changes
 from hms_nomad.clients.errors import NotFoundError
@@ -36,8 +38,7 @@ class DriftState(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceDrift:
+class ServiceDrift(Struct, frozen=True):
     """One service; ``number`` is the deploy that it is compared with (None: none is known), ``notes`` say what was not
     compared and why.
     """
@@ -50,8 +51,7 @@ class ServiceDrift:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     """What Consul's store keeps of the namespace's deploys, by service."""
 
     releases: Mapping[str, tuple[Release, ...]]

@@ -10,7 +10,9 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.apply.failure import Failure
 from hms_nomad.clients.consul_types import Instance
@@ -39,8 +41,7 @@ _CLUSTER = re.compile(
 )
 
 
-@dataclass(slots=True)
-class _Watched:
+class _Watched(Struct):
     """One instance while it is watched: since when, and since when as wanted, or silent (of a monotonic clock)."""
 
     since: float
@@ -49,12 +50,11 @@ class _Watched:
     silent_since: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What the instances made of a way: ``failure`` says who refused it, and why; ``unasked`` could not be asked."""
 
     failure: Failure | None = None
-    unasked: tuple[str, ...] = field(default=())
+    unasked: tuple[str, ...] = msgspec.field(default=())
 
 
 def verdict_on(

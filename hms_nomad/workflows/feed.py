@@ -11,8 +11,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from hms_nomad.apply.checkpoint import Checkpoint
 from hms_nomad.apply.progress import Event, Report
@@ -33,8 +34,7 @@ _Inbox: TypeAlias = "queue.Queue[Item | BaseException | None]"
 _FROM_NOMAD = frozenset({Kind.ACCESS, Kind.DENIAL, Kind.SCALING, Kind.DEPLOYMENT})
 
 
-@dataclass(frozen=True, slots=True)
-class FeedOptions:
+class FeedOptions(Struct, frozen=True):
     """``since`` (seconds since 1970) bounds what is told of a source at its first time; ``kinds`` what is told at all.
 
     Without ``follow`` the feed ends with what is there.

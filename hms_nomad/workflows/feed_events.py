@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.apply.audit import Record, record_facts
 from hms_nomad.platform.model import Platform
@@ -24,8 +25,7 @@ class Kind(StrEnum):
     CERTIFICATE = "certificate"
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """One step of a source: the ``event`` to tell, if any, and the ``position`` of the source ``key`` after it.
 
     A position of None forgets the source.
@@ -36,8 +36,7 @@ class Item:
     event: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(Struct, frozen=True):
     """What a source gets to work with.
 
     ``since`` bounds, in seconds since 1970, what a source tells that has no position yet. ``positions`` are how far

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.write import nudge_route
@@ -41,8 +42,7 @@ _CHECK_SECONDS = 10.0
 _FROM_AN_INSTANCE = "x-envoy-upstream-service-time"
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayInstance:
+class GatewayInstance(Struct, frozen=True):
     """One running gateway; ``status`` is passing, warning or critical.
 
     ``own`` is the HOST:PORT at which it alone answers, where it shares ``address`` with others of its node; else "".
@@ -61,8 +61,7 @@ class GatewayInstance:
         return self.own or self.address
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayState:
+class GatewayState(Struct, frozen=True):
     """The gateway of the platform: its instances, and what Consul finds wrong with its listeners."""
 
     name: str
@@ -72,8 +71,7 @@ class GatewayState:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RouteState:
+class RouteState(Struct, frozen=True):
     """A service's route once it is live. ``probed`` is False when no instance of the gateway is reached from here."""
 
     service: str

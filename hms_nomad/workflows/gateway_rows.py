@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.clients.consul_types import Condition, StoredEntry
 from hms_nomad.compile.canary import owner_of
@@ -16,8 +17,7 @@ _ANY_HOST = "*"
 _EVERYTHING: tuple[Mapping[str, Any], ...] = ({},)
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayRoute:
+class GatewayRoute(Struct, frozen=True):
     """One way through the gateway. ``method`` is "*" for all of them; ``bound`` that requests are let through."""
 
     service: str

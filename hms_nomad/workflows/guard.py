@@ -9,8 +9,10 @@ import contextlib
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.audit import AuditError, FileTrail, Record
 from hms_nomad.apply.interrupts import OutOfTimeError
@@ -35,8 +37,7 @@ _PATIENCE_SECONDS = 60.0
 """How long one call is tried again in the midst of changes: a server that is started again is back by then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True):
     """What a command is about to do: its name, why, and the digest of what it wants ("" when it wants no spec).
 
     ``beside`` says that it may work next to another command, as those do that steer a rollout; without ``lock`` it does
@@ -73,8 +74,7 @@ def result_of(outcome: object) -> str:
     return "failed" if getattr(outcome, "failure", None) else "done"
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Struct, frozen=True):
     """What a command that is known to change a service keeps with its lock: what it means to change, as the event that
     announces it says, and the ``record`` of the deploy, the first of its service.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hms_nomad.rollout.journal import Journal
 from hms_nomad.rollout.records import current_record, with_ends
@@ -12,8 +12,7 @@ from hms_nomad.workflows.job_runs import job_records
 from hms_nomad.workflows.session import Session
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True):
     """The records of a service, newest first; ``current`` is the number of the one that serves, where it is known."""
 
     service: str

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.spec.diagnostics import Level, SpecError
 from hms_nomad.spec.document import one_line
@@ -25,8 +26,7 @@ _ROUNDS = 30
 _NAME = re.compile(r"[^a-z0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """The fields of a spec to be written, and in words what they do not hold, under a title."""
 
     fields: Mapping[str, Any]
@@ -34,8 +34,7 @@ class Draft:
     title: str = "Not carried over"
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """A spec that was written: its file, the service, what it does not hold, and the title of that list.
 
     ``builds`` says that it is built from the sources beside it.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.journal import Journal

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.clients.errors import InvalidRequestError, ServerError
 from hms_nomad.clients.forward import Way
@@ -21,15 +23,14 @@ _LONGEST_SECONDS = 24 * 3600.0
 _HIGHEST_RATE = 20_000.0
 
 
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
+class LoadOptions(Struct, frozen=True):
     """``rate`` requests a second for ``seconds``; each may take ``timeout`` seconds from when it is due.
 
     ``identity`` is the service that the requests come from (None: this user's own), ``release`` picks instances.
     """
 
     method: str = "GET"
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     body: bytes = b""
     rate: float = 50.0
     seconds: float = 10.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hms_nomad.apply.lock import Holder, NoSuchLockError, end_lock, is_alive, list_locks, lock_key, read_lock
 from hms_nomad.apply.run_journal import RunJournal, Unfinished
@@ -12,16 +12,14 @@ SHORTEST_ID = 8
 """Characters of a lock id that are enough to mean it."""
 
 
-@dataclass(frozen=True, slots=True)
-class LockState:
+class LockState(Struct, frozen=True):
     """One lock; ``alive`` is False where its command died and the lock only waits for its session's end."""
 
     holder: Holder
     alive: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """What is under way on a service: its lock (None: it is free) and runs that did not come to their end."""
 
     lock: LockState | None

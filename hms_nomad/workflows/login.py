@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec import Struct
+
 from hms_nomad.clients.browser import Returned, wait_for_browser
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.errors import DeniedError, InvalidRequestError
@@ -58,8 +60,7 @@ class Way:
     secret: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedIn:
+class LoggedIn(Struct, frozen=True):
     """A login as it may be shown; ``until`` is "" for one without an end."""
 
     server: Server

@@ -8,8 +8,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.errors import NotFoundError, ServerError, UnavailableError
@@ -25,8 +26,7 @@ _WATCH_SECONDS = 30.0
 _PAUSE_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(Struct, frozen=True):
     """One line that an instance wrote; ``stream`` is stdout or stderr."""
 
     allocation: str
@@ -34,8 +34,7 @@ class LogLine:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(Struct, frozen=True):
     """``tail`` lines before the end of each stream of each instance (None: all of them), those that match ``pattern``
     only. ``allocation`` is the beginning of one instance's id, which may have ended already. ``until`` ends following,
     in seconds of a monotonic clock.
@@ -134,8 +133,7 @@ def _kept(allocation: Allocation, stream: str, lines: Iterator[str], options: Lo
     return (LogLine(allocation.id, stream, line) for line in matching)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(Struct, frozen=True):
     """A thread has ended; ``error`` is what ended the whole reading, if anything did."""
 
     error: BaseException | None = None

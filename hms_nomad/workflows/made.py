@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.compile.desired import Evidence
 from hms_nomad.workflows.specs import SpecFile
@@ -15,11 +17,10 @@ if TYPE_CHECKING:
     from hms_nomad.workflows.build_archive import Packed
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """Specs after their building: ``pins`` are what is known of images, ``evidence`` is by the pins of new ones."""
 
     files: tuple[SpecFile, ...]
     pins: Mapping[str, str]
     built: tuple[Built | Packed, ...] = ()
-    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    evidence: Mapping[str, Evidence] = msgspec.field(default_factory=dict)

@@ -8,9 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.build.contents import contents_of
@@ -31,8 +34,7 @@ if TYPE_CHECKING:
 _REVISION = "org.opencontainers.image.revision"
 
 
-@dataclass(frozen=True, slots=True)
-class Making:
+class Making(Struct, frozen=True):
     """How one image was built: what for, out of what, by which engine. ``sources`` is the SHA-256 of what it got.
 
     ``parameters`` is what was asked of the engine, ``bases`` are the images that it began with, by their digests;
@@ -44,8 +46,8 @@ class Making:
     sources: str
     engine: str
     started: float
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    bases: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    bases: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def seal(

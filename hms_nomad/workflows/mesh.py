@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.clients.certificates import Certificate, read_der
 from hms_nomad.clients.consul_types import Instance
@@ -30,8 +31,7 @@ _HANDSHAKE_SECONDS = 3.0
 _IDENTITY = "spiffe://"
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Struct, frozen=True):
     """A right to call: ``may`` lists what, in words; ``declared_by`` says which fields of specs gave it."""
 
     source: str
@@ -40,8 +40,7 @@ class Edge:
     declared_by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(Struct, frozen=True):
     """Who may call whom; ``default_allow`` says that everything is allowed of which no rule speaks."""
 
     services: tuple[str, ...]
@@ -49,8 +48,7 @@ class Graph:
     default_allow: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SidecarState:
+class SidecarState(Struct, frozen=True):
     """One instance as the mesh has it.
 
     ``sync`` is "in sync" (Consul guides the sidecar), "stale" (it runs on what it heard last) or "unknown".

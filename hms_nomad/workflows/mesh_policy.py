@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from hms_nomad.clients.consul_types import CallingSidecar
 from hms_nomad.clients.envoy import EnvoySample, EnvoyStats
@@ -34,8 +35,7 @@ _CONSULS = "Consul alone"
 _ENVOYS = "Envoy's own"
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
+class Explained(Struct, frozen=True):
     """A setting: its ``value`` in words, what gave it ("receipt.hms.yml:7:3 mesh.timeout", "default"), and what Consul
     has: ``SAME``, ``MISSING``, ``UNASKED`` or its own value; None where there is nothing to compare.
     """
@@ -46,8 +46,7 @@ class Explained:
     stored: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CallerState:
+class CallerState(Struct, frozen=True):
     """The sidecar of a caller and what it has of the service.
 
     ``sync`` is "in sync", "stale" or "unknown"; ``refused`` counts configurations that Envoy did not take over. What
@@ -66,8 +65,7 @@ class CallerState:
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class MeshPolicy:
+class MeshPolicy(Struct, frozen=True):
     """Everything that holds for requests to one service, and its callers."""
 
     service: str

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.apply.lock import Holder, holder_from, is_alive, lock_key
 from hms_nomad.apply.run_journal import Unfinished, runs_prefix, unfinished_among
@@ -25,8 +26,7 @@ from hms_nomad.workflows.session import Session
 _DEFAULTS = "service-defaults"
 
 
-@dataclass(frozen=True, slots=True)
-class Orphan:
+class Orphan(Struct, frozen=True):
     """One thing that nobody cares for.
 
     ``kind`` is "run" (a command died or gave up), "lock" (its holder is dead), "rollout" (nobody drives it), "entry"
@@ -67,8 +67,7 @@ def find_orphans(session: Session, name: str | None = None) -> tuple[Orphan, ...
     return tuple(sorted(named, key=lambda one: one.service))
 
 
-@dataclass(frozen=True, slots=True)
-class _Working:
+class _Working(Struct, frozen=True):
     """Services on which a living command works, and the locks of dead ones."""
 
     alive: frozenset[str]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.apply.failure import Failure
 from hms_nomad.plan.change import Plan
@@ -21,8 +23,7 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class DeployOptions:
+class DeployOptions(Struct, frozen=True):
     """How a deploy is done.
 
     ``timeout`` bounds the command in seconds (None: the spec's deadlines); ``detach`` ends it at the registration, and
@@ -42,8 +43,7 @@ class DeployOptions:
     guard: Callable[[Plan], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeployOutcome:
+class DeployOutcome(Struct, frozen=True):
     """What a deploy did. ``changed`` is False when everything stood already; ``failure`` says why it failed.
 
     ``number`` is that of the release's record (None: none was made). ``hint`` is the command that goes on from here,
@@ -62,7 +62,7 @@ class DeployOutcome:
     plan: Plan
     failure: Failure | None = None
     deployment: str | None = None
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = msgspec.field(default=())
     number: int | None = None
     hint: str = ""
     kind: str = "service"

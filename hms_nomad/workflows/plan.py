@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.foresee import foresee
 from hms_nomad.compile import compile_spec
@@ -20,8 +22,7 @@ from hms_nomad.workflows.service_secrets import with_secrets
 from hms_nomad.workflows.session import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """The plan of one spec, or the ``error`` that is in the way of it and of no other spec."""
 
     spec: Spec
@@ -31,8 +32,7 @@ class Planned:
     error: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
+class _Open(Struct, frozen=True):
     """A spec of which a server has to be asked."""
 
     spec: Spec

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.apply.failure import Failure, explain_failure
 from hms_nomad.apply.follow import follow, follow_deployment
@@ -43,8 +44,7 @@ _MENDS = {GATEWAY: "make their routes private", ROLLOUTS: "wait for the end of t
 _ENTRIES = {GATEWAY: GATEWAY_KIND, EGRESS: EGRESS_KIND}
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformOutcome:
+class PlatformOutcome(Struct, frozen=True):
     """What was done to a job of the platform; ``failure`` says why it did not become healthy.
 
     The job of ``kind`` "rollouts" has an instance only while it drives a rollout.
@@ -57,8 +57,7 @@ class PlatformOutcome:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformJob:
+class PlatformJob(Struct, frozen=True):
     """A job of the platform as it is.
 
     ``state`` is "not installed", "running", "degraded", "stopped" or "outdated" (the platform's configuration asks

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.progress import Report
 from hms_nomad.compile.images import NO_PINS, Pins, images_of, own_image
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
     from hms_nomad.workflows.build_archive import Packed
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """What a plan or a deploy works on: a session that knows the pins, the specs, and what was built for them.
 
     ``unbuilt`` are images that a deploy would have to build first.

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.build.referrers import documents
 from hms_nomad.build.sbom import MEDIA_TYPE
@@ -42,18 +44,16 @@ class LinkState(StrEnum):
     MISMATCH = "mismatch"
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """One link of a chain: what was found, and what came of checking it."""
 
     name: str
     state: LinkState
     text: str
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Struct, frozen=True):
     """The chain of one image, or of the archive of a process, in one version of a job.
 
     ``runs`` is the image's name as the job has it, or the archive's checksum; ``instances`` run it now.

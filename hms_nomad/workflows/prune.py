@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from hms_nomad.clients.errors import ConflictError
 from hms_nomad.clients.git import git
@@ -22,8 +23,7 @@ _SCHEMA = 1
 _TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class FleetId:
+class FleetId(Struct, frozen=True):
     """A fleet: its name, and the place that deploys it ("" when the name was chosen by hand and holds anywhere)."""
 
     name: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.clients.consul_types import Instance, StoredEntry
 from hms_nomad.clients.errors import NotFoundError
@@ -20,8 +21,7 @@ from hms_nomad.workflows.session import Session
 _PASSING = "passing"
 
 
-@dataclass(frozen=True, slots=True)
-class AnsweredRoute:
+class AnsweredRoute(Struct, frozen=True):
     """One path that the service answers; ``match`` is exact, prefix or regex, no ``methods`` means all of them."""
 
     path: str
@@ -29,8 +29,7 @@ class AnsweredRoute:
     methods: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """One instance as callers' sidecars reach it; ``address`` is HOST:PORT of its own sidecar."""
 
     allocation: str
@@ -41,8 +40,7 @@ class Endpoint:
     release: str
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Struct, frozen=True):
     """What the registry says of a service.
 
     ``version`` and ``release`` are those that get the traffic; ``port`` is where the instance itself listens (0: no
@@ -61,8 +59,7 @@ class Registered:
     endpoints: tuple[Endpoint, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Book:
+class _Book(Struct, frozen=True):
     """Our config entries by kind and name."""
 
     entries: Mapping[tuple[str, str], StoredEntry]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from hms_nomad.build.context import EPOCH
 from hms_nomad.clients.git import git
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
+class Revision(Struct, frozen=True):
     """Where sources come from. ``commit`` and ``source`` (a URL without credentials) are empty when nothing says so.
 
     ``time`` is that of the commit in seconds since 1970; ``changed`` says that files differ from the commit.

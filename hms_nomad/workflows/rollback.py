@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.apply.progress import Report
 from hms_nomad.plan.change import Plan
@@ -27,8 +28,7 @@ from hms_nomad.workflows.service_secrets import with_secrets
 from hms_nomad.workflows.session import Session
 
 
-@dataclass(frozen=True, slots=True)
-class RollbackPlan:
+class RollbackPlan(Struct, frozen=True):
     """Where a rollback leads: the record, and what would change."""
 
     release: Release

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.apply.failure import Failure, explain_failure
 from hms_nomad.apply.follow import finished_evaluation
@@ -24,8 +25,7 @@ _WAIT_SECONDS = 5.0
 _INSTALL = "hms-nomad platform install rollouts"
 
 
-@dataclass(frozen=True, slots=True)
-class Driver:
+class Driver(Struct, frozen=True):
     """An instance of the job that has not ended: its id in Nomad, and the rollout that it drives."""
 
     job_id: str

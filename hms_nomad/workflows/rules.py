@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from hms_nomad.compile import compile_spec
 from hms_nomad.plan.rules import (
@@ -28,8 +29,7 @@ from hms_nomad.workflows.specs import SpecFile
 _SUFFIXES = (".yml", ".yaml")
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """What rules say of specs; ``exceptions`` are those without which there would be more ``denials``."""
 
     denials: tuple[Diagnostic, ...]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from hms_nomad import __version__
 from hms_nomad.plan.change import Plan
@@ -34,8 +35,7 @@ from hms_nomad.workflows.specs import STDIN, SpecFile, read_specs
 _LONGEST = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """A saved plan that still holds: the specs that it was made of, what moved without harm, and ``guard``.
 
     ``guard`` looks at the plan that the deploy of a service makes for itself, and raises StalePlanError when it is
@@ -136,7 +136,7 @@ def check_plan(session: Session, saved: SavedPlan, file: str, files: Sequence[Sp
         wrong = [
             f"it was made for {name.replace('_', ' ')} {getattr(saved.cluster, name)!r}, and this is "
             f"{getattr(here, name)!r}"
-            for name in ClusterId.__dataclass_fields__
+            for name in ClusterId.__struct_fields__
             if getattr(saved.cluster, name) != getattr(here, name)
         ]
         raise StalePlanError(file, tuple(wrong))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.apply.failure import Failure, explain_failure
 from hms_nomad.apply.follow import follow
@@ -32,8 +33,7 @@ LONGEST_HOLD_SECONDS = 30 * 24 * 3600.0
 _BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Scaled:
+class Scaled(Struct, frozen=True):
     """What ``scale`` did.
 
     ``held`` says until when the count stays, as "2026-11-24T23:59Z" ("": it is the autoscaler's); ``failure`` why new
@@ -50,8 +50,7 @@ class Scaled:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
+class Explained(Struct, frozen=True):
     """Why a service has as many instances as it has.
 
     ``target`` is what the rules come to now, ``reason`` why that is, ``hindrance`` what keeps the autoscaler from

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from hms_nomad.apply.progress import Report
 from hms_nomad.apply.vault_roles import remove_roles, stale_roles, vault_changes

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.audit import ChainEnd
 from hms_nomad.apply.lock_session import LockSession
@@ -22,8 +26,7 @@ if TYPE_CHECKING:
     from hms_nomad.clients.vault import VaultClient
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """The servers of one platform; ``vault`` is None where the platform has none.
 
     ``lock_wait`` is how many seconds a changing command waits for another one on the same service; ``retries`` is what
@@ -37,11 +40,11 @@ class Session:
     consul: ConsulClient
     vault: VaultClient | None
     lock_wait: float = 0.0
-    retries: RetryBudget = field(default_factory=RetryBudget)
-    pins: Pins = field(default_factory=lambda: NO_PINS)
+    retries: RetryBudget = msgspec.field(default_factory=RetryBudget)
+    pins: Pins = msgspec.field(default_factory=lambda: NO_PINS)
     locks: LockSession | None = None
-    chain: ChainEnd = field(default_factory=ChainEnd)
-    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    chain: ChainEnd = msgspec.field(default_factory=ChainEnd)
+    evidence: Mapping[str, Evidence] = msgspec.field(default_factory=dict)
 
 
 def evidenced(desired: Desired, session: Session) -> Desired:
@@ -95,5 +98,5 @@ def connection_to(where: ServerAddress, token: str = "") -> Connection:
 def _connection(
     platform: Platform, server: str, where: ServerAddress, retries: RetryBudget, patient: bool
 ) -> Connection:
-    connection = replace(connection_to(where, token_of(server, where, platform.name)), retries=retries)
-    return connection if patient else replace(connection, retry_seconds=0.0)
+    connection = dataclasses.replace(connection_to(where, token_of(server, where, platform.name)), retries=retries)
+    return connection if patient else dataclasses.replace(connection, retry_seconds=0.0)

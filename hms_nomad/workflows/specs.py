@@ -6,8 +6,10 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from hms_nomad.spec.diagnostics import Diagnostic, Level, Position, SpecError
 from hms_nomad.spec.document import MAX_BYTES, Document, quoted

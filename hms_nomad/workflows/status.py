@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.clients.consul_types import Check, Instance
 from hms_nomad.clients.errors import NotFoundError, ServerError
@@ -38,8 +40,7 @@ _CONSEQUENCES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DeploymentState:
+class DeploymentState(Struct, frozen=True):
     """The latest deployment; ``healthy`` of ``desired`` instances."""
 
     id: str
@@ -49,8 +50,7 @@ class DeploymentState:
     desired: int
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceState:
+class ServiceState(Struct, frozen=True):
     """One service. ``state`` is healthy, degraded, deploying, failed or stopped; ``healthy`` counts the instances that
     callers in the mesh are sent to, ``desired`` what Nomad is asked to run now.
 
@@ -71,8 +71,7 @@ class ServiceState:
     schedule: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckAnswer:
+class CheckAnswer(Struct, frozen=True):
     """One health check of an instance, as Consul holds it."""
 
     name: str
@@ -80,8 +79,7 @@ class CheckAnswer:
     output: str
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceState:
+class InstanceState(Struct, frozen=True):
     """One instance. ``health`` is passing, warning, critical or unregistered; ``why`` says in words why it is not
     passing ("" when it is).
     """
@@ -99,8 +97,7 @@ class InstanceState:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceDetail:
+class ServiceDetail(Struct, frozen=True):
     """One service with its instances; ``unplaced`` says why instances that are wanted do not run ("" when all do)."""
 
     summary: ServiceState

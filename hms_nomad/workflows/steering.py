@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.failure import Failure, explain_failure
 from hms_nomad.apply.progress import Report
@@ -28,16 +30,14 @@ class Steered(StrEnum):
     STUCK = "stuck"
 
 
-@dataclass(frozen=True, slots=True)
-class SteerOptions:
+class SteerOptions(Struct, frozen=True):
     """``timeout`` bounds the command in seconds (None: the rollout's own times); ``detach`` only leaves word."""
 
     timeout: float | None = None
     detach: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SteerOutcome:
+class SteerOutcome(Struct, frozen=True):
     """What was done. ``rollout`` is None when none was under way; ``reason`` says more, ``hint`` what to run next.
 
     ``release`` is the record of a rollout that had ended before. ``warnings`` are about routes to the outside.

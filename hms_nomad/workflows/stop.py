@@ -6,7 +6,9 @@ First nobody is sent to it from outside any more, then its instances drain and e
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.registered import forget_registered
@@ -36,16 +38,14 @@ _TRIES = 5
 _WAIT_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class StopOptions:
+class StopOptions(Struct, frozen=True):
     """``timeout`` bounds the waiting for the instances' end, in seconds; ``purge`` makes Nomad forget the job too."""
 
     timeout: float = 120.0
     purge: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StopPlan:
+class StopPlan(Struct, frozen=True):
     """What a stop would do: whether the job runs, the entries that go or change, and the services that call this one.
 
     ``forgets`` and ``records`` say that the job and the records of its releases are to be forgotten, ``rolls`` that a
@@ -74,8 +74,7 @@ class StopPlan:
         return not (self.runs or self.rolls or self.forgets or self.records or objects)
 
 
-@dataclass(frozen=True, slots=True)
-class StopOutcome:
+class StopOutcome(Struct, frozen=True):
     """What a stop did; ``changed`` is False when nothing was there."""
 
     service: str

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.progress import Report
 from hms_nomad.compile.access_log import Request, read_request
@@ -18,8 +20,7 @@ from hms_nomad.workflows.session import Session
 SIDECAR = "connect-proxy-"
 
 
-@dataclass(frozen=True, slots=True)
-class TapOptions:
+class TapOptions(Struct, frozen=True):
     """Which requests are shown, and how long.
 
     ``outgoing`` shows what the service calls instead of who calls it. ``statuses`` are like "503" or "5xx", ``path`` is
@@ -38,8 +39,7 @@ class TapOptions:
     limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tapped:
+class Tapped(Struct, frozen=True):
     """A request, and the instance (allocation) whose proxy told of it."""
 
     allocation: str

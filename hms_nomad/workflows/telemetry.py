@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.envoy import EnvoySample, sample_from

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from hms_nomad.clients.errors import ServerError
 from hms_nomad.clients.nomad_types import AllocationStats, Deployment, GroupScale, Job
@@ -33,12 +35,11 @@ _TREND_SECONDS = 600.0
 _TREND_POINTS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     """What Prometheus knows: figures by name and service, and requests a second over the last minutes by service."""
 
-    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    trends: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    figures: Mapping[str, Mapping[str, float]] = msgspec.field(default_factory=dict)
+    trends: Mapping[str, tuple[float, ...]] = msgspec.field(default_factory=dict)
 
 
 def top(session: Session, names: tuple[str, ...] = ()) -> tuple[Figures, ...]:

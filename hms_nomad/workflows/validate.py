@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.spec.diagnostics import Diagnostic, Level
 from hms_nomad.spec.facts import UNKNOWN, Facts
@@ -17,8 +18,7 @@ from hms_nomad.workflows.specs import SpecFile, examine_paths, specs_of
 _WEIGHT = {Level.INFO: 0, Level.WARNING: 1, Level.ERROR: 2}
 
 
-@dataclass(frozen=True, slots=True)
-class NotRun:
+class NotRun(Struct, frozen=True):
     """Checks that could not run, by code, and what they would have needed."""
 
     codes: tuple[str, ...]
@@ -29,8 +29,7 @@ class NotRun:
         return f"{len(self.codes)} {many} not run: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """What ``validate`` found: the files it read, the specs without errors, the findings in the order of the files.
 
     ``failed`` is True when a finding weighs at least as much as ``fail_on``; the command then ends with exit code 2.

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hms_nomad.apply.lock_session import LockSession
 from hms_nomad.apply.progress import Event, Report
@@ -34,8 +36,7 @@ AT_ONCE = 8
 _ONLY_ON_STDOUT = frozenset({"image", "registered", "scaling"})
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """How one service of a fleet ended: with an ``outcome``, an ``error``, or not tried at all, for a reason."""
 
     file: SpecFile
@@ -49,8 +50,7 @@ class Result:
         return self.outcome is not None and self.outcome.failure is None
 
 
-@dataclass(frozen=True, slots=True)
-class Fleet:
+class Fleet(Struct, frozen=True):
     """What the servers said of all specs before the first one was deployed."""
 
     planned: Mapping[str, Planned]

@@ -15,12 +15,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 import psutil
+from msgspec.structs import replace
 from zero_loss.ways import run_job
 from zero_loss.world import World, quiet, running_world
 

@@ -235,7 +235,7 @@ def _free_offset() -> int:
     for offset in range(1000, 10000, 500):
         ports = Ports.shifted(offset)
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            for port in (getattr(ports, name) for name in Ports.__dataclass_fields__):
+            for port in (getattr(ports, name) for name in Ports.__struct_fields__):
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
             return offset
     raise SystemExit("there is no free range of ports for a stack")

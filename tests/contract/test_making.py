@@ -7,10 +7,10 @@ import json
 import os
 import subprocess
 import tarfile
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.build.attached import Attached, attach_text
 from hms_nomad.build.context import EPOCH

@@ -155,7 +155,7 @@ def free_offset() -> int:
     """A port offset at which no port of a stack is taken."""
     for offset in _OFFSETS:
         ports = Ports.shifted(offset)
-        if all(_free(getattr(ports, field)) for field in Ports.__dataclass_fields__):
+        if all(_free(getattr(ports, field)) for field in Ports.__struct_fields__):
             return offset
     pytest.skip("there is no free range of ports for a stack")
 

@@ -8,9 +8,10 @@ import functools
 import logging
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent import artifacts, services, sidecar, templates
 from hms_nomad.dev.agent.changes import group_of
@@ -29,8 +30,7 @@ _LOG = logging.getLogger(__name__)
 _CONSUL_AGAIN_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Struct, frozen=True):
     """What all allocations share: the node, its drivers, Consul, where files lie, and the mark of the stack.
 
     ``variable`` answers the values of a variable by its namespace and path, None where there is none.

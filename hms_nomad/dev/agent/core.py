@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent.alloc_runner import Machine
 from hms_nomad.dev.agent.client import Client
@@ -22,8 +23,7 @@ from hms_nomad.dev.agent.values import Clock, Json, new_id, wall_clock
 from hms_nomad.dev.engine import find_engine
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSettings:
+class AgentSettings(Struct, frozen=True):
     """Where the agent listens and keeps its files, and which Consul it uses.
 
     ``ports`` are first and last of those that instances get; ``consul`` is the URL of its API and ``consul_program``

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent.instances import asked_to_move, ended, healthy, wanted
 from hms_nomad.dev.agent.values import Json, moment_of
@@ -20,8 +21,7 @@ NO_PROGRESS = "Failed due to progress deadline"
 FAILED_BY_USER = "Deployment marked as failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """``promote``: all canaries are healthy and nobody need be asked. ``failure`` says why it failed ("": it has not).
 
     ``reschedule`` are instances that shall be replaced although the deployment runs; ``wake`` is when to look again.

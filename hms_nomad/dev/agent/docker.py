@@ -9,9 +9,10 @@ import logging
 import shutil
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent.container import definition
 from hms_nomad.dev.agent.drivers import DriverError, Running
@@ -38,8 +39,7 @@ _TIMED_OUT = 124
 _NOT_STARTED = 127
 
 
-@dataclass(slots=True)
-class Container:
+class Container(Struct):
     """A task that is a container; ``over`` is done when it has ended and its output is in the task's files."""
 
     engine: Engine

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent import emulation
 from hms_nomad.dev.agent.changes import group_of
@@ -21,8 +22,7 @@ _UNUSUAL = re.compile(r"[^a-zA-Z0-9_]")
 _DENIED = ("CONSUL_TOKEN", "CONSUL_HTTP_TOKEN", "VAULT_TOKEN", "NOMAD_TOKEN", "AWS_", "GOOGLE_APPLICATION_CREDENTIALS")
 
 
-@dataclass(frozen=True, slots=True)
-class Directories:
+class Directories(Struct, frozen=True):
     """Where an allocation keeps its files: ``root`` holds ``alloc`` and a directory for each task."""
 
     root: Path

@@ -6,8 +6,9 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent.store import SILENT, Change, Store, without_job
 from hms_nomad.dev.agent.values import Json
@@ -24,8 +25,7 @@ _TOPICS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """The events of one index."""
 
     index: int

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent.values import Json, moment_of, seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """``verdict`` None: not known yet; then ``wake`` is when to look again without news. ``reason`` says why not."""
 
     verdict: bool | None

@@ -11,8 +11,9 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _MIB = 1024 * 1024
 _CHUNK = 64 * 1024
@@ -22,8 +23,7 @@ _PUNCH = 3
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """Some bytes of an output: the file that they count as, their place in it, and the place behind them in all."""
 
     number: int
@@ -32,8 +32,7 @@ class Piece:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class LogFile:
+class LogFile(Struct, frozen=True):
     """One output. ``size`` is when the next file begins, in bytes; ``keep`` how many files are shown."""
 
     path: Path

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from hms_nomad.dev.agent.changes import group_of, needs_replacement
 from hms_nomad.dev.agent.instances import (
     asked_to_move,
@@ -31,8 +33,7 @@ STOPPED_JOB = "alloc not needed as job is stopped"
 _COUNTED = ("Place", "Stop", "Migrate", "InPlaceUpdate", "DestructiveUpdate", "Canary", "Ignore", "Preemptions")
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(Struct, frozen=True):
     """An instance to be made of ``job``, in the place of ``previous`` where it has one."""
 
     name: str
@@ -43,8 +44,7 @@ class Placement:
     rescheduled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """An instance that shall stop, and why."""
 
     alloc: Json

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent.values import Json, duration_text, seconds
 
 _JITTER = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """``again``: start it after ``delay`` seconds; else the task is dead, ``failed`` or done. ``reason`` for people."""
 
     again: bool

@@ -11,10 +11,10 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from msgspec import Struct
 
 from hms_nomad.dev.processes import ProcessId, alive, identify, send
 
@@ -29,8 +29,7 @@ _WATCH = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """How a task ended: its exit code, 128 and more for one that a signal ended; ``oom``: it had too little memory."""
 
     code: int
@@ -38,8 +37,7 @@ class Ended:
     oom: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Handle:
+class Handle(Struct, frozen=True):
     """One try of a task: the watching shell, and the folder with its files."""
 
     watcher: ProcessId
@@ -96,8 +94,7 @@ class Handle:
         return time_used, memory
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """What is to run, where, with which variables, and where its output goes."""
 
     arguments: Sequence[str]

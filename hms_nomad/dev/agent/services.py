@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent import emulation
 from hms_nomad.dev.agent.canonical import PROXY_PREFIX
@@ -17,8 +18,7 @@ from hms_nomad.dev.agent.values import SECOND, Json, duration_text
 Fill = Callable[[Any], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(Struct, frozen=True):
     """A check that is a command of a task; times in seconds."""
 
     check_id: str
@@ -28,8 +28,7 @@ class Script:
     timeout: float
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Struct, frozen=True):
     """One service as it goes to Consul. ``expected`` are the checks that a deployment waits for, by service id."""
 
     body: Json

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent import emulation
 from hms_nomad.dev.agent.canonical import PROXY_PREFIX
@@ -23,8 +24,7 @@ class BootstrapError(Exception):
     """Consul's command made no bootstrap; the text is its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mesh:
+class Mesh(Struct, frozen=True):
     """How sidecars find Consul: its program, the URL of its API, and HOST:PORT of its gRPC."""
 
     program: str

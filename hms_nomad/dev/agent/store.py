@@ -11,9 +11,10 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent.values import Json
 
@@ -57,8 +58,7 @@ def version_key(namespace: str, job_id: str, create_index: int, version: int) ->
     return _SEPARATOR.join((namespace, job_id, str(create_index), str(version)))
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One object that was written (``after`` is None for one that was forgotten) and the event that tells of it."""
 
     table: str

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent.artifacts import ArtifactError
 from hms_nomad.dev.agent.consul import ConsulError
@@ -24,8 +25,7 @@ _AFTER_KILL_SECONDS = 10.0
 _BETWEEN_REFRESHES_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(Struct, frozen=True):
     """How a task's files are written before it starts, and what of its templates changed since."""
 
     prepare: Callable[[TaskEnvironment], Awaitable[None]]

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`)|(?P<number>-?\d+)|(?P<mark>:=|[|(),=])"""
@@ -34,13 +36,11 @@ class Record(dict[str, Any]):
     """A value with fixed fields: one that it lacks is a mistake, while that of a map is only missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(Struct, frozen=True):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
+class _Value(Struct, frozen=True):
     """A constant, a variable (``$x``, ``$``), the dot (""), or a pipeline in brackets; then names of fields."""
 
     kind: str
@@ -48,21 +48,19 @@ class _Value:
     fields: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Pipe:
+class _Pipe(Struct, frozen=True):
     names: tuple[str, ...]
     declares: bool
     commands: tuple[tuple[_Call | _Value, ...], ...]
     code: str
 
 
-@dataclass(slots=True)
-class _Block:
+class _Block(Struct):
     """``if``, ``range`` or ``with``: its conditions with their bodies, in order; ``otherwise`` is the last ``else``."""
 
     kind: str
     branches: list[tuple[_Pipe, list[Any]]]
-    otherwise: list[Any] = field(default_factory=list)
+    otherwise: list[Any] = msgspec.field(default_factory=list)
 
 
 class Template:

@@ -11,9 +11,10 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from hms_nomad.dev.agent.environment import TaskEnvironment
 from hms_nomad.dev.agent.template_language import MissingError, Record, Template, TemplateError, shown
@@ -35,8 +36,7 @@ __all__ = [
 _GROUP = re.compile(r"\$(?:(\d+)|\{(\d+)\})")
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """Where values come from: a key of Consul's store (None: there is none), the instances of a service by its name,
     with "|any" those too that are not healthy, the names of all services, and the values of a variable of Nomad.
     """

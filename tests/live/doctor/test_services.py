@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.apply.lock import Process
 from hms_nomad.apply.run_journal import Run, RunJournal

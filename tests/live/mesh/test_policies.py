@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import ExternalService, StoredEntry

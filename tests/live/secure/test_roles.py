@@ -10,9 +10,10 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -178,7 +179,7 @@ class Desk:
             lock_id = consul.create_session("tax-locked", 3600, 0, behavior="delete")
             elsewhere = Process("", "", 0, "")
             holder = Holder("tax-locked", "somebody", "deploy", "", time.time(), elsewhere, lock_id)
-            assert consul.kv_put(key, json.dumps(asdict(holder)).encode(), acquire=lock_id)
+            assert consul.kv_put(key, json.dumps(msgspec.to_builtins(holder)).encode(), acquire=lock_id)
             return lock_id
 
     def issued(self) -> str:

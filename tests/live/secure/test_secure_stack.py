@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from msgspec import structs
 
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
@@ -97,7 +98,7 @@ def test_no_secret_of_the_stack_is_an_argument_of_a_process_or_in_what_is_rememb
 
 def test_up_again_changes_nothing_and_a_secure_stack_stays_one(secure: SecureStack) -> None:
     with own_contexts(secure.stack.config_dir):
-        again = dev.up(replace(secure.stack.settings, secure=False), lambda event: None)
+        again = dev.up(structs.replace(secure.stack.settings, secure=False), lambda event: None)
 
     assert not again.changed
     assert again.secure

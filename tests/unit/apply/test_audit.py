@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.apply.audit import AuditError, ConsulTrail, FileTrail, Record, broken_links
 from hms_nomad.clients.consul import ConsulClient

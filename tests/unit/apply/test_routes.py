@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.apply import write
 from hms_nomad.apply.write import write_entries, write_in_order, write_routes

@@ -8,6 +8,11 @@ import sys
 
 import pytest
 
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.section import Section as PlatformSection
+from hms_nomad.spec.model import Spec
+from hms_nomad.spec.section import Section as SpecSection
+
 HEAVY = ("requests", "urllib3", "pydantic", "yaml", "nomad", "consul", "hvac", "tenacity", "rich", "psutil", "docker")
 
 
@@ -60,3 +65,10 @@ def test_without_anything_to_build_nothing_is_loaded_that_builds_or_that_asks_va
     loaded = modules_of(verb, str(spec), code=6)
     assert f"hms_nomad.workflows.{verb}" in loaded
     assert not loaded & {"hvac", "hms_nomad.build.engine", "hms_nomad.workflows.build", "hms_nomad.clients.oci"}
+
+
+@pytest.mark.parametrize(("base", "everything"), [(SpecSection, Spec), (PlatformSection, Platform)])
+def test_no_module_of_models_lets_pydantic_compile_annotations_at_each_start(base, everything):
+    modules = {kind.__module__ for kind in (*base.__subclasses__(), *everything.__subclasses__())}
+    assert len(modules) > 1
+    assert not [name for name in modules if "annotations" in vars(sys.modules[name])]

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.dev.binaries import Binary
 from hms_nomad.dev.consul_agent import consul_config, consul_server
@@ -28,7 +28,7 @@ _NODE = Node(
 
 
 def _nomad(**changes: Any) -> dict[str, Any]:
-    return nomad_config("dev", _PORTS, dataclasses.replace(_NODE, **changes), Path("/state/nomad/data"))
+    return nomad_config("dev", _PORTS, replace(_NODE, **changes), Path("/state/nomad/data"))
 
 
 def _plugin(config: dict[str, Any], name: str) -> dict[str, Any] | None:

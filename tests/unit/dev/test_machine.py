@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import socket
 from collections.abc import Iterable, Iterator
 
+import msgspec
 import pytest
 
 from hms_nomad.dev import machine
@@ -49,7 +49,7 @@ def taken() -> Iterator[int]:
             port: int = mine.getsockname()[1]
             offset = port - Ports.shifted(0).consul_http
             if 0 <= offset <= 56935:
-                shifted = dataclasses.asdict(Ports.shifted(offset))
+                shifted = msgspec.to_builtins(Ports.shifted(offset))
                 if nobody_has(other for name, other in shifted.items() if not name.startswith("consul_")):
                     yield port
                     return

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.dev.processes import (
     STACK_VARIABLE,
@@ -75,7 +75,7 @@ def test_one_that_does_not_listen_is_killed_and_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"started": 1}, {"boot": "another"}])
 def test_a_process_that_got_the_same_pid_later_is_never_touched(sleeper: ProcessId, change: dict[str, object]) -> None:
-    earlier = dataclasses.replace(sleeper, **change)
+    earlier = replace(sleeper, **change)
 
     assert not alive(earlier)
     assert not send(earlier, signal.SIGKILL)

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.clients.errors import UnavailableError
 from hms_nomad.dev.binaries import Binary
@@ -66,7 +66,7 @@ def test_one_that_died_is_started_again(server: Server) -> None:
 def test_another_configuration_or_program_replaces_the_process(server: Server, change: dict[str, object]) -> None:
     first, _ = ensure_started(server, None)
 
-    second, started = ensure_started(dataclasses.replace(server, **change), first)
+    second, started = ensure_started(replace(server, **change), first)
 
     assert started
     assert not alive(first.process)
@@ -89,7 +89,7 @@ def test_waiting_ends_as_soon_as_nothing_is_missing(server: Server) -> None:
 
 
 def test_a_server_that_ends_is_reported_with_its_last_words_and_its_log(server: Server) -> None:
-    record, _ = ensure_started(dataclasses.replace(server, arguments=("-c", "echo bad port; exit 1")), None)
+    record, _ = ensure_started(replace(server, arguments=("-c", "echo bad port; exit 1")), None)
 
     with pytest.raises(ServerFailedError, match=r"consul ended; it said last:\n  bad port; see ") as failed:
         await_answer(record, lambda: "no answer", time.monotonic() + 60)

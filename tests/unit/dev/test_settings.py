@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
+from msgspec.structs import astuple
 
 from hms_nomad.dev.errors import SettingsError
 from hms_nomad.dev.settings import Ports, StackSettings
@@ -22,7 +22,7 @@ def test_a_port_offset_beyond_the_ports_is_refused(offset: int) -> None:
 
 
 def test_the_highest_offset_still_gives_ports() -> None:
-    ports = dataclasses.astuple(StackSettings(port_offset=56935).ports)
+    ports = astuple(StackSettings(port_offset=56935).ports)
 
     assert max(ports) == 65535
     assert len(set(ports)) == len(ports)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.apply.progress import Event
 from hms_nomad.dev import bring_up, contexts, stack
@@ -71,7 +71,7 @@ def test_a_state_directory_of_another_stack_is_refused(
     ):
         stack.up(settings, _quiet)
     with pytest.raises(UnsuitableMachineError, match=r"no container engine answers .*; start one"):
-        stack.up(dataclasses.replace(settings, docker=True), _quiet)
+        stack.up(replace(settings, docker=True), _quiet)
 
 
 def test_a_stack_with_a_vault_is_not_brought_up_without_it(
@@ -84,7 +84,7 @@ def test_a_stack_with_a_vault_is_not_brought_up_without_it(
     monkeypatch.setattr(bring_up, "find_cni", Path)
 
     with pytest.raises(StackError, match=r"the stack dev has a Vault, .*; bring it up with one, or take it down first"):
-        stack.up(dataclasses.replace(settings, vault=False), _quiet)
+        stack.up(replace(settings, vault=False), _quiet)
 
 
 def test_a_server_that_ended_is_dead_and_the_stack_down_when_all_did(settings: stack.StackSettings) -> None:

@@ -94,7 +94,7 @@ def node(**changes) -> Node:
     ],
 )
 def test_a_node_that_is_not_as_it_should_be(changes, code):
-    sound = Node(**{**{f: getattr(node(), f) for f in Node.__dataclass_fields__}, "id": "2", "name": "n2"})
+    sound = Node(**{**{f: getattr(node(), f) for f in Node.__struct_fields__}, "id": "2", "name": "n2"})
     found = judge_nodes(NodeFacts([node(**changes), sound], servers_version="2.0.5"), Platform(), {"docker"})
     assert [one.code for one in found.findings] == [code]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.apply.write import nudge_route, write_routes
 from hms_nomad.clients.consul_types import Condition, Instance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from hms_nomad.output.rollout_view import rollout_lines
 from hms_nomad.rollout.drive import rollout_facts

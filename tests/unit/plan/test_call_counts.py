@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.apply.lock import list_locks
 from hms_nomad.apply.registered import note_registration, read_registered

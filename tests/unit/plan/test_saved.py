@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.compile import compile_spec
 from hms_nomad.plan.diff import make_plan
@@ -117,7 +116,7 @@ def test_objects_of_several_services_are_known():
     [
         (b'{"schema": "hms-nomad/saved-plan/v1", "program"', "cut short"),
         (b'{"schema": "hms-nomad/saved-plan/v9"}', "hms-nomad/saved-plan/v9"),
-        (b'{"schema": "hms-nomad/saved-plan/v1"}', "program: Field required"),
+        (b'{"schema": "hms-nomad/saved-plan/v1"}', "Object missing required field `program`"),
         (b"[]", "no JSON"),
     ],
 )

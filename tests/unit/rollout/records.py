@@ -18,4 +18,4 @@ def release(number: int, **changes: Any) -> Release:
     what = spec(version=f"{number}.0.0", **changes)
     made = record(compile_spec(what, Platform()), policy_of(what), Author("somebody@somewhere"), 1_700_000_000.0, None)
     fields = {"number": number, "release": f"r{number}", "outcome": ReleaseOutcome.SUCCEEDED, "job_version": number}
-    return Release(**{name: fields.get(name, getattr(made, name)) for name in Release.__dataclass_fields__})
+    return Release(**{name: fields.get(name, getattr(made, name)) for name in Release.__struct_fields__})

@@ -10,9 +10,11 @@ import copy
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+from msgspec.structs import replace
 
 from hms_nomad.clients.consul_types import Instance, KvPair, StoredEntry
 from hms_nomad.clients.envoy import EnvoySample

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.clients.errors import ConflictError, DeadlineExceededError, UnknownOutcomeError
 from hms_nomad.compile import compile_spec

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.clients.envoy import Bucket, EnvoySample
 from hms_nomad.rollout.judge import Finding, Measured, judge, measured, quantile

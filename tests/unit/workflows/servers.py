@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+
+from msgspec.structs import replace
 
 from hms_nomad.apply.audit import ChainEnd
 from hms_nomad.clients.consul_types import Check, Instance, KvPair, KvStep, StoredEntry, Transaction

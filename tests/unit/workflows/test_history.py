@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from hms_nomad.apply.registered import forget_registered, note_registration, read_registered
 from hms_nomad.clients.nomad_types import Job, Registration

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from hms_nomad.clients.nomad_types import Job
 from hms_nomad.compile import compile_spec

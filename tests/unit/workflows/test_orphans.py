@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, replace
 
-from pydantic import TypeAdapter
+import msgspec
+from msgspec.structs import replace
 
 from hms_nomad.apply.lock import Holder, Process, lock_key, this_process
 from hms_nomad.apply.run_journal import Run, runs_prefix
@@ -34,12 +34,17 @@ def put(consul: FakeConsul, key: str, value: bytes, held_by: str = "") -> None:
 def lock(consul: FakeConsul, service: str, process: Process, session_id: str) -> None:
 
     holder = Holder(service, "ann@laptop", "deploy", "", time.time(), process, session_id)
-    put(consul, lock_key("default", service), json.dumps({"schema": 1, **asdict(holder)}).encode(), session_id)
+    put(
+        consul,
+        lock_key("default", service),
+        json.dumps({"schema": 1, **msgspec.to_builtins(holder)}).encode(),
+        session_id,
+    )
 
 
 def run(consul: FakeConsul, service: str, process: Process, lock_id: str, ended: str = "") -> None:
     record = Run("id", service, "default", "deploy", "ann@laptop", "", process, lock_id, 1.0, ended=ended)
-    put(consul, f"{runs_prefix('default', service)}id", TypeAdapter(Run).dump_json(record))
+    put(consul, f"{runs_prefix('default', service)}id", msgspec.json.encode(record))
 
 
 def test_servers_that_hold_what_runs_hold_no_orphans():
