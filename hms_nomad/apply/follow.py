@@ -173,10 +173,8 @@ class _Watch:
         while snapshot.value.modify_index < index and (tries := tries - 1) >= 0:
             snapshot = self._nomad.read_deployment(self._deployment.id, index=snapshot.index, wait=_OLD_READ_SECONDS)
         self._deployment = snapshot.value
-        for allocation in self._nomad.job_allocations(self._deployment.job_id).value:
-            # The list of a job's allocations does not say which deployment they belong to.
-            if allocation.job_version == self._deployment.job_version:
-                self._report_allocation(allocation)
+        for allocation in self._nomad.deployment_allocations(self._deployment.id).value:
+            self._report_allocation(allocation)
         self._report_deployment()
         return self._deployment
 

@@ -121,6 +121,19 @@ class RolloutCalls(NomadCalls):
         path = (self._segment(operation, deployment_id),)
         return self._snapshot(operation, self._deployment, path, parse_deployment, index=index, wait=wait)
 
+    def deployment_allocations(
+        self, deployment_id: str, index: int = 0, wait: float = 0.0
+    ) -> Snapshot[tuple[Allocation, ...]]:
+        """The allocations that a deployment placed or took over; waits like ``job_allocations``.
+
+        What was deployed before is not among them. Nomad remembers that for hours, with all events of its tasks, so
+        the list of the job grows with each deploy. Empty for a deployment that Nomad does not know.
+        API: https://developer.hashicorp.com/nomad/api-docs/deployments#list-allocations-for-deployment
+        """
+        operation = f"list allocations of deployment {deployment_id[:8]}"
+        path = ("allocations", self._segment(operation, deployment_id))
+        return self._snapshot(operation, self._deployment, path, rows(parse_allocation), index=index, wait=wait)
+
     def promote_deployment(self, deployment_id: str) -> str:
         """Promote the canaries of all groups; answers the evaluation's id.
 

@@ -80,11 +80,10 @@ def present_weight(cluster: Cluster, rollout: Rollout) -> float | None:
     return weight_of(rollout, *(_entry(cluster, kind) for kind in (RESOLVER, SPLITTER)))
 
 
-def candidate_allocations(cluster: Cluster, version: int) -> tuple[Allocation, ...]:
-    """The instances of one version of the job. Nomad's list does not name the deployment that they belong to."""
-    return tuple(
-        found for found in cluster.nomad.job_allocations(cluster.service).value if found.job_version == version
-    )
+def candidate_allocations(cluster: Cluster, job: Job) -> tuple[Allocation, ...]:
+    """The instances of the job's present version; without a deployment of it there are none."""
+    deployment = _deployment(cluster, job)
+    return cluster.nomad.deployment_allocations(deployment.id).value if deployment else ()
 
 
 def _entry(cluster: Cluster, kind: str) -> dict[str, object]:
@@ -133,7 +132,7 @@ def _fault(cluster: Cluster, rollout: Rollout, state: JobState, job: Job | None,
     unhealthy = sum(group.unhealthy for group in deployment.groups.values())
     if unhealthy:
         return f"{unhealthy} of {_desired(deployment)} new instances did not get healthy"
-    faults = (_fault_of(found) for found in candidate_allocations(cluster, job.version))
+    faults = (_fault_of(found) for found in cluster.nomad.deployment_allocations(deployment.id).value)
     return next((fault for fault in faults if fault), "")
 
 

@@ -73,7 +73,7 @@ def _instances(cluster: Cluster) -> list[Allocation]:
     job = cluster.nomad.read_job(cluster.service)
     if job is None or not release_of(job.body):
         return []
-    found = candidate_allocations(cluster, job.version)
+    found = candidate_allocations(cluster, job)
     running = (each for each in found if each.client_status == "running" and each.desired_status == "run")
     return [cluster.nomad.read_allocation(each.id) for each in running]
 

@@ -86,6 +86,9 @@ def _told(cluster: Cluster, instances: Follower, index: int) -> int:
     before = max(1, told.index - 1)
     if told.deployment is not None:
         cluster.nomad.read_deployment(told.deployment.id, index=before, wait=_OLD_READ_SECONDS)
+    elif told.allocation is not None and told.allocation.deployment_id:
+        deployment = told.allocation.deployment_id
+        cluster.nomad.deployment_allocations(deployment, index=before, wait=_OLD_READ_SECONDS)
     else:
         cluster.nomad.job_allocations(cluster.service, index=before, wait=_OLD_READ_SECONDS)
     return told.index

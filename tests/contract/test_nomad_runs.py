@@ -398,6 +398,31 @@ def test_a_deployment_is_followed_to_its_end(client: NomadClient, jobs: Jobs) ->
         client.read_deployment(NOBODY)
 
 
+@pytest.mark.contract("NomadClient.deployment_allocations", "NomadClient.job_allocations")
+def test_a_deployment_lists_its_own_instances_and_waits_for_news_of_them(client: NomadClient, jobs: Jobs) -> None:
+    first = jobs.run("redeployed", Update={"MinHealthyTime": 10_000_000, "HealthCheck": "task_states"})
+    one = jobs.settled("redeployed")
+    changed = jobs.struct("redeployed", "echo another; exec sleep 600", Update=CANARY | {"Canary": 0})
+    client.register_job(changed, client.read_job("redeployed").modify_index)
+    other = jobs.settled("redeployed", version=1)
+
+    (old,) = client.deployment_allocations(one.id).value
+    before = client.deployment_allocations(other.id)
+    (new,) = before.value
+    assert (old.id, old.job_version, new.job_version) == (first.id, 0, 1)
+    assert {each.id for each in client.job_allocations("redeployed").value} == {old.id, new.id}
+    assert new.tasks["work"].events
+    answers: list[Any] = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(client.deployment_allocations(other.id, index=before.index, wait=60))
+    )
+    waiting.start()
+    client.stop_allocation(new.id)
+    waiting.join(60)
+    assert answers[0].index > before.index
+    assert client.deployment_allocations(NOBODY).value == ()
+
+
 @pytest.mark.contract("NomadClient.promote_deployment", "NomadClient.read_deployment")
 def test_canaries_wait_for_their_promotion(client: NomadClient, jobs: Jobs) -> None:
     jobs.struct("promoted")

@@ -91,6 +91,11 @@ CALLS: list[tuple[str, str, Call]] = [
         lambda client, its: list(client.placed_logs(its.allocation, "work", None, threading.Event(), lambda: True)),
     ),
     ("read_deployment", "read-job", lambda client, its: client.read_deployment(its.deployment)),
+    (
+        "deployment_allocations",
+        "read-job",
+        lambda client, its: client.deployment_allocations(its.deployment),
+    ),
     ("promote_deployment", "submit-job", lambda client, its: client.promote_deployment(its.deployment)),
     ("fail_deployment", "submit-job", lambda client, its: client.fail_deployment(its.deployment)),
     ("pause_deployment", "submit-job", lambda client, its: client.pause_deployment(its.deployment, paused=True)),

@@ -120,11 +120,7 @@ class RunRoutes:
             return await answer(request, self._store, "deployments", first, lambda: self._deployment(first, 404))
         deployment_id = rest[0]
         if first == "allocations":
-            deployment = self._deployment(deployment_id, 404)
-            rows = [
-                row for row in self._store.of_job("allocs", key_of(deployment)) if row["DeploymentID"] == deployment_id
-            ]
-            return await answer(request, self._store, "allocs", "", lambda: [alloc_row(row) for row in rows])
+            return await answer(request, self._store, "allocs", "", lambda: self._deployed(deployment_id))
         body: Json = json.loads(await request.body() or b"{}")
         deployment = self._deployment(deployment_id, 404)
         match first:
@@ -182,6 +178,12 @@ class RunRoutes:
         if found is None:
             raise RefusedError(status, "deployment not found")
         return found
+
+    def _deployed(self, deployment_id: str) -> list[Json]:
+        """The rows of what a deployment placed or took over."""
+        found = self._store.tables["deployments"].get(deployment_id)
+        own = self._store.of_job("allocs", key_of(found)) if found else ()
+        return [alloc_row(one) for one in own if one["DeploymentID"] == deployment_id]
 
     def _promote(self, deployment: Json) -> Response:
         if deployment["Status"] in ENDED_DEPLOYMENT:

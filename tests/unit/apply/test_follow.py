@@ -120,8 +120,8 @@ class Deploying:
             found = deployment(deployment_id, "successful", 9)
         return Snapshot(found.modify_index, found)
 
-    def job_allocations(self, job_id: str) -> Snapshot[tuple[Allocation, ...]]:
-        del job_id
+    def deployment_allocations(self, deployment_id: str) -> Snapshot[tuple[Allocation, ...]]:
+        assert deployment_id == "d1"
         return Snapshot(1, ())
 
 
@@ -172,9 +172,9 @@ class Fleet:
         found = replace(deployment(deployment_id, "running", 5), job_id=deployment_id.removeprefix("of "))
         return Snapshot(99, replace(found, status="successful", modify_index=99) if self.over else found)
 
-    def job_allocations(self, job_id: str) -> Snapshot[tuple[Allocation, ...]]:
-        self.calls[f"of {job_id}"] += 1
-        if self.calls[f"of {job_id}"] == 2:
+    def deployment_allocations(self, deployment_id: str) -> Snapshot[tuple[Allocation, ...]]:
+        self.calls[deployment_id] += 1
+        if self.calls[deployment_id] == 2:
             self.ready.wait(30)
         return Snapshot(1, ())
 

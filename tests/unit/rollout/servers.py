@@ -185,6 +185,14 @@ class FakeNomad:
     def job_allocations(self, name: str, index: int = 0, wait: float = 0.0) -> Snapshot[tuple[Allocation, ...]]:
         return Snapshot(self.log.wait(index, wait), tuple(self.allocations) if name == self.name else ())
 
+    def deployment_allocations(
+        self, deployment_id: str, index: int = 0, wait: float = 0.0
+    ) -> Snapshot[tuple[Allocation, ...]]:
+        version = self.read_deployment(deployment_id).value.job_version
+        return Snapshot(
+            self.log.wait(index, wait), tuple(one for one in self.allocations if one.job_version == version)
+        )
+
     def read_allocation(self, alloc_id: str) -> Allocation:
         found = next(one for one in self.allocations if one.id == alloc_id)
         return replace(found, ports={"probe-gve": Port("127.0.0.1", 1, 0), "health": Port("127.0.0.1", 1, 0)})
@@ -202,7 +210,8 @@ class FakeNomad:
         while wanted():
             before, index = index, self.log.wait(index, 0.2)
             if index != before:
-                changed = {"ID": "instance", "JobID": self.name}
+                newest = self.deployments[-1].id if self.deployments else ""
+                changed = {"ID": "instance", "JobID": self.name, "DeploymentID": newest}
                 yield Event("Allocation", "AllocationUpdated", "instance", index, {"Allocation": changed})
 
     def logs(self, *_: Any, **__: Any) -> Any:

@@ -155,6 +155,11 @@ def test_a_new_release_comes_by_weights_and_leaves_nothing_but_itself(stage):
     stage.only(new)
 
 
+def test_a_rollout_reads_its_own_instances_and_not_all_that_nomad_remembers_of_the_service(stage, monkeypatch):
+    monkeypatch.delattr(FakeNomad, "job_allocations")
+    assert stage.deploy(2).status is Status.DEPLOYED
+
+
 def test_a_first_deploy_and_a_change_of_routes_move_no_traffic(stage):
     outcome = stage.deploy(1, routes=[{"path": "/receipt"}, {"path": "/v2"}])
     assert outcome.status is Status.DEPLOYED

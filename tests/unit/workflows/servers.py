@@ -135,6 +135,9 @@ class FakeNomad:
     def job_allocations(self, name: str, index: int = 0, wait: float = 0.0) -> Snapshot[tuple[Allocation, ...]]:
         return Snapshot(1, tuple(one for one in self.allocations if one.job_id == name))
 
+    def deployment_allocations(self, deployment_id: str) -> Snapshot[tuple[Allocation, ...]]:
+        return Snapshot(1, ())
+
     def register_job(self, body: Mapping[str, Any], modify_index: int) -> Registration:
         stored = self.jobs.get(body["ID"])
         assert (stored.modify_index if stored else 0) == modify_index
