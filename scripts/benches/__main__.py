@@ -1,4 +1,7 @@
-"""Names of benches -> the report, also kept in ``docs/benchmarks``; ends with 1 when a goal is missed."""
+"""Names of benches -> the report, also kept in ``docs/benchmarks``; ends with 1 when a goal is missed.
+
+With ``--gate``, what CI asks: only benches with a wide margin, and of their goals only ratios and counts, never time.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 from . import report
 from .figures import ROOT, Figure
+from .gate import passed
 
 _ALL = ("nomad", "consul", "envoy")
 
@@ -29,6 +34,11 @@ class Source:
     function: str
     arguments: tuple[str, ...] = ()
     needs: tuple[str, ...] = _ALL
+
+    def run(self, options: argparse.Namespace) -> list[Figure]:
+        """Its figures."""
+        function: Callable[..., list[Figure]] = getattr(import_module(f".{self.module}", __package__), self.function)
+        return function(*(getattr(options, argument) for argument in self.arguments))
 
 
 SOURCES = (
@@ -47,6 +57,12 @@ SOURCES = (
 )
 LONG = frozenset({"B14", "soak"})
 """What is only run when it is named."""
+GATE = (
+    Source(("B1",), "starting", "start", ("blocks",), needs=("nomad",)),
+    Source(("B2",), "reading", "growth", ("blocks",), needs=()),
+    Source(("B4", "B6"), "fleets", "unchanged", ("blocks",), needs=("nomad", "consul")),
+)
+"""What ``--gate`` runs, each once; where a goal is missed once more with so many ``--blocks``."""
 
 
 def main() -> int:
@@ -67,25 +83,15 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=3, help="how often ours and the peer take turns")
     parser.add_argument("--output", choices=["text", "json"], default="text")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="write table, plot and history there")
+    parser.add_argument("--gate", action="store_true", help="what CI asks: ratios and counts with a wide margin")
     given = parser.parse_args()
     if unknown := [name for name in given.benches if name not in known]:
         parser.error(f"there is no bench {unknown[0]}; there are {', '.join(known)}")
-    wanted = set(given.benches) or set(known) - LONG
+    if given.gate and (given.benches or given.keep):
+        parser.error("--gate chooses its benches itself, and nothing of it is kept")
     # As pip does when it installs; else each start compiles all sources where Python is told to keep no bytecode.
     compileall.compile_dir(ROOT / "hms_nomad", quiet=1)
-    figures: list[Figure] = []
-    not_run: list[str] = []
-    for source in SOURCES:
-        if not wanted & set(source.benches):
-            continue
-        names = ", ".join(source.benches)
-        if missing := [program for program in source.needs if not shutil.which(program)]:
-            not_run.append(f"{names} (no {missing[0]} on PATH)")
-            continue
-        print(f"running {names}", file=sys.stderr)
-        run = getattr(import_module(f".{source.module}", __package__), source.function)
-        found: list[Figure] = run(*(getattr(given, argument) for argument in source.arguments))
-        figures += [figure for figure in found if figure.bench in wanted]
+    figures, not_run = _gate(given) if given.gate else _benches(set(given.benches) or set(known) - LONG, given)
     from .starting import versions
 
     document = report.as_document(figures, versions(), not_run)
@@ -94,6 +100,35 @@ def main() -> int:
         for file in report.write(document, given.keep):
             print(f"wrote {os.path.relpath(file, ROOT)}", file=sys.stderr)
     return 0 if all(verdict["kept"] for row in document["figures"] for verdict in row["goals"]) else 1
+
+
+def _benches(wanted: set[str], given: argparse.Namespace) -> tuple[list[Figure], list[str]]:
+    figures: list[Figure] = []
+    sources, not_run = _runnable([source for source in SOURCES if wanted & set(source.benches)])
+    for source in sources:
+        print(f"running {', '.join(source.benches)}", file=sys.stderr)
+        figures += [figure for figure in source.run(given) if figure.bench in wanted]
+    return figures, not_run
+
+
+def _gate(given: argparse.Namespace) -> tuple[list[Figure], list[str]]:
+    figures: list[Figure] = []
+    sources, not_run = _runnable(GATE)
+    for source in sources:
+
+        def measured(blocks: int, source: Source = source) -> list[Figure]:
+            print(f"running {', '.join(source.benches)} of the gate, blocks: {blocks}", file=sys.stderr)
+            return source.run(argparse.Namespace(**(vars(given) | {"blocks": blocks})))
+
+        figures += passed(measured, given.blocks)
+    return figures, not_run
+
+
+def _runnable(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
+    """Those whose programs are there, and words on the others."""
+    missing = {source: [one for one in source.needs if not shutil.which(one)] for source in sources}
+    not_run = [f"{', '.join(source.benches)} (no {lack[0]} on PATH)" for source, lack in missing.items() if lack]
+    return [source for source, lack in missing.items() if not lack], not_run
 
 
 if __name__ == "__main__":

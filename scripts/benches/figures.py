@@ -29,7 +29,10 @@ Work = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound on a ratio of two columns, or on one column: ``ours/peer`` at most 1.05, ``peer/ours`` at least 10."""
+    """A bound on a ratio of two columns, or on one column: ``ours/peer`` at most 1.05, ``peer/ours`` at least 10.
+
+    Both bounds alike are an exact number.
+    """
 
     of: str
     at_most: float | None = None
@@ -37,8 +40,9 @@ class Goal:
 
     def words(self) -> str:
         """The goal as the table prints it."""
-        bound = f"≤ {self.at_most:g}" if self.at_most is not None else f"≥ {self.at_least:g}"
-        return f"{self.of} {bound}"
+        if self.at_most is None:
+            return f"{self.of} ≥ {self.at_least:g}"
+        return f"{self.of} {'=' if self.at_most == self.at_least else '≤'} {self.at_most:g}"
 
     def holds(self, value: float) -> bool:
         """Whether a measured value keeps the bound."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from hms_nomad.compile import compile_spec
@@ -14,6 +15,8 @@ from .figures import Figure, Goal, in_turns, ours, peak_mib, plain_environment
 
 MANY = 500
 CITY = 10_000
+FEW = 200
+MORE = 2_000
 SPEC = """\
 name: svc-{number:05d}
 version: 1.0.0
@@ -36,14 +39,9 @@ def read(blocks: int) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="bench-read-") as name:
         folders = {count: _written(Path(name) / str(count), count) for count in (1, MANY, CITY)}
         alone = in_turns(blocks * 3, {"ours": lambda: ours(environment, "validate", str(folders[1]))})
-
-        def all_in_all(count: int) -> None:
-            for file in read_specs([str(folders[count])]):
-                compile_spec(file.spec, platform)
-
-        all_in_all(MANY)
-        many = in_turns(blocks, {"ours": lambda: all_in_all(MANY)})
-        city = in_turns(1, {"ours": lambda: all_in_all(CITY)})
+        _compile_all(folders[MANY], platform)
+        many = in_turns(blocks, {"ours": lambda: _compile_all(folders[MANY], platform)})
+        city = in_turns(1, {"ours": lambda: _compile_all(folders[CITY], platform)})
         growth = city["ours"][0] / (sorted(many["ours"])[len(many["ours"]) // 2] * CITY / MANY)
         memory = peak_mib([sys.executable, "-m", "hms_nomad", "validate", "--quiet", str(folders[MANY])], environment)
     return [
@@ -59,6 +57,31 @@ def read(blocks: int) -> list[Figure]:
         ),
         Figure("B2", f"memory of validate, {MANY} specs", "MiB", {"ours": [memory]}, goals=[Goal("ours", at_most=200)]),
     ]
+
+
+def growth(blocks: int) -> list[Figure]:
+    """B2 for the gate: whether ten times the specs take ten times the processor's time, which other work on the machine
+    does not lengthen as it does the clock's.
+    """
+    platform = Platform()
+    ratios = []
+    with tempfile.TemporaryDirectory(prefix="bench-growth-") as name:
+        few, more = (_written(Path(name) / str(count), count) for count in (FEW, MORE))
+        _compile_all(few, platform)
+        for _ in range(blocks):
+            seconds = []
+            for folder in (few, more):
+                started = time.process_time()
+                _compile_all(folder, platform)
+                seconds.append(time.process_time() - started)
+            ratios.append(seconds[1] / (seconds[0] * MORE / FEW))
+    what = f"processor time per spec, {MORE} against {FEW} (1 is linear)"
+    return [Figure("B2", what, "x", {"ours": ratios}, goals=[Goal("ours", at_most=1.75)])]
+
+
+def _compile_all(folder: Path, platform: Platform) -> None:
+    for file in read_specs([str(folder)]):
+        compile_spec(file.spec, platform)
 
 
 def _written(folder: Path, count: int) -> Path:
