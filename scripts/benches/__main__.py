@@ -53,7 +53,7 @@ SOURCES = (
     Source(("B21",), "images", "images", needs=("docker-registry",)),
     Source(("B16", "B17", "B19"), "recovering", "recovery", ("kills", "meetings")),
     Source(("B14",), "recovering", "wave", ("minutes",), needs=(*_ALL, "nomad-autoscaler")),
-    Source(("soak",), "deploying", "soak", ("rounds",)),
+    Source(("soak",), "soaking", "soak", ("rounds",)),
 )
 LONG = frozenset({"B14", "soak"})
 """What is only run when it is named."""
@@ -87,6 +87,8 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := [name for name in given.benches if name not in known]:
         parser.error(f"there is no bench {unknown[0]}; there are {', '.join(known)}")
+    if given.rounds < 2:
+        parser.error("--rounds: two at least, since the deploys go to and fro")
     if given.gate and (given.benches or given.keep):
         parser.error("--gate chooses its benches itself, and nothing of it is kept")
     # As pip does when it installs; else each start compiles all sources where Python is told to keep no bytecode.

@@ -1,4 +1,4 @@
-"""B7, B15 and the soak: real deploys on a stack of this machine, their own share, their calls, and what they leave."""
+"""B7 and B15: real deploys on a stack of this machine, their own share, and their calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,11 @@ from urllib.parse import urlsplit
 
 import psutil
 import urllib3
-from zero_loss.world import CALLER, SERVICE, World, quiet, running_world
+from zero_loss.world import World, quiet, running_world
 
 from hms_nomad.apply.progress import Event
-from hms_nomad.clients.envoy import EnvoyStats
 from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.compile import compile_spec
-from hms_nomad.compile.names import METRICS_META
-from hms_nomad.rollout.perform import KEPT_RELEASES
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.deploy import DeployOptions
 from hms_nomad.workflows.specs import SpecFile
@@ -42,36 +39,6 @@ def deploys(blocks: int) -> list[Figure]:
     """B7 and B15."""
     with running_world(None, 0) as world:
         return [*_one_service(world, blocks), *_waiting(world)]
-
-
-def soak(rounds: int) -> list[Figure]:
-    """So many deploys that go to and fro between two releases, and what is left of them."""
-    often = {"path": "/health", "interval": "2s", "timeout": "1s"}
-    rollout = {"strategy": "rolling", "drain": "1s", "min_healthy": "1s"}
-    with running_world(None, 0) as world:
-        world.start()
-        process = psutil.Process()
-        memory: list[float] = []
-        before: Mapping[str, int] = {}
-        for number in range(rounds):
-            world.version = 2 + number % 2
-            world.must_deploy(world.spec(allow=[CALLER], health=often, rollout=rollout))
-            if number == 1:
-                # Both releases have been there once.
-                before = _left(world)
-            if number in (rounds // 4, rounds - 1):
-                memory.append(process.memory_info().rss / 2**20)
-        after = _left(world)
-    grown = {"ours": [memory[-1] / memory[0]]}
-    what = f"memory after {rounds} deploys against after {rounds // 4 + 1}"
-    return [
-        *(_nothing_more(f"left by {rounds} deploys: {name}", before[name], after[name]) for name in before),
-        Figure("soak", what, "x", grown, goals=[Goal("ours", at_most=1.1)]),
-    ]
-
-
-def _nothing_more(what: str, before: int, after: int) -> Figure:
-    return Figure("soak", what, "", {"ours": [after - before]}, goals=[Goal("ours", at_most=0)])
 
 
 def _one_service(world: World, blocks: int) -> list[Figure]:
@@ -132,7 +99,7 @@ def _written(folder: Path, world: World, name: str) -> tuple[Path, Path]:
 
 def _deployment_seconds(world: World, name: str) -> float:
     """How long Nomad's own deployment took, by the times that it keeps."""
-    rows = _get(world.platform.nomad.address, f"/v1/job/{name}/deployments")
+    rows = asked(world.platform.nomad.address, f"/v1/job/{name}/deployments")
     newest = max(rows, key=lambda row: row["JobVersion"])
     return (newest["ModifyTime"] - newest["CreateTime"]) / 1e9
 
@@ -214,31 +181,8 @@ def _counted() -> Iterator[Counter[str]]:
         urllib3.HTTPConnectionPool.urlopen = send  # type: ignore[method-assign]
 
 
-def _left(world: World) -> Mapping[str, int]:
-    """What deploys could leave behind."""
-    consul = world.platform.consul.address
-    resolver = _get(consul, f"/v1/config/service-resolver/{SERVICE}")
-    keys = _get(consul, "/v1/kv/hms-nomad/?keys")
-    releases = [key for key in keys if key.startswith("hms-nomad/releases/") and f"/{SERVICE}/" in key]
-    return {
-        "sessions": len(_get(consul, "/v1/session/list")),
-        "subsets": len(resolver.get("Subsets") or {}),
-        "keys but those of the audit trail and of releases": sum(
-            not key.startswith(("hms-nomad/audit/", "hms-nomad/releases/")) for key in keys
-        ),
-        f"releases beyond the {KEPT_RELEASES} that are kept": max(0, len(releases) - KEPT_RELEASES),
-        "subsets that the caller's Envoy knows": len(_known_to_envoy(world)),
-    }
-
-
-def _known_to_envoy(world: World) -> frozenset[str]:
-    """The subsets of the service that its caller's sidecar knows."""
-    sidecar = next(iter(world.session.consul.instances(CALLER, connect=True).value))
-    sample = EnvoyStats().scrape(sidecar.address, int(sidecar.meta[METRICS_META]))
-    return sample.subsets.get(SERVICE, frozenset())
-
-
-def _get(address: str, path: str) -> Any:
+def asked(address: str, path: str) -> Any:
+    """What a server answers, as JSON."""
     parts = urlsplit(address)
     connection = http.client.HTTPConnection(parts.netloc, timeout=10)
     try:
