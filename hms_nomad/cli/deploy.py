@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from hms_nomad.apply.progress import Event
 from hms_nomad.cli.command import Run, command, new_app
-from hms_nomad.cli.deploy_many import deploy_across, deploy_many
 from hms_nomad.cli.options import (
     ContextsOption,
     EnvironmentOption,
@@ -39,19 +38,18 @@ from hms_nomad.output.printer import is_terminal
 from hms_nomad.output.progress import shown
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.workflows import deploy as workflow
-from hms_nomad.workflows.clusters import targets as clusters_of
-from hms_nomad.workflows.clusters import waves_of
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.prepare import prepare
 from hms_nomad.workflows.prune import FleetId, fleet_of, leavers, remember
-from hms_nomad.workflows.rules import refuse_denied
 from hms_nomad.workflows.saved_plan import check_plan, find_saved_plan, read_planned
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile, read_specs
-from hms_nomad.workflows.stop import StopOptions, stop
 
 if TYPE_CHECKING:
     from hms_nomad.build.signing import Signer
+    from hms_nomad.plan.rules import DeployException
+    from hms_nomad.platform.model import Platform
+    from hms_nomad.workflows.clusters import Target
 
 app = new_app()
 
@@ -136,7 +134,7 @@ def deploy(
     if saved is not None and (env is not None or contexts is not None):
         what = "--env" if env is not None else "--contexts"
         raise typer.BadParameter("a saved plan has its environment and its cluster already", param_hint=what)
-    clusters = clusters_of(parse_names(contexts), run.platform_of) if contexts is not None else ()
+    clusters = _clusters(run, contexts) if contexts is not None else ()
     variables = parse_variables(var)
     files = read_planned(saved, specs[0], variables) if saved else read_specs(specs, env, variables)
     for file in files:
@@ -144,13 +142,16 @@ def deploy(
             if finding.level is Level.WARNING:
                 run.printer.note(str(finding))
     for platform in [target.platform for target in clusters] or [run.platform()]:
-        for exception in refuse_denied(files, platform):
+        for exception in _needed_exceptions(files, platform):
             run.printer.note(f"exception: {exception}")
     if clusters and sign is not None:
         raise typer.BadParameter(
             "sign where the image is built; several clusters then only check it", param_hint="--sign"
         )
     if clusters:
+        from hms_nomad.cli.deploy_many import deploy_across
+        from hms_nomad.workflows.clusters import waves_of
+
         run.confirm(*(target.platform for target in clusters))
         waves = waves_of(clusters, by_region=wave is Wave.REGION)
         chosen = partial(_with_author, options, message)
@@ -173,6 +174,8 @@ def deploy(
 
         if len(files) == 1:
             return _one(run, session, files[0], options_of(files[0]), finish)
+        from hms_nomad.cli.deploy_many import deploy_many
+
         return deploy_many(run, session, files, options_of, finish, fail_fast=fail_fast)
 
 
@@ -206,6 +209,22 @@ def _refuse_pruning(whole: FleetId | None, *, yes: bool, several: bool) -> None:
         raise typer.BadParameter("nobody can be asked here; say --yes to stop what left", param_hint="--prune")
 
 
+def _clusters(run: Run, contexts: str) -> tuple[Target, ...]:
+    """The clusters of ``--contexts``; what one cluster does not need is loaded only now."""
+    from hms_nomad.workflows.clusters import targets
+
+    return targets(parse_names(contexts), run.platform_of)
+
+
+def _needed_exceptions(files: Sequence[SpecFile], platform: Platform) -> tuple[DeployException, ...]:
+    """What a platform's rules let pass by an exception; they are loaded where there are any."""
+    if not platform.rules:
+        return ()
+    from hms_nomad.workflows.rules import refuse_denied
+
+    return refuse_denied(files, platform)
+
+
 def _signing_key(reference: str) -> Signer:
     """The key of ``--sign``; what reads it is loaded only now."""
     from hms_nomad.workflows.signatures import read_signing_key
@@ -223,6 +242,8 @@ def _finish(
     if left and ask and not typer.confirm(f"Stop what left {fleet.name}: {', '.join(left)}?", err=True):
         run.printer.warn(f"left and not stopped: {', '.join(left)}")
         left = ()
+    if left:
+        from hms_nomad.workflows.stop import StopOptions, stop
     for name in left:
         with shown(run.printer, f"Stopping {name}") as report:
             stop(session, name, StopOptions(), report)

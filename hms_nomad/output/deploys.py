@@ -7,8 +7,6 @@ from typing import Any, Protocol
 
 from hms_nomad.apply.failure import Failure
 from hms_nomad.apply.progress import Event
-from hms_nomad.doctor.finding import CODES
-from hms_nomad.doctor.known_answers import decoded
 from hms_nomad.output.plans import plan_document
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.plan.change import Plan
@@ -106,14 +104,17 @@ def evidence_lines(failure: Failure) -> Iterator[str]:
         if lines:
             yield f"  {title}:"
             yield from (f"    {inert(line)}" for line in lines)
-    if cause := _cause(failure.events):
-        yield f"  {cause}: {CODES[cause].means}: {CODES[cause].hint}"
+    yield from _cause(failure.events)
 
 
-def _cause(events: Sequence[str]) -> str:
-    """What the doctor would call it, where that says more than the events themselves; "" for nothing."""
+def _cause(events: Sequence[str]) -> Iterator[str]:
+    """What the doctor would call it, where that says more than the events themselves; most deploys need no doctor."""
+    from hms_nomad.doctor.finding import CODES
+    from hms_nomad.doctor.known_answers import decoded
+
     found = (decoded(event) for event in events)
-    return next((code for code in found if code not in _PLAIN_CAUSES), "")
+    if cause := next((code for code in found if code not in _PLAIN_CAUSES), ""):
+        yield f"  {cause}: {CODES[cause].means}: {CODES[cause].hint}"
 
 
 def deploy_document(ended: Deployed, file: str) -> dict[str, Any]:

@@ -17,9 +17,6 @@ from hms_nomad.rollout.drive import patience
 from hms_nomad.rollout.policy import Policy, policy_of
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.converge import New, Seen, converge
-from hms_nomad.workflows.deploy_job import deploy_job
-from hms_nomad.workflows.external import deploy_external
-from hms_nomad.workflows.gateway import check_routes, follow_routes
 from hms_nomad.workflows.guard import Guard, Opening, guarded, intent
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
@@ -45,9 +42,15 @@ def deploy(
     UnrollableChangeError, ConflictError when another writer won, DeadlineExceededError, and the errors of
     ``hms_nomad.clients.errors``. Any interruption is repaired by the same command.
     """
-    other = {"job": deploy_job, "external": deploy_external}.get(spec.kind)
-    if other is not None:
-        return other(session, spec, options, report)
+    # What only other specs need, and what comes after the registration, is loaded there.
+    if spec.kind == "job":
+        from hms_nomad.workflows.deploy_job import deploy_job
+
+        return deploy_job(session, spec, options, report)
+    if spec.kind == "external":
+        from hms_nomad.workflows.external import deploy_external
+
+        return deploy_external(session, spec, options, report)
     started = time.monotonic()
     if options.in_cluster:
         require_rollouts(session)
@@ -58,8 +61,12 @@ def deploy(
     with guarded(session, desired.service, aim, report, opening=_opening(desired, policy, options, new)) as run:
         outcome = run.concluded(_converged(session, desired, policy, options, deadline, run, new))
         if outcome.status is Status.DEPLOYED:
+            from hms_nomad.workflows.gateway import follow_routes
+
             return replace(outcome, warnings=follow_routes(session, spec, deadline, run.report))
     if outcome.status is Status.UNCHANGED:
+        from hms_nomad.workflows.gateway import check_routes
+
         return replace(outcome, warnings=check_routes(session, spec, deadline, report))
     return outcome
 

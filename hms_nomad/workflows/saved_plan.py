@@ -28,7 +28,6 @@ from hms_nomad.plan.saved import (
 from hms_nomad.platform.private import write_private
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.origin import author
-from hms_nomad.workflows.plan import plan
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import STDIN, SpecFile, read_specs
 
@@ -143,6 +142,9 @@ def check_plan(session: Session, saved: SavedPlan, file: str, files: Sequence[Sp
     kept = {one.service: one for one in saved.services}
     drifted: list[str] = []
     notes: list[str] = []
+    # Most deploys are of specs.
+    from hms_nomad.workflows.plan import plan
+
     for one, found in zip(files, plan(session, [one.spec for one in files], ask_scheduler=False), strict=True):
         lines, harmless = moved(kept[one.spec.name], _saved(one.spec, found))
         drifted += lines

@@ -89,7 +89,9 @@ def test_each_of_several_clusters_is_named(production, spec_file, monkeypatch):
     for name in ("NOMAD_ADDR", "CONSUL_HTTP_ADDR"):
         monkeypatch.delenv(name)
     begun = []
-    monkeypatch.setattr("hms_nomad.cli.deploy.deploy_across", lambda run, waves, *_, **__: begun.append(waves) or 0)
+    monkeypatch.setattr(
+        "hms_nomad.cli.deploy_many.deploy_across", lambda run, waves, *_, **__: begun.append(waves) or 0
+    )
     words = ("deploy", spec_file, "--contexts", "live,test")
     refused = run(*words)
     assert (refused.exit_code, "live is a production cluster" in refused.stderr) == (2, True)

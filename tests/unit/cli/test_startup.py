@@ -67,6 +67,14 @@ def test_without_anything_to_build_nothing_is_loaded_that_builds_or_that_asks_va
     assert not loaded & {"hvac", "hms_nomad.build.engine", "hms_nomad.workflows.build", "hms_nomad.clients.oci"}
 
 
+def test_one_service_loads_nothing_that_several_services_or_clusters_need(tmp_path):
+    spec = tmp_path / "receipt.hms.yml"
+    spec.write_text("name: receipt\nversion: 1.0.0\nimage: receipt:1.0.0\nport: 8080\n", encoding="utf-8")
+    loaded = modules_of("deploy", str(spec), code=6)
+    rooms = ("workflows.waves", "workflows.clusters", "workflows.external", "workflows.stop", "doctor")
+    assert not loaded & {f"hms_nomad.{room}" for room in rooms}
+
+
 @pytest.mark.parametrize(("base", "everything"), [(SpecSection, Spec), (PlatformSection, Platform)])
 def test_no_module_of_models_lets_pydantic_compile_annotations_at_each_start(base, everything):
     modules = {kind.__module__ for kind in (*base.__subclasses__(), *everything.__subclasses__())}
