@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from msgspec import Struct
 
@@ -26,8 +25,7 @@ class Opened(Struct, frozen=True):
     caller: str
 
 
-@dataclass
-class _Identity:
+class _Identity(Struct):
     """The certificate in use and its settings, which are made anew only when Consul has renewed it."""
 
     caller: Caller

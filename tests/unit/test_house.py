@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -32,3 +33,19 @@ def test_no_file_holds_two_ideas():
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
     }
     assert not longest
+
+
+def test_only_records_that_hide_a_field_are_data_classes():
+    plain = [
+        f"{path.relative_to(ROOT)}: {one.name}"
+        for path in sorted((ROOT / "hms_nomad").rglob("*.py"))
+        for one in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(one, ast.ClassDef) and is_plain_data_class(one)
+    ]
+    assert not plain, "make them structs: docs/decisions/004-records-that-cost-nothing-at-start.md"
+
+
+def is_plain_data_class(one: ast.ClassDef) -> bool:
+    said = {ast.unparse(node) for node in ast.walk(one) if isinstance(node, ast.keyword)}
+    marked = any("dataclass" in ast.unparse(mark) for mark in one.decorator_list)
+    return marked and not said & {"repr=False", "compare=False"}

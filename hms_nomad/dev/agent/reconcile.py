@@ -7,8 +7,8 @@ https://developer.hashicorp.com/nomad/docs/concepts/scheduling/how-scheduling-wo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
+import msgspec
 from msgspec import Struct
 
 from hms_nomad.dev.agent.changes import group_of, needs_replacement
@@ -51,20 +51,19 @@ class Stop(Struct, frozen=True):
     reason: str
 
 
-@dataclass
-class Outcome:
+class Outcome(Struct):
     """All that follows from one look. ``states`` are the groups of the deployment that is to be made.
 
     ``complete`` says that the deployment which there is has done all it should; ``wake`` is when to look again, in
     seconds since 1970.
     """
 
-    place: list[Placement] = field(default_factory=list)
-    stop: list[Stop] = field(default_factory=list)
-    in_place: list[Json] = field(default_factory=list)
-    states: dict[str, Json] = field(default_factory=dict)
-    canaries_wanted: dict[str, int] = field(default_factory=dict)
-    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    place: list[Placement] = msgspec.field(default_factory=list)
+    stop: list[Stop] = msgspec.field(default_factory=list)
+    in_place: list[Json] = msgspec.field(default_factory=list)
+    states: dict[str, Json] = msgspec.field(default_factory=dict)
+    canaries_wanted: dict[str, int] = msgspec.field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
     complete: bool = True
     wake: float | None = None
 
