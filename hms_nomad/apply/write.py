@@ -17,6 +17,7 @@ from hms_nomad.clients.nomad_types import Registration
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.compile.http_routes import ROUTE_KIND
 from hms_nomad.plan.change import Action, Change
+from hms_nomad.plan.intentions import KIND as INTENTIONS
 
 _SPLITTER = "service-splitter"
 _VERDICT_TRIES = 5
@@ -26,10 +27,16 @@ _NO_GATEWAY = "GatewayNotFound"
 _VERBS = {Action.CREATE: "created", Action.UPDATE: "updated", Action.DELETE: "deleted"}
 
 
-def write_entries(changes: Iterable[Change], consul: ConsulClient, report: Report) -> None:
+def write_entries(
+    changes: Iterable[Change],
+    consul: ConsulClient,
+    report: Report,
+    before_intentions: Callable[[], None] | None = None,
+) -> None:
     """Write the config entries among ``changes``: removals from the outermost inwards, then the rest in the given
     order. Routes of the gateway are only removed here, where none takes their place: ``write_routes`` opens them once
-    the service runs.
+    the service runs. ``before_intentions`` is called before the first intentions are written, where there are any; who
+    gives it has a transaction to come for what is noted after it.
 
     Raises ConflictError when an entry changed since it was read, and the other errors of
     ``hms_nomad.clients.errors``. Entries that were written before an error stay; the same command again finishes the
@@ -45,9 +52,14 @@ def write_entries(changes: Iterable[Change], consul: ConsulClient, report: Repor
         consul.delete_entry(change.kind, change.name, change.index)
         report(_applied(change))
     written = [change for change in entries if change.body is not None and change.kind != ROUTE_KIND]
+    waits = before_intentions is not None
+    noted = [change for change in written if not (waits and change.kind == INTENTIONS)]
     for change in written:
+        if before_intentions is not None and change.kind == INTENTIONS:
+            before_intentions()
+            before_intentions = None
         consul.write_entry(change.body or {}, change.index)
-        report(replace(_applied(change), more=change is not written[-1]))
+        report(replace(_applied(change), more=change is not (noted or written)[-1]))
 
 
 def write_routes(changes: Iterable[Change], consul: ConsulClient, report: Report) -> None:

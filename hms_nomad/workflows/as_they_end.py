@@ -15,6 +15,7 @@ def as_they_end(work: Callable[[Item], Outcome], items: Sequence[Item], at_once:
     """What ``work`` makes of each item, ``at_once`` of them at a time, in the order in which they end.
 
     ``work`` must not raise. The threads are daemons: an interrupted command ends at once and does not wait for them.
+    Fewer threads do it, too, where the system lets this process have no more; raises RuntimeError where it has none.
     """
     waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
     ended: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
@@ -29,7 +30,12 @@ def as_they_end(work: Callable[[Item], Outcome], items: Sequence[Item], at_once:
                 return
             ended.put(work(item))
 
-    for _ in range(min(at_once, len(items))):
-        threading.Thread(target=serve, daemon=True).start()
+    for number in range(min(at_once, len(items))):
+        try:
+            threading.Thread(target=serve, daemon=True).start()
+        except RuntimeError:
+            if number == 0:
+                raise
+            break
     for _ in items:
         yield ended.get()

@@ -54,24 +54,28 @@ _REGISTRY_WAIT_SECONDS = 5.0
 class New(Struct, frozen=True):
     """What is desired of a service of which nothing was there: no job, and none of its own entries.
 
-    Each write of its plan demands that this still holds, so nothing has to be read again before it.
+    Each write of its plan demands that this still holds, so nothing has to be read again before it. ``meet`` waits for
+    the other new services of its wave, between its intentions and what it writes before them (None: it waits for none).
     """
 
     desired: Desired
     plan: Plan
     observed: Observed
+    meet: Callable[[], None] | None = None
 
 
 class Seen(Struct, frozen=True):
     """What need not be read any more: the ``new`` service as it was read with others, and what was ``kept`` of it
     before its lock was taken. ``number`` is that of the record which was kept with the lock (0: none was). ``later``
-    takes what can wait for the end of the command (None: nothing can).
+    takes what can wait for the end of the command (None: nothing can). ``meet`` is that of ``New``, also where the
+    service is read by itself after all.
     """
 
     new: New | None = None
     kept: Kept | None = None
     number: int = 0
     later: Callable[[KvStep], None] | None = None
+    meet: Callable[[], None] | None = None
 
 
 NOTHING_SEEN = Seen()
@@ -197,7 +201,7 @@ def _in_place(
     who: Author = options.author or author()
     begun = record(desired, policy, who, cluster.wall_clock(), plan.release_before)
     number = seen.number or cluster.store.add(begun, newest).number
-    plan = _write_entries(session, desired, plan, report)
+    plan = _write_entries(session, desired, plan, report, seen.meet)
     job = next(change for change in plan.changes if change.kind == "job")
     if job.action is Action.KEEP and not plan.unfinished:
         write_routes(plan.changes, session.consul, report)
@@ -234,11 +238,13 @@ def _passing(session: Session, service: str) -> Counter[str]:
     return Counter(instance.meta.get("release", "") for instance in instances)
 
 
-def _write_entries(session: Session, desired: Desired, plan: Plan, report: Report) -> Plan:
+def _write_entries(
+    session: Session, desired: Desired, plan: Plan, report: Report, meet: Callable[[], None] | None
+) -> Plan:
     """Write the plan's entries; many specs share service-intentions, so losing a race for one means planning again."""
     for remaining in reversed(range(_SHARED_ENTRY_TRIES)):
         try:
-            write_entries(plan.changes, session.consul, report)
+            write_entries(plan.changes, session.consul, report, meet)
         except ConflictError as conflict:
             if remaining == 0 or INTENTIONS not in conflict.operation:
                 raise

@@ -81,13 +81,14 @@ def _converged(
     new: New | None,
 ) -> DeployOutcome:
     """Where somebody was faster than this command since all services were read, the service is read by itself."""
-    kept = run.kept
+    kept, meet = run.kept, new.meet if new is not None else None
     if new is not None and run.opened:
         # A conflict is with what nobody keeps a record of, such as entries written by hand.
         with contextlib.suppress(ConflictError):
-            return converge(session, desired, policy, options, deadline, run.report, Seen(new, kept, _FIRST, run.later))
+            seen = Seen(new, kept, _FIRST, run.later, meet)
+            return converge(session, desired, policy, options, deadline, run.report, seen)
         kept = None
-    return converge(session, desired, policy, options, deadline, run.report, Seen(kept=kept))
+    return converge(session, desired, policy, options, deadline, run.report, Seen(kept=kept, meet=meet))
 
 
 def _opening(desired: Desired, policy: Policy, options: DeployOptions, new: New | None) -> Opening | None:

@@ -2,12 +2,15 @@
 
 What is up to date is found out by reading everything once, so that the same command again costs little: that is how a
 fleet whose deploy was interrupted is finished.
+
+Consul compiles the discovery chains of all services with intentions again for each other entry that is written. So of
+the new services of a wave that are only registered, none has intentions before all have their other entries.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from msgspec import Struct
@@ -22,6 +25,7 @@ from hms_nomad.spec.fleet import cycles, deploy_order
 from hms_nomad.workflows import deploy as one
 from hms_nomad.workflows.as_they_end import as_they_end
 from hms_nomad.workflows.converge import New
+from hms_nomad.workflows.gate import Gate, Place
 from hms_nomad.workflows.gateway import all_route_warnings
 from hms_nomad.workflows.observe import at_once
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
@@ -32,6 +36,9 @@ from hms_nomad.workflows.status import healthy_instances
 
 AT_ONCE = 8
 """Services that are deployed at the same time; each holds two connections to Nomad while it waits."""
+
+_MOST_TOGETHER = 500
+"""Services that meet at one gate; each of them has a thread, which takes memory while it waits."""
 
 _ONLY_ON_STDOUT = frozenset({"image", "registered", "scaling"})
 
@@ -131,19 +138,24 @@ def deploy_all(
     session = replace(session, locks=locks)
     by_name = {file.spec.name: file for file in files}
     results: dict[str, Result] = {}
+    chosen_of: dict[str, DeployOptions] = {}
     stop = threading.Event()
 
-    def work(file: SpecFile) -> Result:
+    def work(file: SpecFile, place: Place | None) -> Result:
         if stop.is_set():
             return Result(file, held_back="another service failed")
         if broken := sorted(name for name in file.spec.uses if _is_missing(results.get(name), fleet)):
             return Result(file, held_back=f"it uses {', '.join(broken)}, of which nothing runs")
-        chosen = options(file)
+        chosen = chosen_of[file.spec.name]
         if (found := fleet.unchanged(file.spec.name, detached=chosen.detach)) is not None:
             return Result(file, _as_it_was(fleet, file, found))
         try:
             # Who does not wait comes to it soon after everything was read.
             new = fleet.new(file.spec.name) if chosen.detach else None
+            if place is not None and new is not None:
+                new = replace(new, meet=place.meet)
+            elif place is not None:
+                place.leave()
             return Result(file, one.deploy(session, file.spec, chosen, _named(file.spec.name, report), new))
         except Exception as error:  # noqa: BLE001 - one service's error is its result, and no reason to stop the others
             return Result(file, error=error)
@@ -152,7 +164,11 @@ def deploy_all(
         report(Event("warning", f"{', '.join(circle)} use each other in a circle, so none of them can come first", {}))
     with locks.kept():
         for wave in deploy_order(file.spec for file in files):
-            for result in as_they_end(work, [by_name[name] for name in wave], AT_ONCE):
+            chosen_of.update({name: options(by_name[name]) for name in wave})
+            new = [name for name in wave if chosen_of[name].detach and fleet.new(name) is not None]
+            # With ``fail_fast`` few services have begun when one fails.
+            meeting = len(new) > 1 and not fail_fast
+            for result in _results(work, [by_name[name] for name in wave], meeting=meeting):
                 results[result.file.spec.name] = result
                 if fail_fast and not result.good:
                     stop.set()
@@ -160,6 +176,24 @@ def deploy_all(
     for warning in fleet.warnings:
         report(Event("warning", warning, {}))
     return tuple(results[file.spec.name] for file in files)
+
+
+def _results(
+    work: Callable[[SpecFile, Place | None], Result], files: Sequence[SpecFile], *, meeting: bool
+) -> Iterator[Result]:
+    """The results of one wave as they come; ``meeting`` services get a place at a gate, which they may come to."""
+    if not meeting:
+        yield from as_they_end(lambda file: work(file, None), files, AT_ONCE)
+        return
+    for first in range(0, len(files), _MOST_TOGETHER):
+        some = files[first : first + _MOST_TOGETHER]
+        gate = Gate(len(some), AT_ONCE)
+
+        def placed(file: SpecFile, gate: Gate = gate) -> Result:
+            with gate.place() as place:
+                return work(file, place)
+
+        yield from as_they_end(placed, some, len(some))
 
 
 def _is_missing(result: Result | None, fleet: Fleet) -> bool:

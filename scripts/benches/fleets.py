@@ -1,8 +1,7 @@
-"""B3 to B6 and B18: plans and detached deploys of one service and of many, on servers whose node takes no work."""
+"""B3, B4, B6 and B18: plans of one service and of many, on servers whose node takes no work."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -15,7 +14,6 @@ from typing import Any
 
 import bench_plan
 
-from hms_nomad.compile import compile_spec
 from hms_nomad.platform.model import Platform, ServerAddress
 from hms_nomad.workflows.gateway import all_route_warnings
 from hms_nomad.workflows.observe import at_once
@@ -62,23 +60,23 @@ class Servers:
 
 
 def fleets(blocks: int, services: int) -> list[Figure]:
-    """All of them, on one pair of servers; the peer's loops are taken over a fifth of the ``services``."""
-    with _servers() as servers:
-        figures = [*_many(servers, blocks, services), *_one(servers, blocks), *_distant(servers, services)]
-        return [*figures, *_applied(servers, blocks, services // 5)]
+    """All of them, on one pair of servers."""
+    with idle_servers() as servers:
+        return [*_many(servers, blocks, services), *_one(servers, blocks), *_distant(servers, services)]
 
 
 def unchanged(blocks: int) -> list[Figure]:
     """B4 and B6 for the gate: fewer services, and the peer is asked about some of them, as its time is one job's times
     their number. The start of the program weighs more here than among 500, so the goal is less than theirs.
     """
-    with _servers() as servers:
+    with idle_servers() as servers:
         found = _measured(servers, blocks, GATE_SERVICES, GATE_ASKED)
     return [_planned_all(found, [Goal("peer/ours", at_least=4)]), _registered(found)]
 
 
 @contextmanager
-def _servers() -> Iterator[Servers]:
+def idle_servers() -> Iterator[Servers]:
+    """New servers in a folder of their own, whose node takes no work."""
     with tempfile.TemporaryDirectory(prefix="bench-fleet-") as name:
         folder = Path(name)
         for part in ("consul", "nomad", "config"):
@@ -192,64 +190,6 @@ def _planned(where: Platform, files: tuple[SpecFile, ...]) -> float:
             at_once([partial(plan, session, specs), partial(all_route_warnings, session, specs)])
 
     return in_turns(1, {"ours": once})["ours"][0]
-
-
-def _applied(servers: Servers, blocks: int, services: int) -> list[Figure]:
-    """B5: new services detached, beside a loop of the servers' own programs; each block has services of its own."""
-    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
-    for block in range(blocks):
-        folder = servers.folder / f"applied-{block}"
-        folder.mkdir()
-        for number in range(services):
-            _write_spec(folder, f"new-{block}-{number:04d}")
-        by_hand = {
-            file.spec.name.replace("new", "hand", 1): _by_hand(folder, file, servers.platform)
-            for file in read_specs([str(folder)])
-        }
-        found = in_turns(
-            1,
-            {
-                "ours": lambda folder=folder: ours(servers.environment, "deploy", str(folder), "--detach", "--quiet"),
-                "peer": lambda files=by_hand: _loop(files, servers.environment),
-            },
-        )
-        for name, values in found.items():
-            seconds[name] += values
-    return [
-        Figure(
-            "B5",
-            f"{services} new services, detached",
-            "s",
-            seconds,
-            "a shell loop of nomad job run and consul config write",
-            goals=[Goal("peer/ours", at_least=10)],
-        )
-    ]
-
-
-def _write_spec(folder: Path, name: str) -> None:
-    bench_plan.write_spec(folder, 0, name=name)
-    (folder / "svc-0000.hms.json").rename(folder / f"{name}.hms.json")
-
-
-def _by_hand(folder: Path, file: SpecFile, platform: Platform) -> list[Path]:
-    """The files that one would write by hand for the same service, under another name: entries first, then the job."""
-    desired = compile_spec(file.spec, platform)
-    written = []
-    name = file.spec.name.replace("new", "hand", 1)
-    for entry in desired.entries:
-        written.append(folder / f"{name}-{entry.kind}.json")
-        written[-1].write_text(json.dumps(dict(entry.body)).replace(file.spec.name, name), encoding="utf-8")
-    written.append(folder / f"{name}-job.json")
-    written[-1].write_text(json.dumps({"Job": dict(desired.job)}).replace(file.spec.name, name), encoding="utf-8")
-    return written
-
-
-def _loop(files: Mapping[str, list[Path]], environment: Mapping[str, str]) -> None:
-    for written in files.values():
-        for entry in written[:-1]:
-            command(["consul", "config", "write", str(entry)], environment)
-        command(["nomad", "job", "run", "-detach", "-json", str(written[-1])], environment)
 
 
 def _port(address: str) -> int:
