@@ -20,14 +20,13 @@ from hms_nomad.apply.foresee import foresee
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import planned_facts
 from hms_nomad.apply.vault_roles import write_vault
-from hms_nomad.apply.write import register, write_entries, write_routes
+from hms_nomad.apply.write import register, write_routes
 from hms_nomad.clients.consul_types import KvStep
-from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
+from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.clients.nomad_types import Deployment
 from hms_nomad.compile.desired import Desired
 from hms_nomad.plan.change import Action, Plan
 from hms_nomad.plan.diff import make_plan, promoting_itself, with_attempt
-from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.begin import RejectedReleaseError, RolloutRunningError, begin, record, stable_release
 from hms_nomad.rollout.cluster import Cluster, Memory
@@ -45,9 +44,9 @@ from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
 from hms_nomad.workflows.rollout_job import hand_over
 from hms_nomad.workflows.service_secrets import tidy, with_secrets
 from hms_nomad.workflows.session import Session
+from hms_nomad.workflows.shared_entries import write_shared
 from hms_nomad.workflows.telemetry import recorded
 
-_SHARED_ENTRY_TRIES = 5
 _REGISTRY_WAIT_SECONDS = 5.0
 
 
@@ -201,7 +200,7 @@ def _in_place(
     who: Author = options.author or author()
     begun = record(desired, policy, who, cluster.wall_clock(), plan.release_before)
     number = seen.number or cluster.store.add(begun, newest).number
-    plan = _write_entries(session, desired, plan, report, seen.meet)
+    plan = write_shared(session, plan, lambda: _plan(session, desired)[0], report, seen.meet)
     job = next(change for change in plan.changes if change.kind == "job")
     if job.action is Action.KEEP and not plan.unfinished:
         write_routes(plan.changes, session.consul, report)
@@ -236,22 +235,6 @@ def _passing(session: Session, service: str) -> Counter[str]:
     """Healthy instances by release, as callers see them."""
     instances = session.consul.instances(service, passing=True, connect=True).value
     return Counter(instance.meta.get("release", "") for instance in instances)
-
-
-def _write_entries(
-    session: Session, desired: Desired, plan: Plan, report: Report, meet: Callable[[], None] | None
-) -> Plan:
-    """Write the plan's entries; many specs share service-intentions, so losing a race for one means planning again."""
-    for remaining in reversed(range(_SHARED_ENTRY_TRIES)):
-        try:
-            write_entries(plan.changes, session.consul, report, meet)
-        except ConflictError as conflict:
-            if remaining == 0 or INTENTIONS not in conflict.operation:
-                raise
-            plan, _ = _plan(session, desired)
-        else:
-            break
-    return plan
 
 
 def _running_deployment(session: Session, desired: Desired, observed: Observed) -> Deployment | None:

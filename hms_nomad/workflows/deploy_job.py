@@ -12,14 +12,13 @@ from hms_nomad.apply.follow import finished_evaluation
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import planned_facts
 from hms_nomad.apply.vault_roles import write_vault
-from hms_nomad.apply.write import register, write_entries
-from hms_nomad.clients.errors import ConflictError, DeadlineExceededError
+from hms_nomad.apply.write import register
+from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.clients.nomad_types import Allocation, Registration
 from hms_nomad.compile import compile_spec
 from hms_nomad.compile.desired import Desired
 from hms_nomad.plan.change import Action, Plan
 from hms_nomad.plan.diff import make_plan, with_attempt
-from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.begin import UnrollableChangeError, record
 from hms_nomad.rollout.cluster import Cluster
@@ -34,10 +33,10 @@ from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
 from hms_nomad.workflows.service_secrets import with_secrets
 from hms_nomad.workflows.session import Session, evidenced
+from hms_nomad.workflows.shared_entries import write_shared
 
 _PATIENCE_SECONDS = 600.0
 _WAIT_SECONDS = 30.0
-_TRIES = 5
 _NO_STRATEGY = "none"
 
 
@@ -105,7 +104,8 @@ def _begin(
     who = options.author or author()
     number = cluster.store.add(record(desired, policy, who, cluster.wall_clock(), plan.release_before)).number
     write_vault(plan.changes, session.vault, report)
-    plan = _write_entries(session, desired, plan, report)
+    # The right to call what it uses, where others write, too.
+    plan = write_shared(session, plan, lambda: _plan(session, desired)[0], report)
     change = next(one for one in plan.changes if one.kind == "job")
     if change.action is Action.KEEP and not again:
         _note_version(cluster, number)
@@ -136,20 +136,6 @@ def _is_periodic(desired: Desired) -> bool:
 def _plan(session: Session, desired: Desired) -> tuple[Plan, Observed]:
     observed = observe(session.nomad, desired.service, read_mesh_around(session.consul, desired.service))
     return with_secrets(session, desired, make_plan(desired, observed)), observed
-
-
-def _write_entries(session: Session, desired: Desired, plan: Plan, report: Report) -> Plan:
-    """Write the right to call what the job uses; others write there too, so a lost race means to plan again."""
-    for remaining in reversed(range(_TRIES)):
-        try:
-            write_entries(plan.changes, session.consul, report)
-        except ConflictError as conflict:
-            if remaining == 0 or INTENTIONS not in conflict.operation:
-                raise
-            plan, _ = _plan(session, desired)
-        else:
-            break
-    return plan
 
 
 def _await_end(session: Session, desired: Desired, deadline: float, report: Report) -> Allocation:

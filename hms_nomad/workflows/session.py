@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -32,7 +33,8 @@ class Session(Struct, frozen=True):
     ``lock_wait`` is how many seconds a changing command waits for another one on the same service; ``retries`` is what
     all calls together may repeat. ``pins`` are what the images of this command's specs were resolved to, and
     ``evidence`` is what is known of their making, by the latter. ``locks`` is what the locks of many services share
-    (None: each has its own), and ``chain`` where this command's last record stands in the audit trail.
+    (None: each has its own), and ``chain`` where this command's last record stands in the audit trail. ``turn`` is held
+    by the one of its services that plans again what they share.
     """
 
     platform: Platform
@@ -45,6 +47,7 @@ class Session(Struct, frozen=True):
     locks: LockSession | None = None
     chain: ChainEnd = msgspec.field(default_factory=ChainEnd)
     evidence: Mapping[str, Evidence] = msgspec.field(default_factory=dict)
+    turn: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
 
 def evidenced(desired: Desired, session: Session) -> Desired:

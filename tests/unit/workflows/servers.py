@@ -295,4 +295,5 @@ def session(nomad: FakeNomad, consul: FakeConsul) -> Any:
         retries=RetryBudget(),
         locks=None,
         chain=ChainEnd(),
+        turn=threading.Lock(),
     )
