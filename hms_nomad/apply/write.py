@@ -52,14 +52,13 @@ def write_entries(
         consul.delete_entry(change.kind, change.name, change.index)
         report(_applied(change))
     written = [change for change in entries if change.body is not None and change.kind != ROUTE_KIND]
-    waits = before_intentions is not None
-    noted = [change for change in written if not (waits and change.kind == INTENTIONS)]
+    noted = [change for change in written if before_intentions is None or change.kind != INTENTIONS]
     for change in written:
         if before_intentions is not None and change.kind == INTENTIONS:
             before_intentions()
             before_intentions = None
         consul.write_entry(change.body or {}, change.index)
-        report(replace(_applied(change), more=change is not (noted or written)[-1]))
+        report(replace(_applied(change), more=not noted or change is not noted[-1]))
 
 
 def write_routes(changes: Iterable[Change], consul: ConsulClient, report: Report) -> None:

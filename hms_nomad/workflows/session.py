@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from hms_nomad.compile.desired import Desired, Evidence
 from hms_nomad.compile.images import NO_PINS, Pins
 from hms_nomad.platform.model import Platform, ServerAddress
 from hms_nomad.workflows.tokens import token_of
+from hms_nomad.workflows.turns import Turns
 
 if TYPE_CHECKING:
     from hms_nomad.clients.vault import VaultClient
@@ -33,8 +33,8 @@ class Session(Struct, frozen=True):
     ``lock_wait`` is how many seconds a changing command waits for another one on the same service; ``retries`` is what
     all calls together may repeat. ``pins`` are what the images of this command's specs were resolved to, and
     ``evidence`` is what is known of their making, by the latter. ``locks`` is what the locks of many services share
-    (None: each has its own), and ``chain`` where this command's last record stands in the audit trail. ``turn`` is held
-    by the one of its services that plans again what they share.
+    (None: each has its own), and ``chain`` where this command's last record stands in the audit trail. ``turns`` are
+    of its services that plan again what they share.
     """
 
     platform: Platform
@@ -47,7 +47,7 @@ class Session(Struct, frozen=True):
     locks: LockSession | None = None
     chain: ChainEnd = msgspec.field(default_factory=ChainEnd)
     evidence: Mapping[str, Evidence] = msgspec.field(default_factory=dict)
-    turn: threading.Lock = msgspec.field(default_factory=threading.Lock)
+    turns: Turns = msgspec.field(default_factory=Turns)
 
 
 def evidenced(desired: Desired, session: Session) -> Desired:

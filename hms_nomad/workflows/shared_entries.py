@@ -25,8 +25,9 @@ def write_shared(
     """Write the plan's entries, and after a lost race for intentions those of the plan that ``again`` makes of what is
     there then; answers the plan that was written. ``before_intentions`` is that of ``write_entries``.
 
-    The services of one command that lost a race go on one after the other: they cannot lose to each other once more,
-    so the tries are for other commands. Raises ConflictError when these were faster each time, or for another entry.
+    The services of one command that lost the race for the same intentions go on one after the other: they cannot lose
+    to each other once more, so the tries are for other commands. Raises ConflictError when these were faster each
+    time, or for another entry.
     """
     with ExitStack() as turn:
         for remaining in reversed(range(_TRIES)):
@@ -35,8 +36,8 @@ def write_shared(
             except ConflictError as conflict:
                 if remaining == 0 or INTENTIONS not in conflict.operation:
                     raise
-                if remaining == _TRIES - 1:
-                    turn.enter_context(session.turn)
+                turn.close()
+                turn.enter_context(session.turns.of(conflict.operation))
                 plan = again()
             else:
                 break

@@ -28,6 +28,7 @@ from hms_nomad.clients.snapshot import Snapshot
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.plan.change import Action, Change
 from hms_nomad.platform.model import Platform
+from hms_nomad.workflows.turns import Turns
 
 OURS = {OWNER_KEY: OWNER}
 
@@ -295,5 +296,5 @@ def session(nomad: FakeNomad, consul: FakeConsul) -> Any:
         retries=RetryBudget(),
         locks=None,
         chain=ChainEnd(),
-        turn=threading.Lock(),
+        turns=Turns(),
     )
