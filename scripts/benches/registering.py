@@ -35,7 +35,8 @@ def registered(blocks: int, services: int) -> list[Figure]:
     seconds: dict[str, list[float]] = {"ours": [], "peer": []}
     mebibytes: list[float] = []
     turns = max(1, blocks // _LOOPS_FOR)
-    notes = [f"{turns} turn{'s' * (turns > 1)}, each on new servers of its own, which are the same afterwards"]
+    often = f"{turns} turn{'s' * (turns > 1)}, as the loop takes minutes"
+    notes = [f"{often}; each on new servers of its own, which hold the same afterwards"]
     for _ in range(turns):
         with idle_servers() as mine, idle_servers() as theirs:
             specs = _specs(mine.folder / "new", services)
