@@ -151,6 +151,12 @@ class ConsulTrail(Struct, frozen=True):
     def check(self) -> None:
         """Nothing to check beforehand: Consul is asked anyway."""
 
+    def look_ahead(self) -> None:
+        """Find the end of the chain while there is time, so that the next record is not kept waiting by the search."""
+        with self.end.guard:
+            if self.end.last is None:
+                self.end.last = self._last()
+
     def append(self, record: Record) -> Record:
         """See Trail."""
         return self.append_with(record, ())[0]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hms_nomad.apply.audit import AuditError, FileTrail, Record
+from hms_nomad.apply.audit import AuditError, ConsulTrail, FileTrail, Record
 from hms_nomad.apply.interrupts import OutOfTimeError
 from hms_nomad.apply.lock import Holder, LockLostError, ServiceLock, acquire, lock_key, this_process
 from hms_nomad.apply.progress import Event, Report
@@ -106,12 +106,15 @@ class Guard:
         if self._index:
             self._open()
         self._behind = False
+        self._ahead = False
         self._later: list[KvStep] = []
         self._result = ""
 
     def report(self, event: Event) -> None:
         """Pass an event on, and note in the journal what it says was planned, reached or done."""
         self._report(event)
+        if event.kind == "deployment":
+            self._look_ahead()
         run = self._run
         if event.kind == "plan" and "planned" in event.data:
             digest = str(event.data.get("digest") or run.digest)
@@ -240,6 +243,13 @@ class Guard:
             self._lock.given_back()
         else:
             self._journal.close(self._run.id)
+
+    def _look_ahead(self) -> None:
+        """While instances start nothing else is to be done; what cannot be read now is read again at the end."""
+        if not self._ahead and isinstance(trail := trail_of(self._session), ConsulTrail):
+            with contextlib.suppress(AuditError, ServerError):
+                trail.look_ahead()
+        self._ahead = True
 
     def _note(self, run: Run) -> None:
         changed, self._run = self._behind or run != self._run, run

@@ -85,6 +85,20 @@ def test_a_writer_who_died_before_moving_the_head_stops_nobody():
     assert broken_links(trail.records()) == ()
 
 
+def test_who_looked_ahead_searches_no_more_and_still_comes_behind_others():
+    consul = StrictConsul()
+    first, second = (ConsulTrail(cast("ConsulClient", consul), "default") for _ in range(2))
+    second.append(record("a"))
+    first.look_ahead()
+    read, consul.kv_get = consul.kv_get, None
+    assert first.append(record("b")).number == 2
+    consul.kv_get = read
+    first.look_ahead()
+    second.append(record("c"))
+    assert first.append(record("d")).number == 4
+    assert broken_links(first.records()) == ()
+
+
 def test_a_file_that_cannot_be_written_is_found_before_anything_is_changed(tmp_path):
     with pytest.raises(AuditError, match="nothing is changed without it"):
         FileTrail(tmp_path / "no" / "audit.log").check()
