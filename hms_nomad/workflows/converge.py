@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hms_nomad.apply.failure import Failure, explain_failure
+from hms_nomad.apply.failure import explain_failure
 from hms_nomad.apply.follow import Verdict, await_started, follow, follow_deployment
 from hms_nomad.apply.foresee import foresee
 from hms_nomad.apply.progress import Event, Report
@@ -29,19 +28,15 @@ from hms_nomad.plan.change import Action, Plan
 from hms_nomad.plan.diff import make_plan, promoting_itself, with_attempt
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.begin import RejectedReleaseError, RolloutRunningError, begin, record, stable_release
-from hms_nomad.rollout.cluster import Cluster, Memory
-from hms_nomad.rollout.drive import End, canary_healthy, drive, never, registered
+from hms_nomad.rollout.cluster import Cluster
 from hms_nomad.rollout.journal import Author, Journal, Rollout
-from hms_nomad.rollout.look import present_weight
-from hms_nomad.rollout.perform import close_release
 from hms_nomad.rollout.policy import Policy
 from hms_nomad.rollout.records import close_unseen
 from hms_nomad.rollout.release import ReleaseOutcome
-from hms_nomad.rollout.steer import pause_rollout
 from hms_nomad.rollout.store import Kept
+from hms_nomad.workflows.conclusion import bounds, outcome_of, report_success
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
-from hms_nomad.workflows.rollout_job import hand_over
 from hms_nomad.workflows.service_secrets import tidy, with_secrets
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.shared_entries import write_shared
@@ -124,7 +119,7 @@ def _converged(
             raise RolloutRunningError(desired.service, rollout)
         report(Event("rollout", "going on with the rollout of this release", {"number": rollout.number}))
         write_vault(plan.changes, session.vault, report)
-        return _roll(cluster, session, desired, plan, rollout, options, deadline)
+        return _rolled(cluster, session, desired, plan, rollout, options, deadline)
     report(Event("plan", f"{len(plan.effective)} objects to change", planned_facts(plan)))
     close_unseen(cluster, kept, observed)
     _refuse_rejected(journal, desired, options)
@@ -135,9 +130,9 @@ def _converged(
     if stable is not None:
         who = options.author or author()
         rollout = begin(cluster, desired, policy, stable, observed, who, bool(passing[stable]))
-        return _roll(cluster, session, desired, plan, rollout, options, deadline)
+        return _rolled(cluster, session, desired, plan, rollout, options, deadline)
     if plan.empty:
-        return _outcome(session, desired, plan, Status.UNCHANGED, changed=False)
+        return outcome_of(session, desired, plan, Status.UNCHANGED, changed=False)
     return _in_place(cluster, session, desired, policy, plan, observed, options, deadline, seen, kept.newest)
 
 
@@ -147,7 +142,7 @@ def _refuse_rejected(journal: Journal, desired: Desired, options: DeployOptions)
         raise RejectedReleaseError(desired.service, rejection)
 
 
-def _roll(
+def _rolled(
     cluster: Cluster,
     session: Session,
     desired: Desired,
@@ -156,25 +151,10 @@ def _roll(
     options: DeployOptions,
     deadline: float,
 ) -> DeployOutcome:
-    if options.until_healthy and not present_weight(cluster, rollout):
-        # Before anybody drives it, so that no weight is set if this process dies, or another one is faster.
-        pause_rollout(cluster, rollout.number)
-    reached = canary_healthy if options.until_healthy else registered if options.detach or options.in_cluster else never
-    ending = drive(cluster, rollout.number, Memory(job=desired), deadline, reached)
-    name = desired.service
-    if ending.end is End.SUCCEEDED:
-        _report_success(desired, cluster.report)
-        return _outcome(session, desired, plan, Status.DEPLOYED, changed=True, number=rollout.number)
-    if ending.end is End.REACHED:
-        driver = hand_over(session, name, rollout.number, cluster.report) if options.in_cluster else ""
-        waiting = options.until_healthy and not present_weight(cluster, rollout)
-        status = Status.WAITING if waiting else Status.DETACHED
-        word = "promote" if waiting else "watch" if driver else "resume"
-        which = f" --rollout {rollout.number}" if word == "watch" else ""
-        ended = _outcome(session, desired, plan, status, changed=True, number=rollout.number)
-        return replace(ended, hint=f"hms-nomad {word} {name}{which}", driver=driver)
-    failure = ending.failure or Failure(ending.reason, None, None, (), (), ())
-    return _outcome(session, desired, plan, Status.FAILED, changed=True, failure=failure, number=rollout.number)
+    # A first deploy, and a change in place, need nothing of what drives rollouts.
+    from hms_nomad.workflows.roll import roll
+
+    return roll(cluster, session, desired, plan, rollout, options, deadline)
 
 
 def _in_place(
@@ -194,7 +174,7 @@ def _in_place(
     if not plan.effective and (running := _running_deployment(session, desired, observed)) is not None:
         report(Event("deployment", f"a deployment of this release runs already: {running.id[:8]}", {}))
         if options.detach:
-            return _outcome(session, desired, plan, Status.DETACHED, changed=False)
+            return outcome_of(session, desired, plan, Status.DETACHED, changed=False)
         verdict = follow_deployment(session.nomad, running, deadline, report, _is_decided)
         return _conclude(cluster, session, desired, plan, verdict, deadline, None)
     who: Author = options.author or author()
@@ -205,7 +185,7 @@ def _in_place(
     if job.action is Action.KEEP and not plan.unfinished:
         write_routes(plan.changes, session.consul, report)
         _close(cluster, number, ReleaseOutcome.SUCCEEDED, "")
-        return _outcome(session, desired, plan, Status.DEPLOYED, changed=True, number=number)
+        return outcome_of(session, desired, plan, Status.DEPLOYED, changed=True, number=number)
     change = promoting_itself(with_attempt(job, observed.job) if plan.unfinished else job)
     if plan.release_before is not None and change.body is not None:
         # Of the same release, and yet Nomad replaces instances where somebody edited the job by hand.
@@ -216,7 +196,7 @@ def _in_place(
         # Nobody will be there to open the way in once the service is healthy.
         write_routes(plan.changes, session.consul, report)
         healthy = None if plan.release_before else 0
-        return _outcome(session, desired, plan, Status.DETACHED, changed=True, number=number, instances=healthy)
+        return outcome_of(session, desired, plan, Status.DETACHED, changed=True, number=number, instances=healthy)
     verdict = follow(session.nomad, desired.service, registration, deadline, report, _is_decided)
     return _conclude(cluster, session, desired, plan, verdict, deadline, number)
 
@@ -259,27 +239,17 @@ def _conclude(
         return _failed(cluster, session, desired, plan, replace(verdict, healthy=False, reason=reason), number)
     healthy = _await_registration(session, desired, deadline)
     write_routes(plan.changes, session.consul, cluster.report)
-    _report_success(desired, cluster.report)
+    report_success(desired, cluster.report)
     if number is not None:
-        _close(cluster, number, ReleaseOutcome.SUCCEEDED, "")
-    return _outcome(
+        _close(cluster, number, ReleaseOutcome.SUCCEEDED, "", verdict.deployment)
+    return outcome_of(
         session, desired, plan, Status.DEPLOYED, changed=True, verdict=verdict, number=number, instances=healthy
     )
 
 
-def _report_success(desired: Desired, report: Report) -> None:
-    config = _task(desired).get("Config") or {}
-    image, command = config.get("image"), config.get("command")
-    what = f"Image {image} pulled" if image else f"Command {command} started"
-    report(Event("image", what, {"image": image, "command": [command, *(config.get("args") or ())] if command else []}))
-    report(Event("registered", "Registered in service mesh", {"service": desired.service}))
-    bounds = _bounds(desired)
-    report(Event("scaling", f"Auto-scaler set ({bounds['min']}-{bounds['max']})", bounds))
-
-
 def _await_registration(session: Session, desired: Desired, deadline: float) -> int:
     """Nomad calls an allocation healthy by its own view; callers need Consul's. Answers how many are healthy."""
-    index, wanted = 0, _bounds(desired)["min"]
+    index, wanted = 0, bounds(desired)["min"]
     while True:
         answer = session.consul.instances(
             desired.service, passing=True, index=index, wait=_REGISTRY_WAIT_SECONDS, connect=True
@@ -301,8 +271,8 @@ def _failed(
     if plan.release_before is None or plan.release_before == plan.release_after:
         _give_up(cluster, session, desired, verdict)
     if number is not None:
-        _close(cluster, number, ReleaseOutcome.FAILED, verdict.reason)
-    return _outcome(
+        _close(cluster, number, ReleaseOutcome.FAILED, verdict.reason, verdict.deployment)
+    return outcome_of(
         session, desired, plan, Status.FAILED, changed=True, verdict=verdict, failure=failure, number=number
     )
 
@@ -317,47 +287,15 @@ def _give_up(cluster: Cluster, session: Session, desired: Desired, verdict: Verd
         cluster.report(Event("warning", f"{desired.service} stopped: it has no earlier release to go back to", {}))
 
 
-def _close(cluster: Cluster, number: int, outcome: ReleaseOutcome, reason: str) -> None:
-    job = cluster.nomad.read_job(cluster.service)
-    close_release(cluster, number, outcome, reason, job.version if job is not None else None)
+def _close(
+    cluster: Cluster, number: int, outcome: ReleaseOutcome, reason: str, deployment: Deployment | None = None
+) -> None:
+    # What comes after the registration costs nobody time.
+    from hms_nomad.rollout.perform import close_release
 
-
-def _outcome(
-    session: Session,
-    desired: Desired,
-    plan: Plan,
-    status: Status,
-    *,
-    changed: bool,
-    verdict: Verdict | None = None,
-    failure: Failure | None = None,
-    number: int | None = None,
-    instances: int | None = None,
-) -> DeployOutcome:
-    """``instances`` is how many are healthy where that is known."""
-    if instances is None:
-        instances = len(session.consul.instances(desired.service, passing=True, connect=True).value)
-    return DeployOutcome(
-        service=desired.service,
-        status=status,
-        changed=changed,
-        version=desired.registry.version,
-        release=desired.release,
-        url=desired.registry.url,
-        instances=instances,
-        scaling=_bounds(desired),
-        plan=plan,
-        failure=failure,
-        deployment=verdict.deployment.id if verdict and verdict.deployment else None,
-        number=number,
-    )
-
-
-def _task(desired: Desired) -> dict[str, Any]:
-    task: dict[str, Any] = desired.job["TaskGroups"][0]["Tasks"][0]
-    return task
-
-
-def _bounds(desired: Desired) -> dict[str, int]:
-    scaling = desired.job["TaskGroups"][0]["Scaling"]
-    return {"min": int(scaling["Min"]), "max": int(scaling["Max"])}
+    if deployment is not None:
+        version: int | None = deployment.job_version
+    else:
+        job = cluster.nomad.read_job(cluster.service)
+        version = job.version if job is not None else None
+    close_release(cluster, number, outcome, reason, version)
