@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,8 +52,9 @@ def test_what_is_no_schedule_is_refused_at_registration(cron: str):
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "state.sqlite")
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(tmp_path / "state.sqlite")) as found:
+        yield found
 
 
 def _stored(store: Store, **periodic: object) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,8 +38,10 @@ class Locks:
 
 
 @pytest.fixture
-def locks(tmp_path: Path) -> Locks:
-    return Locks(tmp_path / "state.sqlite")
+def locks(tmp_path: Path) -> Iterator[Locks]:
+    found = Locks(tmp_path / "state.sqlite")
+    yield found
+    found.store.close()
 
 
 def test_a_lock_that_is_renewed_stays_and_one_that_runs_out_is_free_after_its_delay(locks: Locks):
@@ -81,3 +84,4 @@ def test_a_lock_of_an_agent_before_runs_out_too(locks: Locks, tmp_path: Path):
     later.now += 5
 
     assert later.acquire() != first
+    later.store.close()
