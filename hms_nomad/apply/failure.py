@@ -85,7 +85,10 @@ def _failing_checks(consul: ConsulClient, service: str, allocation: Allocation |
         for instance in consul.instances(service).value:
             if allocation is not None and allocation.id not in instance.id:
                 continue
+            # A check that was never answered has nothing but its state.
             answers += [
-                f"{check.name}: {check.output.strip()}" for check in instance.checks if check.status != "passing"
+                f"{check.name}: {check.output.strip() or check.status}"
+                for check in instance.checks
+                if check.status != "passing"
             ]
     return tuple(answers)

@@ -1,0 +1,28 @@
+"""What a failed deployment is explained by: the answers of its checks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from hms_nomad.apply.failure import explain_failure
+from hms_nomad.clients.consul_types import Check, Instance
+from hms_nomad.clients.snapshot import Snapshot
+
+
+def test_checks_that_do_not_pass_say_what_they_were_answered_or_their_state():
+    checks = (
+        Check("1", "serves", "critical", "HTTP GET http://127.0.0.1:8080/health: 503\n"),
+        Check("2", "Connect Sidecar Listening", "critical", ""),
+        Check("3", "Connect Sidecar Aliasing", "passing", ""),
+    )
+    one = Instance("web-1", "web", "node", "127.0.0.1", 8080, {}, (), "critical", checks)
+    nomad = cast("Any", SimpleNamespace(job_allocations=lambda _: Snapshot(1, ())))
+    consul = cast("Any", SimpleNamespace(instances=lambda _: Snapshot(1, (one,))))
+
+    failure = explain_failure(nomad, consul, "web", None, "the deadline passed")
+
+    assert failure.checks == (
+        "serves: HTTP GET http://127.0.0.1:8080/health: 503",
+        "Connect Sidecar Listening: critical",
+    )
