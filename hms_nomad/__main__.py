@@ -18,7 +18,7 @@ def main() -> None:
         return
     # Commands are short and make few cycles: looking for them as often as by default takes a tenth of their time, and
     # looking once more through everything at the end as much again.
-    gc.set_threshold(200_000, 20, 20)
+    gc.set_threshold(120_000, 20, 20)
     atexit.register(gc.freeze)
     # pydantic would look through all installed packages for plugins, which change what a model means.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
