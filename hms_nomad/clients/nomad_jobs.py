@@ -190,6 +190,21 @@ class JobCalls(NomadCalls):
         )
         return tuple(sorted(found or (), key=lambda deployment: -deployment.create_index))
 
+    def newest_deployment(self, job_id: str) -> Deployment | None:
+        """The newest deployment of a job; None when it has none, or there is no such job.
+
+        API: https://developer.hashicorp.com/nomad/api-docs/jobs#read-job-s-most-recent-deployment
+        """
+        operation = f"read deployment of job {job_id}"
+        segment = self._segment(operation, job_id)
+        return absent(
+            lambda: self._read(
+                operation,
+                lambda: self._job.get_deployment(segment),
+                lambda body: parse_deployment(body) if body else None,
+            )
+        )
+
     def read_evaluation(self, eval_id: str, index: int = 0, wait: float = 0.0) -> Evaluation:
         """An evaluation; with ``index`` not 0 waits up to ``wait`` seconds for a newer one.
 

@@ -37,7 +37,7 @@ def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
     weight = weight_of(rollout, resolver, split)
     job = cluster.nomad.read_job(cluster.service)
     state = _job_state(job, rollout)
-    deployment = _deployment(cluster, job) if state is JobState.CANDIDATE else None
+    deployment = deployment_of(cluster, job) if state is JobState.CANDIDATE else None
     group = next(iter(deployment.groups.values()), None) if deployment else None
     passing = _passing(cluster)
     reached = passing[rollout.candidate]
@@ -82,7 +82,7 @@ def present_weight(cluster: Cluster, rollout: Rollout) -> float | None:
 
 def candidate_allocations(cluster: Cluster, job: Job) -> tuple[Allocation, ...]:
     """The instances of the job's present version; without a deployment of it there are none."""
-    deployment = _deployment(cluster, job)
+    deployment = deployment_of(cluster, job)
     return cluster.nomad.deployment_allocations(deployment.id).value if deployment else ()
 
 
@@ -98,11 +98,10 @@ def _job_state(job: Job | None, rollout: Rollout) -> JobState:
     return releases.get(release_of(job.body), JobState.OTHER)
 
 
-def _deployment(cluster: Cluster, job: Job | None) -> Deployment | None:
-    if job is None:
-        return None
-    deployments = cluster.nomad.job_deployments(cluster.service)
-    return next((found for found in deployments if found.job_version == job.version), None)
+def deployment_of(cluster: Cluster, job: Job | None) -> Deployment | None:
+    """The deployment of the job's present version. One of an older version is none of it."""
+    found = cluster.nomad.newest_deployment(cluster.service) if job is not None else None
+    return found if job is not None and found is not None and found.job_version == job.version else None
 
 
 def _is_promoted(deployment: Deployment) -> bool:

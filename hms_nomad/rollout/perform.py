@@ -23,7 +23,7 @@ from hms_nomad.plan.observed import Observed, release_of
 from hms_nomad.rollout.cluster import Cluster, Memory, Window
 from hms_nomad.rollout.facts import Facts
 from hms_nomad.rollout.journal import Journal, Rejection, Rollout
-from hms_nomad.rollout.look import look
+from hms_nomad.rollout.look import deployment_of, look
 from hms_nomad.rollout.machine import Action, Decision, decide
 from hms_nomad.rollout.probes import ask_probes, send_requests
 from hms_nomad.rollout.release import Release, ReleaseOutcome, desired_of
@@ -346,8 +346,8 @@ def _candidates_deployment(cluster: Cluster, rollout: Rollout) -> str | None:
     job = cluster.nomad.read_job(cluster.service)
     if job is None or release_of(job.body) != rollout.candidate:
         return None
-    deployments = cluster.nomad.job_deployments(cluster.service)
-    return next((found.id for found in deployments if found.job_version == job.version and not found.done), None)
+    found = deployment_of(cluster, job)
+    return found.id if found is not None and not found.done else None
 
 
 def _answered(samples: Mapping[str, EnvoySample | None]) -> dict[str, EnvoySample]:

@@ -398,14 +398,18 @@ def test_a_deployment_is_followed_to_its_end(client: NomadClient, jobs: Jobs) ->
         client.read_deployment(NOBODY)
 
 
-@pytest.mark.contract("NomadClient.deployment_allocations", "NomadClient.job_allocations")
+@pytest.mark.contract(
+    "NomadClient.deployment_allocations", "NomadClient.job_allocations", "NomadClient.newest_deployment"
+)
 def test_a_deployment_lists_its_own_instances_and_waits_for_news_of_them(client: NomadClient, jobs: Jobs) -> None:
+    assert client.newest_deployment("redeployed") is None
     first = jobs.run("redeployed", Update={"MinHealthyTime": 10_000_000, "HealthCheck": "task_states"})
     one = jobs.settled("redeployed")
     changed = jobs.struct("redeployed", "echo another; exec sleep 600", Update=CANARY | {"Canary": 0})
     client.register_job(changed, client.read_job("redeployed").modify_index)
     other = jobs.settled("redeployed", version=1)
 
+    assert client.newest_deployment("redeployed") == other
     (old,) = client.deployment_allocations(one.id).value
     before = client.deployment_allocations(other.id)
     (new,) = before.value

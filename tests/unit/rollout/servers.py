@@ -179,6 +179,9 @@ class FakeNomad:
     def job_deployments(self, name: str) -> tuple[Deployment, ...]:
         return tuple(reversed(self.deployments))
 
+    def newest_deployment(self, name: str) -> Deployment | None:
+        return next(iter(self.job_deployments(name)), None)
+
     def read_deployment(self, deployment_id: str, index: int = 0, wait: float = 0.0) -> Snapshot[Deployment]:
         return Snapshot(self.log.index, next(found for found in self.deployments if found.id == deployment_id))
 
