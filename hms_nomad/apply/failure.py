@@ -51,7 +51,15 @@ def _culprit(nomad: NomadClient, service: str, job_version: int | None) -> tuple
     allocations = [
         a for a in nomad.job_allocations(service).value if job_version is None or a.job_version == job_version
     ]
-    allocations.sort(key=lambda a: (a.client_status != "failed", a.healthy is not False, -a.create_index))
+    # One that was only just placed tells nothing of one whose tasks crash and are tried again.
+    allocations.sort(
+        key=lambda a: (
+            a.client_status != "failed",
+            not any(_in_trouble(task) for task in a.tasks.values()),
+            a.healthy is not False,
+            -a.create_index,
+        )
+    )
     for allocation in allocations:
         # A failed task of the service itself says more than a sidecar that was stopped with it.
         tasks = sorted(allocation.tasks, key=lambda name: (name.startswith("connect-proxy-"), name != TASK))
