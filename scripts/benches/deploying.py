@@ -57,7 +57,13 @@ def _one_service(world: World, blocks: int) -> list[Figure]:
                 "ours": partial(ours, environment, "deploy", str(mine[0]), "--quiet"),
                 "peer": partial(command, ["nomad", "job", "run", "-json", str(by_hand[1])], environment),
             }
+            # One plans first; and a system that takes back what was idle for some seconds would measure its disk.
+            plans = {
+                "ours": partial(ours, environment, "plan", str(mine[0]), "--quiet"),
+                "peer": partial(command, ["nomad", "job", "plan", "-json", str(by_hand[1])], environment, codes=(0, 1)),
+            }
             for column in ("ours", "peer") if block % 2 else ("peer", "ours"):
+                plans[column]()
                 started = time.perf_counter()
                 words[column]()
                 seconds[column].append(time.perf_counter() - started)
