@@ -59,7 +59,7 @@ def _one_service(world: World, blocks: int) -> list[Figure]:
             }
             # One plans first; and a system that takes back what was idle for some seconds would measure its disk.
             plans = {
-                "ours": partial(ours, environment, "plan", str(mine[0]), "--quiet"),
+                "ours": partial(ours, environment, "plan", str(mine[0]), "--quiet", codes=(0, 1)),
                 "peer": partial(command, ["nomad", "job", "plan", "-json", str(by_hand[1])], environment, codes=(0, 1)),
             }
             for column in ("ours", "peer") if block % 2 else ("peer", "ours"):
