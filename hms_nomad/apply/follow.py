@@ -93,6 +93,15 @@ def await_started(nomad: NomadClient, job: Mapping[str, Any], deadline: float) -
         index = found.index
 
 
+def deployment_of(nomad: NomadClient, job_id: str, version: int) -> Deployment | None:
+    """The deployment of a job's present ``version``, which is the newest; None where that version has none.
+
+    Raises the errors of ``hms_nomad.clients.errors``.
+    """
+    found = nomad.newest_deployment(job_id)
+    return found if found is not None and found.job_version == version else None
+
+
 def finished_evaluation(nomad: NomadClient, eval_id: str, deadline: float) -> Evaluation:
     """Wait until the scheduler is done with an evaluation; ``deadline`` is a value of ``time.monotonic()``.
 
@@ -118,10 +127,7 @@ def _is_starting(allocation: Allocation, tasks: set[str]) -> bool:
 
 def _own_deployment(nomad: NomadClient, job_id: str) -> Deployment | None:
     job = nomad.read_job(job_id)
-    if job is None:
-        return None
-    deployments = nomad.job_deployments(job_id)
-    return next((found for found in deployments if found.job_version == job.version), None)
+    return deployment_of(nomad, job_id, job.version) if job is not None else None
 
 
 def _follow_deployment(

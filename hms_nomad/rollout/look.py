@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+from hms_nomad.apply.follow import deployment_of
 from hms_nomad.clients.nomad_types import Allocation, Deployment, DeploymentGroup, Job
 from hms_nomad.plan.observed import release_of
 from hms_nomad.rollout.cluster import Cluster, Memory
@@ -37,7 +38,11 @@ def look(cluster: Cluster, rollout: Rollout, memory: Memory) -> Facts:
     weight = weight_of(rollout, resolver, split)
     job = cluster.nomad.read_job(cluster.service)
     state = _job_state(job, rollout)
-    deployment = deployment_of(cluster, job) if state is JobState.CANDIDATE else None
+    deployment = (
+        deployment_of(cluster.nomad, cluster.service, job.version)
+        if job is not None and state is JobState.CANDIDATE
+        else None
+    )
     group = next(iter(deployment.groups.values()), None) if deployment else None
     passing = _passing(cluster)
     reached = passing[rollout.candidate]
@@ -82,7 +87,7 @@ def present_weight(cluster: Cluster, rollout: Rollout) -> float | None:
 
 def candidate_allocations(cluster: Cluster, job: Job) -> tuple[Allocation, ...]:
     """The instances of the job's present version; without a deployment of it there are none."""
-    deployment = deployment_of(cluster, job)
+    deployment = deployment_of(cluster.nomad, cluster.service, job.version)
     return cluster.nomad.deployment_allocations(deployment.id).value if deployment else ()
 
 
@@ -96,12 +101,6 @@ def _job_state(job: Job | None, rollout: Rollout) -> JobState:
         return JobState.STOPPED
     releases = {rollout.stable: JobState.STABLE, rollout.candidate: JobState.CANDIDATE}
     return releases.get(release_of(job.body), JobState.OTHER)
-
-
-def deployment_of(cluster: Cluster, job: Job | None) -> Deployment | None:
-    """The deployment of the job's present version. One of an older version is none of it."""
-    found = cluster.nomad.newest_deployment(cluster.service) if job is not None else None
-    return found if job is not None and found is not None and found.job_version == job.version else None
 
 
 def _is_promoted(deployment: Deployment) -> bool:

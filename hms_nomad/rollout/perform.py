@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from hms_nomad.apply.failure import explain_failure
-from hms_nomad.apply.follow import finished_evaluation
+from hms_nomad.apply.follow import deployment_of, finished_evaluation
 from hms_nomad.apply.progress import Event
 from hms_nomad.apply.write import register, write_in_order
 from hms_nomad.clients.envoy import EnvoySample
@@ -23,7 +23,7 @@ from hms_nomad.plan.observed import Observed, release_of
 from hms_nomad.rollout.cluster import Cluster, Memory, Window
 from hms_nomad.rollout.facts import Facts
 from hms_nomad.rollout.journal import Journal, Rejection, Rollout
-from hms_nomad.rollout.look import deployment_of, look
+from hms_nomad.rollout.look import look
 from hms_nomad.rollout.machine import Action, Decision, decide
 from hms_nomad.rollout.probes import ask_probes, send_requests
 from hms_nomad.rollout.release import Release, ReleaseOutcome, desired_of
@@ -346,7 +346,7 @@ def _candidates_deployment(cluster: Cluster, rollout: Rollout) -> str | None:
     job = cluster.nomad.read_job(cluster.service)
     if job is None or release_of(job.body) != rollout.candidate:
         return None
-    found = deployment_of(cluster, job)
+    found = deployment_of(cluster.nomad, cluster.service, job.version)
     return found.id if found is not None and not found.done else None
 
 

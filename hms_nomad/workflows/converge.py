@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hms_nomad.apply.failure import explain_failure
-from hms_nomad.apply.follow import Verdict, await_started, follow, follow_deployment
+from hms_nomad.apply.follow import Verdict, await_started, deployment_of, follow, follow_deployment
 from hms_nomad.apply.foresee import foresee
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import planned_facts
@@ -29,7 +29,7 @@ from hms_nomad.plan.diff import make_plan, promoting_itself, with_attempt
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.begin import RejectedReleaseError, RolloutRunningError, begin, record, stable_release
 from hms_nomad.rollout.cluster import Cluster
-from hms_nomad.rollout.journal import Author, Journal, Rollout
+from hms_nomad.rollout.journal import Author, Journal
 from hms_nomad.rollout.policy import Policy
 from hms_nomad.rollout.records import close_unseen
 from hms_nomad.rollout.release import ReleaseOutcome
@@ -114,23 +114,28 @@ def _converged(
     cluster = cluster_of(session, desired.service, report)
     kept = seen.kept or cluster.store.kept()
     journal = kept.journal
-    if (rollout := journal.rollout) is not None:
+    rollout = journal.rollout
+    if rollout is not None:
         if (rollout.candidate, rollout.digest) != (desired.release, desired.digest):
             raise RolloutRunningError(desired.service, rollout)
         report(Event("rollout", "going on with the rollout of this release", {"number": rollout.number}))
         write_vault(plan.changes, session.vault, report)
-        return _rolled(cluster, session, desired, plan, rollout, options, deadline)
-    report(Event("plan", f"{len(plan.effective)} objects to change", planned_facts(plan)))
-    close_unseen(cluster, kept, observed)
-    _refuse_rejected(journal, desired, options)
-    # Without a job there is no release that traffic could be moved from.
-    passing = _passing(session, desired.service) if observed.job is not None else Counter()
-    stable = stable_release(desired, observed, passing)
-    write_vault(plan.changes, session.vault, report)
-    if stable is not None:
-        who = options.author or author()
-        rollout = begin(cluster, desired, policy, stable, observed, who, bool(passing[stable]))
-        return _rolled(cluster, session, desired, plan, rollout, options, deadline)
+    else:
+        report(Event("plan", f"{len(plan.effective)} objects to change", planned_facts(plan)))
+        close_unseen(cluster, kept, observed)
+        _refuse_rejected(journal, desired, options)
+        # Without a job there is no release that traffic could be moved from.
+        passing = _passing(session, desired.service) if observed.job is not None else Counter()
+        stable = stable_release(desired, observed, passing)
+        write_vault(plan.changes, session.vault, report)
+        if stable is not None:
+            who = options.author or author()
+            rollout = begin(cluster, desired, policy, stable, observed, who, bool(passing[stable]))
+    if rollout is not None:
+        # A first deploy, and a change in place, need nothing of what drives rollouts.
+        from hms_nomad.workflows.roll import roll
+
+        return roll(cluster, session, desired, plan, rollout, options, deadline)
     if plan.empty:
         return outcome_of(session, desired, plan, Status.UNCHANGED, changed=False)
     return _in_place(cluster, session, desired, policy, plan, observed, options, deadline, seen, kept.newest)
@@ -140,21 +145,6 @@ def _refuse_rejected(journal: Journal, desired: Desired, options: DeployOptions)
     rejection = journal.rejection(desired.release)
     if rejection is not None and not options.force:
         raise RejectedReleaseError(desired.service, rejection)
-
-
-def _rolled(
-    cluster: Cluster,
-    session: Session,
-    desired: Desired,
-    plan: Plan,
-    rollout: Rollout,
-    options: DeployOptions,
-    deadline: float,
-) -> DeployOutcome:
-    # A first deploy, and a change in place, need nothing of what drives rollouts.
-    from hms_nomad.workflows.roll import roll
-
-    return roll(cluster, session, desired, plan, rollout, options, deadline)
 
 
 def _in_place(
@@ -220,8 +210,8 @@ def _passing(session: Session, service: str) -> Counter[str]:
 def _running_deployment(session: Session, desired: Desired, observed: Observed) -> Deployment | None:
     if observed.job is None:
         return None
-    deployments = session.nomad.job_deployments(desired.service)
-    return next((d for d in deployments if d.job_version == observed.job.version and not d.done), None)
+    found = deployment_of(session.nomad, desired.service, observed.job.version)
+    return found if found is not None and not found.done else None
 
 
 def _conclude(

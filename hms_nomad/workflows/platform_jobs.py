@@ -9,11 +9,11 @@ from typing import Any
 from msgspec import Struct
 
 from hms_nomad.apply.failure import Failure, explain_failure
-from hms_nomad.apply.follow import follow, follow_deployment
+from hms_nomad.apply.follow import deployment_of, follow, follow_deployment
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.consul_types import StoredEntry
 from hms_nomad.clients.errors import DeadlineExceededError
-from hms_nomad.clients.nomad_types import Deployment, Job
+from hms_nomad.clients.nomad_types import Job
 from hms_nomad.compile.canary import owner_of
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry
 from hms_nomad.compile.http_routes import GATEWAY_KIND, ROUTE_KIND
@@ -104,7 +104,7 @@ def _install(session: Session, kind: str, timeout: float, report: Report) -> Pla
     changed = any(written)
     stored = session.nomad.read_job(compiled.name)
     _refuse_foreign("job", compiled.name, stored.meta if stored and not stored.stop else None)
-    latest = _deployment(session, stored) if stored else None
+    latest = deployment_of(session.nomad, stored.id, stored.version) if stored else None
     settled = latest is None or latest.status == "successful"
     if stored is not None and settled and _runs(stored, compiled):
         return PlatformOutcome(kind, compiled.name, changed, _await_instances(session, compiled, deadline))
@@ -276,11 +276,6 @@ def _runs(job: Job, compiled: CompiledPlatformJob) -> bool:
     service: Mapping[str, Any] = next(iter(group.get("Services") or ()), {})
     same = (service.get("Meta") or {}).get("digest") == compiled.digest
     return not job.stop and same and group.get("Count") == compiled.instances
-
-
-def _deployment(session: Session, job: Job) -> Deployment | None:
-    """The newest deployment of a job's current version, or None when Nomad has forgotten it already."""
-    return next((found for found in session.nomad.job_deployments(job.id) if found.job_version == job.version), None)
 
 
 def _with_attempt(job: Mapping[str, Any], number: int) -> dict[str, Any]:
