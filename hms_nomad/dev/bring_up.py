@@ -22,7 +22,7 @@ from hms_nomad.dev.errors import StackError, UnsuitableMachineError
 from hms_nomad.dev.firewall import separate
 from hms_nomad.dev.leftovers import remove_tree, unmount_below
 from hms_nomad.dev.machine import check_ports, check_rights, check_tools
-from hms_nomad.dev.network import Slot, claim, keep_accepted
+from hms_nomad.dev.network import Slot, claim, keep_accepted, machine_locked
 from hms_nomad.dev.pause import ensure_image, image_name
 from hms_nomad.dev.processes import alive
 from hms_nomad.dev.readiness import await_node
@@ -123,7 +123,8 @@ class _Stack:
         return self._record, self._started
 
     def _place(self) -> Slot:
-        slot = claim(self._record.slot, owner_of(self._settings))
+        with machine_locked():
+            slot = claim(self._record.slot, owner_of(self._settings))
         if slot.number != self._record.slot:
             # Whoever had this place before is gone; what is left of it would confuse our Nomad.
             unmount_below([slot.directory])

@@ -55,15 +55,20 @@ def separate(slot: Slot) -> None:
 def clean_firewall(slot: Slot, allocations: Iterable[str], *, alone: bool) -> int:
     """Remove the rules and chains of a stack's allocations; answers how many went.
 
-    ``alone`` says that no other Nomad runs here: then the shared chains go too where nobody uses them.
+    ``alone`` says that no other Nomad lives here: then the shared chains go too where nobody uses them, and chains that
+    belong to nobody. Beside another one these may be its own, made a moment ago and not used yet.
     """
     ids = frozenset(allocations)
     removed = 0
     for table in _TABLES:
-        for chain, rule in own_rules(_read(table), slot, ids):
+        chains = _read(table)
+        for chain, rule in own_rules(chains, slot, ids):
             removed += _iptables(table, "-D", chain, *shlex.split(rule))
-        for chain in abandoned_chains(_read(table)):
-            removed += _iptables(table, "-F", chain) and _iptables(table, "-X", chain)
+        # What an own chain holds goes last: by that it is known again after an interruption.
+        for chain in own_chains(chains, slot, ids):
+            removed += _remove_chain(table, chain)
+        for chain in abandoned_chains(_read(table)) if alone else ():
+            removed += _remove_chain(table, chain)
     return removed + (sum(_clean_shared(table) for table in _TABLES) if alone else 0)
 
 
@@ -80,25 +85,32 @@ def parse(table: str, text: str) -> Chains:
     return chains
 
 
+def own_chains(chains: Chains, slot: Slot, allocations: frozenset[str]) -> list[str]:
+    """The chains that were made for allocations of the stack: their rules, or those that jump to them, say so."""
+    own = _Own(slot, allocations)
+    named = {_target(rule) for rules in chains.rules.values() for rule in rules if own.is_named_in(rule)}
+    return [
+        chain
+        for chain, rules in chains.rules.items()
+        if _OWN_CHAIN.fullmatch(chain) and (chain in named or any(own.is_named_in(rule) for rule in rules))
+    ]
+
+
 def own_rules(chains: Chains, slot: Slot, allocations: frozenset[str]) -> list[tuple[str, str]]:
-    """The rules, with their chains, that name an allocation of the stack, its bridge or an address of its subnet.
+    """The rules outside of its own chains, with theirs, that name an allocation, the bridge or an address of the stack.
 
     Only chains of the plugins are looked at, and rules elsewhere that jump to one: what an administrator wrote stays.
     """
-    subnet = ipaddress.ip_network(slot.subnet)
-    own = {
-        chain
-        for chain, rules in chains.rules.items()
-        if _OWN_CHAIN.fullmatch(chain) and any(_names(rule, subnet, slot.bridge, allocations) for rule in rules)
-    }
+    names = set(own_chains(chains, slot, allocations))
+    own = _Own(slot, allocations)
     return [
         (chain, rule)
         for chain, rules in chains.rules.items()
         for rule in rules
-        if _target(rule) in own
-        or (
-            (chain.startswith(_PLUGINS) or _target(rule).startswith(_PLUGINS))
-            and _names(rule, subnet, slot.bridge, allocations)
+        if chain not in names
+        and (
+            _target(rule) in names
+            or ((chain.startswith(_PLUGINS) or _target(rule).startswith(_PLUGINS)) and own.is_named_in(rule))
         )
     ]
 
@@ -144,25 +156,33 @@ def _clean_shared(table: str) -> int:
         for source, rule in jumps:
             _iptables(table, "-D", source, *shlex.split(rule))
     for chain, _ in unused:
-        removed += _iptables(table, "-F", chain) and _iptables(table, "-X", chain)
+        removed += _remove_chain(table, chain)
     return removed
 
 
-def _names(
-    rule: str, subnet: ipaddress.IPv4Network | ipaddress.IPv6Network, bridge: str, allocations: frozenset[str]
-) -> bool:
-    words = shlex.split(rule)
-    if bridge in words or any(allocation in rule for allocation in allocations):
-        return True
-    return any(_within(match, subnet) for match in _ADDRESS.findall(rule))
+def _remove_chain(table: str, chain: str) -> int:
+    return _iptables(table, "-F", chain) and _iptables(table, "-X", chain)
 
 
-def _within(text: str, subnet: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
-    try:
-        found = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return found.prefixlen >= subnet.prefixlen and found.overlaps(subnet)
+class _Own:
+    """What names a stack in a rule: its bridge, an address of its subnet, or one of its allocations."""
+
+    def __init__(self, slot: Slot, allocations: frozenset[str]) -> None:
+        self._bridge = slot.bridge
+        self._subnet = ipaddress.ip_network(slot.subnet)
+        self._allocations = allocations
+
+    def is_named_in(self, rule: str) -> bool:
+        if self._bridge in shlex.split(rule) or any(allocation in rule for allocation in self._allocations):
+            return True
+        return any(self._has(match) for match in _ADDRESS.findall(rule))
+
+    def _has(self, text: str) -> bool:
+        try:
+            found = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            return False
+        return found.prefixlen >= self._subnet.prefixlen and found.overlaps(self._subnet)
 
 
 def _read(table: str) -> Chains:

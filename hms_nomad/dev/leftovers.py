@@ -44,7 +44,7 @@ def remove_containers(allocations: frozenset[str]) -> tuple[str, ...]:
 def remove_networks(allocations: Iterable[str], *, alone: bool) -> tuple[str, ...]:
     """Remove the network namespaces of allocations and what the CNI plugins remember of them.
 
-    ``alone`` says that no other Nomad runs here, which might be about to use what seems unused.
+    ``alone`` says that no other Nomad lives here, which might be about to use what seems unused.
     """
     removed = []
     for allocation in sorted(allocations):
@@ -58,6 +58,16 @@ def remove_networks(allocations: Iterable[str], *, alone: bool) -> tuple[str, ..
     if alone and _LEASES.is_dir() and not list(_leases()):
         shutil.rmtree(_LEASES)
     return tuple(removed)
+
+
+def has_networks_of_others(allocations: frozenset[str]) -> bool:
+    """True when a network namespace or an address belongs to an allocation beside these.
+
+    They outlive the Nomad that had them made, and wait for it when it is started again.
+    """
+    spaces = {entry.name for entry in _NETWORKS.iterdir()} if _NETWORKS.is_dir() else set()
+    holders = {match for file in _leases() for match in _ALLOCATION.findall(_text(file))}
+    return not {name for name in spaces | holders if _ALLOCATION.fullmatch(name)} <= allocations
 
 
 def unmount_below(directories: Iterable[Path]) -> tuple[str, ...]:

@@ -7,8 +7,12 @@ therefore gets an address of an interface that exists for this purpose alone.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import ipaddress
 import json
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,9 @@ _PORTS_FIRST = 20000
 _PORTS_EACH = 750
 _PORT_BANDS = 16
 _HERE = Path("/var/lib/hms-nomad")
+# Stacks' interfaces, their bridges, and the bridge that a Nomad makes unless it is told another name.
+_PLACES = re.compile(r"hms\d+(?:-allocs)?|nomad")
+_LOCK = Path("/run/hms-nomad.lock")
 _MIGRATION = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 
 
@@ -67,10 +74,26 @@ class Slot(Struct, frozen=True):
         return first, first + _PORTS_EACH - 1
 
 
+@contextlib.contextmanager
+def machine_locked() -> Iterator[None]:
+    """Hold what all stacks of this machine share, while a place is taken or given back; waits for another holder.
+
+    A holder does nothing but a few commands of the system, each with a limit of its own, and its end frees the lock.
+    """
+    stream = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(stream)
+
+
 def claim(number: int | None, owner: str) -> Slot:
     """The slot whose interface carries the mark ``owner``; else that of ``number`` or the first free one, made anew.
 
-    The mark counts more than the number: a command that was killed may have made an interface without noting it.
+    The caller holds the machine's lock. From here on to ``release`` the interface tells every other stack that this one
+    lives here, whichever of its servers run. The mark counts more than the number: a command that was killed may have
+    made an interface without noting it.
     Making one is atomic: two stacks that come up at once get two slots. Raises UnsuitableMachineError when the kernel
     refuses or nothing is free.
     """
@@ -93,8 +116,22 @@ def claim(number: int | None, owner: str) -> Slot:
     )
 
 
+def is_lost(slot: Slot, owner: str) -> bool:
+    """True when another stack has the place now; after a reboot anybody may take it, and nothing there is ours then."""
+    return _owner(_links(), slot) not in (None, owner)
+
+
+def neighbours(slot: Slot) -> tuple[str, ...]:
+    """The interfaces and bridges of other Nomads: those of stacks beside ``slot``, and the bridge that Nomad makes."""
+    own = (slot.interface, slot.bridge)
+    return tuple(name for name in _links() if _PLACES.fullmatch(name) and name not in own)
+
+
 def release(slot: Slot, owner: str) -> tuple[str, ...]:
-    """Remove the interface and the allocations' bridge of a slot; answers the names of what was removed."""
+    """Remove the interface and the allocations' bridge of a slot; answers the names of what was removed.
+
+    The caller holds the machine's lock.
+    """
     links = _links()
     ours = _owner(links, slot) == owner
     names = [name for name in (slot.interface, slot.bridge) if name in links and ours]

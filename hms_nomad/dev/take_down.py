@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 
 from msgspec import Struct
 
@@ -15,6 +15,7 @@ from hms_nomad.dev.errors import StackError
 from hms_nomad.dev.firewall import clean_firewall
 from hms_nomad.dev.leftovers import (
     allocations_of,
+    has_networks_of_others,
     remove_cgroups,
     remove_containers,
     remove_networks,
@@ -22,7 +23,7 @@ from hms_nomad.dev.leftovers import (
     unmount_below,
 )
 from hms_nomad.dev.machine import check_rights
-from hms_nomad.dev.network import Slot, release
+from hms_nomad.dev.network import Slot, is_lost, machine_locked, neighbours, release
 from hms_nomad.dev.nomad_agent import program_environment
 from hms_nomad.dev.processes import alive, another_runs, of_stack, stop
 from hms_nomad.dev.security import security_of
@@ -60,6 +61,9 @@ def take_down(settings: StackSettings, report: Report) -> DownResult:
         return _forget(settings, record, *take_down_embedded(settings, record, report), report)
     check_rights()
     slot = Slot(record.slot) if record.slot is not None else None
+    if slot is not None and is_lost(slot, owner_of(settings)):
+        # Only a reboot frees a place without ``down``, and nothing that could be taken down outlives one.
+        slot = None
     allocations = allocations_of(slot.directory / "alloc") if slot else frozenset()
     _drain(settings, record, report)
     stopped = _stop_servers(settings, record, allocations, report)
@@ -126,6 +130,7 @@ def _stop_servers(
 def _clean(
     settings: StackSettings, record: StackRecord, slot: Slot, allocations: frozenset[str], leftovers: list[str]
 ) -> list[str]:
+    """Give the stack's place back; whoever takes it next finds nothing there, for the interface goes last."""
     removed = []
     if record.docker:
         try:
@@ -133,17 +138,31 @@ def _clean(
             removed += _remove_image(record)
         except (StackError, OSError) as error:
             leftovers.append(f"containers: {error}")
-    alone = not another_runs("nomad")
-    removed += [f"network namespace {name}" for name in remove_networks(allocations, alone=alone)]
-    rules = clean_firewall(slot, allocations, alone=alone)
-    removed += [f"{rules} firewall rules and chains"] if rules else []
-    removed += [f"interface {name}" for name in release(slot, owner_of(settings))]
     leftovers += [f"mount {point}" for point in unmount_below([slot.directory, settings.state_dir])]
-    leftovers += [f"control group {name}" for name in remove_cgroups(allocations, alone=alone)]
-    if not leftovers:
-        remove_tree(slot.directory)
-        _remove_if_empty(slot)
+    with machine_locked():
+        alone = is_alone(slot, allocations)
+        removed += [f"network namespace {name}" for name in remove_networks(allocations, alone=alone)]
+        rules = clean_firewall(slot, allocations, alone=alone)
+        removed += [f"{rules} firewall rules and chains"] if rules else []
+        leftovers += [f"control group {name}" for name in remove_cgroups(allocations, alone=alone)]
+        if not leftovers:
+            # By what is in it a second attempt knows the allocations.
+            remove_tree(slot.directory)
+            removed += [f"interface {name}" for name in release(slot, owner_of(settings))]
+        if alone:
+            with contextlib.suppress(OSError):
+                slot.directory.parent.rmdir()
     return removed
+
+
+def is_alone(slot: Slot, allocations: frozenset[str]) -> bool:
+    """Whether nobody but this stack, with these allocations, uses what all Nomads of a machine share.
+
+    A stack is there from the moment it takes its place until it gives it back, and a Nomad that is no stack's as long
+    as it has allocations: that one of them has ended, and is started again in a moment, says nothing. The caller holds
+    the machine's lock, so that no stack comes in between.
+    """
+    return not (neighbours(slot) or has_networks_of_others(allocations) or another_runs("nomad"))
 
 
 def _remove_image(record: StackRecord) -> list[str]:
@@ -151,9 +170,3 @@ def _remove_image(record: StackRecord) -> list[str]:
     if engine is None:
         raise StackError("no container engine answers", "start it and run the command again")
     return [f"image {record.image}"] if record.image and remove_image(engine, record.image) else []
-
-
-def _remove_if_empty(slot: Slot) -> None:
-    parent = slot.directory.parent
-    if parent.is_dir() and not any(parent.iterdir()):
-        shutil.rmtree(parent)

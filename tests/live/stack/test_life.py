@@ -17,6 +17,7 @@ from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.oci import RegistryClient, digest_of
 from hms_nomad.clients.vault import VaultClient
 from hms_nomad.dev import stack as dev
+from hms_nomad.dev import take_down
 from hms_nomad.dev.engine import allocation_containers, find_engine, has_image
 from hms_nomad.dev.network import Slot
 from hms_nomad.dev.pause import image_name
@@ -25,6 +26,8 @@ from hms_nomad.platform.context import list_contexts
 from hms_nomad.workflows.session import open_session
 from tests.live.conftest import LiveStack, own_contexts, run_cli, running_stack
 from tests.live.stack.server import SERVER
+
+_SHARED_CHAINS = ("CNI-FORWARD", "NOMAD-ADMIN", "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ")
 
 
 @pytest.fixture
@@ -83,7 +86,11 @@ def test_two_stacks_share_nothing_and_each_server_that_dies_is_repaired(
 
 @pytest.mark.real_nomad("an interface and networks of its own")
 @pytest.mark.parametrize("killed", [False, True], ids=["in good order", "after its Nomad was killed"])
-def test_down_leaves_nothing(tmp_path: Path, image: str | None, killed: bool) -> None:
+def test_down_leaves_nothing_but_what_another_stack_shares(
+    stack: LiveStack, tmp_path: Path, image: str | None, killed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The other stack's Nomad may be between two of its processes.
+    monkeypatch.setattr(take_down, "another_runs", lambda name: False)
     kinds = {"process": {"command": ["python3", "-c", SERVER]}, "container": {"image": image}}
     with running_stack("gone") as running:
         for name, kind in kinds.items():
@@ -101,6 +108,8 @@ def test_down_leaves_nothing(tmp_path: Path, image: str | None, killed: bool) ->
         allocations = {path.name for path in (slot.directory / "alloc").iterdir()}
         assert len(allocations) == (2 if running.status.docker else 1)
         assert _traces(running, slot, allocations) != []
+        shared = _shared_chains()
+        assert {f":{name}" for name in _SHARED_CHAINS} < shared
         if killed:
             os.kill(record.servers["nomad"].process.pid, signal.SIGKILL)
         with own_contexts(running.config_dir):
@@ -109,6 +118,7 @@ def test_down_leaves_nothing(tmp_path: Path, image: str | None, killed: bool) ->
             assert result.changed
             assert result.leftovers == ()
             assert _traces(running, slot, allocations) == []
+            assert _shared_chains() == shared
             assert list_contexts().names == ()
             assert not running.settings.state_dir.exists()
             assert dev.status(running.settings).state is dev.StackState.DOWN
@@ -141,6 +151,16 @@ def _traces(running: LiveStack, slot: Slot, allocations: set[str]) -> list[str]:
     if engine is not None and has_image(engine, image_name(running.settings.name)):
         traces.append("image")
     return traces
+
+
+def _shared_chains() -> set[str]:
+    """The chains that all allocations of a machine share, and the rules by which the kernel comes to them."""
+    entries = tuple(f"-j {name}" for name in _SHARED_CHAINS)
+    names = {f":{name}" for name in _SHARED_CHAINS}
+    lines = _output("iptables-save")
+    return {line.partition(" ")[0] for line in lines if line.partition(" ")[0] in names} | {
+        line for line in lines if line.endswith(entries)
+    }
 
 
 def _output(*arguments: str) -> list[str]:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from hms_nomad.dev.firewall import abandoned_chains, own_rules, parse, unused_shared
+import pytest
+
+from hms_nomad.dev import firewall
+from hms_nomad.dev.firewall import abandoned_chains, clean_firewall, own_chains, own_rules, parse, unused_shared
 from hms_nomad.dev.network import Slot
 
 _ALLOCATION = "24ea474b-f0fd-4482-2cbd-86610de1db1c"
@@ -36,7 +39,8 @@ _NAT = f"""-P PREROUTING ACCEPT
 def test_only_rules_of_the_stacks_allocations_are_its_own() -> None:
     own = own_rules(parse("nat", _NAT), Slot(0), frozenset())
 
-    assert [chain for chain, _ in own] == ["POSTROUTING", _OWN_CHAIN, _OWN_PORTS, "CNI-HOSTPORT-DNAT"]
+    assert own_chains(parse("nat", _NAT), Slot(0), frozenset()) == [_OWN_CHAIN, _OWN_PORTS]
+    assert [chain for chain, _ in own] == ["POSTROUTING", "CNI-HOSTPORT-DNAT"]
     assert all("172.26" not in rule and rule != "-s 10.254.0.0/16 -j RETURN" for _, rule in own)
 
 
@@ -62,6 +66,33 @@ def test_the_rule_that_lets_traffic_to_the_bridge_through_is_the_stacks_own() ->
     assert own_rules(parse("filter", text), Slot(1), frozenset()) == [
         ("NOMAD-ADMIN", "-d 10.254.4.0/22 -o hms1-allocs -j ACCEPT")
     ]
+
+
+def test_an_empty_chain_is_the_stacks_own_where_a_rule_of_its_own_jumps_to_it() -> None:
+    text = f"-N {_OWN_CHAIN}\n-N {_OTHER_CHAIN}\n-A POSTROUTING -s 10.254.0.5/32 -j {_OWN_CHAIN}\n"
+
+    assert own_chains(parse("nat", text), Slot(0), frozenset()) == [_OWN_CHAIN]
+
+
+@pytest.mark.parametrize(("alone", "stays"), [(False, True), (True, False)])
+def test_a_chain_that_nothing_jumps_to_yet_stays_beside_another_nomad(
+    monkeypatch: pytest.MonkeyPatch, alone: bool, stays: bool
+) -> None:
+    tables = {"nat": f"{_NAT}-N CNI-00000000000000000000aaaa\n", "filter": ""}
+    removed = []
+
+    def iptables(arguments: list[str]) -> str:
+        if "-X" in arguments:
+            removed.append(arguments[-1])
+        return tables[arguments[3]]
+
+    monkeypatch.setattr(firewall, "attempt", iptables)
+
+    clean_firewall(Slot(0), (), alone=alone)
+
+    assert removed[:2] == [_OWN_CHAIN, _OWN_PORTS]
+    assert ("CNI-00000000000000000000aaaa" not in removed) == stays
+    assert _OTHER_CHAIN not in removed
 
 
 def test_an_allocations_chain_is_abandoned_when_nothing_jumps_to_it() -> None:

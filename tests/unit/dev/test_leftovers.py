@@ -6,7 +6,14 @@ import pytest
 
 from hms_nomad.dev import leftovers
 from hms_nomad.dev.errors import StackError
-from hms_nomad.dev.leftovers import allocations_of, remove_cgroups, remove_networks, remove_tree, unmount_below
+from hms_nomad.dev.leftovers import (
+    allocations_of,
+    has_networks_of_others,
+    remove_cgroups,
+    remove_networks,
+    remove_tree,
+    unmount_below,
+)
 
 _OURS = "24ea474b-f0fd-4482-2cbd-86610de1db1c"
 _OTHERS = "11111111-f0fd-4482-2cbd-86610de1db1c"
@@ -89,6 +96,26 @@ def test_leases_and_results_of_other_allocations_stay(
     assert [file.name for file in results.iterdir()] == [f"nomad-{_OTHERS}-eth0"]
     remove_networks({_OTHERS}, alone=alone)
     assert leases.exists() == (not alone)
+
+
+def test_a_network_or_an_address_of_another_allocation_is_known_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases, spaces = tmp_path / "leases", tmp_path / "netns"
+    monkeypatch.setattr(leftovers, "_LEASES", leases)
+    monkeypatch.setattr(leftovers, "_NETWORKS", spaces)
+    assert not has_networks_of_others(frozenset())
+    leases.mkdir()
+    spaces.mkdir()
+    (leases / "lock").touch()
+    (leases / "10.254.0.2").write_text(f"{_OURS}\r\neth0")
+    (spaces / _OURS).touch()
+    (spaces / "somebody").touch()
+
+    assert not has_networks_of_others(frozenset({_OURS}))
+    assert has_networks_of_others(frozenset())
+    (spaces / _OTHERS).touch()
+    assert has_networks_of_others(frozenset({_OURS}))
 
 
 @pytest.mark.parametrize(("alone", "left"), [(False, {"nomad", "share", f"{_OTHERS}.app"}), (True, set())])

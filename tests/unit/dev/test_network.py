@@ -3,13 +3,15 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import json
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hms_nomad.dev import network
 from hms_nomad.dev.errors import UnsuitableMachineError
-from hms_nomad.dev.network import Slot, claim, release
+from hms_nomad.dev.network import Slot, claim, is_lost, machine_locked, neighbours, release
 from hms_nomad.dev.system import CommandError
 
 
@@ -130,3 +132,45 @@ def test_a_place_that_another_stack_took_meanwhile_is_not_ours_to_remove(kernel:
     assert release(Slot(0), "one") == ()
     assert release(Slot(1), "one") == ("hms1",)
     assert set(kernel.links) == {"hms0"}
+
+
+def test_a_stack_is_a_neighbour_from_taking_its_place_to_giving_it_back_whatever_runs(kernel: Kernel) -> None:
+    mine, other = claim(None, "one"), claim(None, "two")
+    kernel.add_address(mine.bridge, "10.254.0.1/22")
+    kernel.add_address("docker0", "172.17.0.1/16")
+
+    assert neighbours(mine) == ("hms1",)
+    release(other, "two")
+    assert neighbours(mine) == ()
+
+
+def test_the_bridge_of_a_nomad_that_is_no_stacks_is_a_neighbour(kernel: Kernel) -> None:
+    kernel.add_address("nomad", "172.26.64.1/20")
+
+    assert neighbours(Slot(0)) == ("nomad",)
+
+
+def test_a_place_is_lost_to_whoever_took_it_after_a_reboot(kernel: Kernel) -> None:
+    assert not is_lost(Slot(0), "one")
+    claim(None, "one")
+
+    assert not is_lost(Slot(0), "one")
+    assert is_lost(Slot(0), "two")
+
+
+def test_one_at_a_time_holds_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "_LOCK", tmp_path / "lock")
+    order = []
+
+    def second() -> None:
+        with machine_locked():
+            order.append("second")
+
+    with machine_locked():
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        waiting.join(0.05)
+        order.append("first")
+    waiting.join()
+
+    assert order == ["first", "second"]
