@@ -20,8 +20,6 @@ def main() -> None:
     # looking once more through everything at the end as much again.
     gc.set_threshold(120_000, 20, 20)
     atexit.register(gc.freeze)
-    # pydantic would look through all installed packages for plugins, which change what a model means.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if not sys.stdout.isatty():
         # Help in boxes is for people; a pipe gets plain lines, in less than half the time.
         os.environ.setdefault("TYPER_USE_RICH", "0")

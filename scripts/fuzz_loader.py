@@ -29,7 +29,7 @@ MEMORY_LIMIT_MIB = 200
 TIME_LIMIT_SECONDS = 1.0
 
 TOKENS = [
-    *Source.model_fields,
+    *Source.__struct_fields__,
     *("&a ", "*a", "<<: ", "!!str ", "!!python/object:os.system ", "---\n", "...\n", "? ", "- ", "{", "}", "[", "]"),
     *(
         ": ",

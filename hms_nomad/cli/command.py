@@ -75,7 +75,7 @@ class Run(Struct, frozen=True):
         from hms_nomad.platform.context import load_platform
 
         platform = load_platform(context)
-        return platform.model_copy(update={"namespace": self.namespace}) if self.namespace else platform
+        return platform.changed(namespace=self.namespace) if self.namespace else platform
 
     @contextmanager
     def session(self) -> Iterator[Session]:

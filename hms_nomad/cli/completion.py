@@ -22,7 +22,7 @@ def complete_service(ctx: typer.Context, incomplete: str) -> list[str]:
 
         platform = load_platform(ctx.params.get("context"))
         if namespace := ctx.params.get("namespace"):
-            platform = platform.model_copy(update={"namespace": namespace})
+            platform = platform.changed(namespace=namespace)
         with open_session(platform) as session:
             return [name for name in service_names(session) if name.startswith(incomplete)]
     return []

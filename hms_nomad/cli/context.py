@@ -13,6 +13,7 @@ from hms_nomad.cli.completion import complete_context
 from hms_nomad.output.printer import Printer
 from hms_nomad.output.table import table
 from hms_nomad.platform.context import Contexts, contexts_directory, list_contexts, use_context
+from hms_nomad.sections.section import as_data
 from hms_nomad.workflows.contexts import ContextView, view_context
 
 app = new_app("Choose the cluster that commands talk to.")
@@ -63,7 +64,7 @@ def show(
         "namespace": view.namespace,
         "region": view.region,
         "servers": view.servers,
-        "platform": view.platform.model_dump(mode="json"),
+        "platform": as_data(view.platform),
     } | ({"origins": view.origins} if origin else {})
     run.printer.show("context", {"context": body}, lambda: _lines(run.printer, view, origin=origin))
 

@@ -13,6 +13,7 @@ from hms_nomad.compile.names import service_url
 from hms_nomad.compile.routes import permissions_of_router
 from hms_nomad.compile.secrets import vault_objects
 from hms_nomad.platform.model import Platform
+from hms_nomad.sections.section import as_data
 from hms_nomad.spec.model import Spec
 
 
@@ -51,7 +52,7 @@ def compile_spec(spec: Spec, platform: Platform, pins: Pins = NO_PINS) -> Desire
             url=service_url(spec, platform),
             port=spec.port,
             protocol=spec.protocol,
-            routes=tuple(route.model_dump(mode="json", exclude_none=True) for route in spec.routes),
+            routes=tuple(as_data(route, nothing=False) for route in spec.routes),
         ),
         images=_pinned(spec, platform, pins),
     )

@@ -13,6 +13,7 @@ from hms_nomad.compile.entries import defaults, intentions, router
 from hms_nomad.compile.names import service_url, short_hash
 from hms_nomad.compile.routes import permissions_of_router
 from hms_nomad.platform.model import Platform, PlatformError
+from hms_nomad.sections.section import as_data
 from hms_nomad.spec.model import Spec
 
 EXTERNAL_KEY = "external"
@@ -56,7 +57,7 @@ def compile_external(spec: Spec, platform: Platform) -> Desired:
             url=service_url(spec, platform),
             port=spec.port,
             protocol=spec.protocol,
-            routes=tuple(route.model_dump(mode="json", exclude_none=True) for route in spec.routes),
+            routes=tuple(as_data(route, nothing=False) for route in spec.routes),
         ),
         outside=outside,
     )

@@ -26,7 +26,8 @@ from hms_nomad.compile.http_routes import (
     route_entries,
 )
 from hms_nomad.compile.routes import KEPT_ID, PATH_KEYS, permission
-from hms_nomad.platform.model import Gateway, JwtProvider, Platform, PlatformError
+from hms_nomad.platform.model import Platform, PlatformError
+from hms_nomad.platform.model_proxies import Gateway, JwtProvider
 from hms_nomad.spec.model import Route, Spec
 
 PLATFORM_KEY = "platform"

@@ -92,7 +92,7 @@ def own_network(platform: Platform) -> dict[str, Any]:
     """The network of an instance (Nomad API, ``Networks``), with the name servers that the platform may have."""
     network: dict[str, Any] = {"Mode": "bridge"}
     if dns := platform.dns:
-        servers = [str(server) for server in dns.servers]
+        servers = list(dns.servers)
         network["DNS"] = {"Servers": servers, "Searches": list(dns.searches), "Options": list(dns.options)}
     return network
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from hms_nomad.compile.platform_job import consul_block
 from hms_nomad.platform.model import OwnProgram, Platform, ServerAddress
+from hms_nomad.sections.section import as_data
 
 
 def own_values(platform: Platform, program: OwnProgram, nomad: ServerAddress | None = None) -> dict[str, Any]:
@@ -16,7 +17,7 @@ def own_values(platform: Platform, program: OwnProgram, nomad: ServerAddress | N
     the platform's), and no token: Nomad gives it those of its own identity.
     """
     context = _as_nodes_see_it(platform, nomad, program.consul)
-    body = context.model_dump(mode="json", exclude_defaults=True)
+    body = as_data(context, defaults=False)
     templates = [_template(json.dumps(body, sort_keys=True), f"local/contexts/{context.name}.yml")]
     if program.consul_token:
         own = _template('CONSUL_HTTP_TOKEN=<<< env "CONSUL_TOKEN" >>>\n', "secrets/consul.env")
@@ -28,10 +29,10 @@ def _as_nodes_see_it(platform: Platform, nomad: ServerAddress | None, consul: Se
     """The platform for a process on a node: files of the operator's machine, tokens among them, are not there."""
 
     def seen(own: ServerAddress | None, usual: ServerAddress) -> ServerAddress:
-        return own or usual.model_copy(update={"token_file": None, "token_helper": ()})
+        return own or usual.changed(token_file=None, token_helper=())
 
     update = {"nomad": seen(nomad, platform.nomad), "consul": seen(consul, platform.consul), "vault": None}
-    return platform.model_copy(update=update)
+    return platform.changed(**update)
 
 
 def _template(text: str, path: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from hms_nomad.compile.desired import ConfigEntry
 from hms_nomad.compile.gateway import filled
 from hms_nomad.compile.names import short_hash
-from hms_nomad.platform.model import Autoscaler, Platform, PlatformError, Program, Runnable, Telemetry
+from hms_nomad.platform.model import Autoscaler, Platform, PlatformError, Program, RegistryEndpoint, Runnable, Telemetry
 
 TELEMETRY_FILES = (
     "bounds.yml",
@@ -127,7 +127,7 @@ def _window(every: str) -> str:
 
 def common_values(platform: Platform, program: Runnable) -> dict[str, Any]:
     """What every job of the platform is told: its name, where it runs and what it reserves."""
-    always = {"instances": program.instances} if isinstance(program, Program) else {}
+    always = {"instances": program.instances} if isinstance(program, Program | RegistryEndpoint) else {}
     return {
         **always,
         "name": program.name,

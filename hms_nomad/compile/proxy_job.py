@@ -19,7 +19,8 @@ from hms_nomad.compile.http_routes import GATEWAY_KIND
 from hms_nomad.compile.names import UNIT_SECONDS, canonical
 from hms_nomad.compile.platform_job import CompiledPlatformJob, finished
 from hms_nomad.compile.tracing import cluster, tracer
-from hms_nomad.platform.model import Egress, Gateway, GatewayTls, Platform, PlatformError, Proxy
+from hms_nomad.platform.model import Platform, PlatformError
+from hms_nomad.platform.model_proxies import Egress, Gateway, GatewayTls, Proxy
 from hms_nomad.spec.duration import seconds
 
 EGRESS_KIND = "terminating-gateway"

@@ -11,6 +11,7 @@ from typing import Any
 from hms_nomad.compile.desired import OWNER_MARK
 from hms_nomad.compile.names import mesh_host, short_hash
 from hms_nomad.platform.model import Platform, PlatformError
+from hms_nomad.sections.section import as_data
 from hms_nomad.spec.duration import seconds
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.model_secret import Secret
@@ -158,7 +159,7 @@ def role_stem(namespace: str, service: str) -> str:
 
 def _digest(spec: Spec, platform: Platform) -> str:
     secrets = [(one.ref, one.names, seconds(one.ttl or _CERTIFICATE)) for one in _in_vault(spec)]
-    return short_hash([platform.namespace, spec.name, platform.secrets.model_dump(mode="json"), secrets], 8)
+    return short_hash([platform.namespace, spec.name, as_data(platform.secrets), secrets], 8)
 
 
 def _in_vault(spec: Spec) -> list[Secret]:

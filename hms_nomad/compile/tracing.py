@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hms_nomad.compile.names import canonical
-from hms_nomad.platform.model import Tracing
+from hms_nomad.platform.model_proxies import Tracing
 
 CLUSTER = "otlp"
 """Name of the collector in a proxy's configuration; no service can have it there, since these names have dots."""

@@ -15,17 +15,9 @@ from hms_nomad.dev.security import Security
 from hms_nomad.dev.settings import StackSettings
 from hms_nomad.dev.state import ServerRecord, StackRecord
 from hms_nomad.platform.context import list_contexts, load_platform
-from hms_nomad.platform.model import (
-    Autoscaler,
-    Egress,
-    Gateway,
-    Platform,
-    Rollouts,
-    ServerAddress,
-    Sidecar,
-    Telemetry,
-)
+from hms_nomad.platform.model import Autoscaler, Platform, Rollouts, ServerAddress, Telemetry
 from hms_nomad.platform.model_images import Images
+from hms_nomad.platform.model_proxies import Egress, Gateway, Sidecar
 
 
 def admin_context(name: str) -> str:
@@ -61,29 +53,25 @@ def platform_of(
     if security is None:
         return platform
     grpc = f"{LOOPBACK}:{settings.ports.consul_grpc}"
-    return platform.model_copy(
-        update={
-            "nomad": _with_token(platform.nomad, security.token_file("nomad")),
-            "consul": _with_token(platform.consul, security.token_file("consul")),
-            "gateway": Gateway(consul_grpc=grpc),
-            "egress": Egress(consul_grpc=grpc),
-            "autoscaler": Autoscaler(consul_token=True),
-            "telemetry": Telemetry(consul_token=True, ca_file=security.ca_file),
-            "rollouts": Rollouts(command=_own_program(), consul_token=True),
-        }
+    return platform.changed(
+        nomad=_with_token(platform.nomad, security.token_file("nomad")),
+        consul=_with_token(platform.consul, security.token_file("consul")),
+        gateway=Gateway(consul_grpc=grpc),
+        egress=Egress(consul_grpc=grpc),
+        autoscaler=Autoscaler(consul_token=True),
+        telemetry=Telemetry(consul_token=True, ca_file=security.ca_file),
+        rollouts=Rollouts(command=_own_program(), consul_token=True),
     )
 
 
 def admin_platform(platform: Platform, settings: StackSettings, security: Security) -> Platform:
     """The same stack for whoever sets it up: with the management tokens, and Vault's root token."""
     vault_token = vault_server.token_file(settings.state_dir / "vault")
-    return platform.model_copy(
-        update={
-            "name": admin_context(settings.name),
-            "nomad": _with_token(platform.nomad, security.token_file("nomad-management")),
-            "consul": _with_token(platform.consul, security.token_file("consul-management")),
-            "vault": _with_token(platform.vault, vault_token) if platform.vault else None,
-        }
+    return platform.changed(
+        name=admin_context(settings.name),
+        nomad=_with_token(platform.nomad, security.token_file("nomad-management")),
+        consul=_with_token(platform.consul, security.token_file("consul-management")),
+        vault=_with_token(platform.vault, vault_token) if platform.vault else None,
     )
 
 
@@ -92,7 +80,7 @@ def _reached(server: ServerRecord) -> ServerAddress:
 
 
 def _with_token(server: ServerAddress, file: Path) -> ServerAddress:
-    return server.model_copy(update={"token_file": str(file)})
+    return server.changed(token_file=str(file))
 
 
 def _vault(server: ServerRecord | None, directory: Path, security: Security | None) -> ServerAddress | None:
@@ -106,7 +94,7 @@ def _vault(server: ServerRecord | None, directory: Path, security: Security | No
 def _images(name: str, registry: ServerRecord | None) -> Images:
     """What somebody wrote into the context about images, base images above all, stays; the registry is ours."""
     before = load_platform(name).images if name in list_contexts().names else Images()
-    return before.model_copy(update={"registry": registry.address.removeprefix("http://") if registry else None})
+    return before.changed(registry=registry.address.removeprefix("http://") if registry else None)
 
 
 def _sidecar(node: ReadyNode, envoy: Binary) -> Sidecar:

@@ -11,10 +11,12 @@ from datetime import date
 from typing import Any
 
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hms_nomad.compile.desired import Desired
 from hms_nomad.platform.model import Platform
+from hms_nomad.sections.reading import MisfitError, read
+from hms_nomad.sections.saying import said
+from hms_nomad.sections.section import Section, field
 from hms_nomad.spec.diagnostics import Diagnostic
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.yaml_source import read_yaml
@@ -36,74 +38,66 @@ class DeployDeniedError(Exception):
         self.denials = denials
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-
-class When(_Section):
+class When(Section):
     """Where a rule holds; everywhere when empty."""
 
-    production: bool | None = Field(None, description="Only on platforms whose context says production, or not.")
-    namespaces: tuple[str, ...] = Field((), description="Only in these Nomad namespaces.")
+    production: bool | None = field(
+        default=None, description="Only on platforms whose context says production, or not."
+    )
+    namespaces: tuple[str, ...] = field(default=(), description="Only in these Nomad namespaces.")
 
 
-class Most(_Section):
+class Most(Section):
     """Upper limits: MHz and MiB of one instance with its helpers, and how many instances there may be."""
 
-    cpu: int | None = Field(None, ge=1)
-    memory: int | None = Field(None, ge=1)
-    instances: int | None = Field(None, ge=1)
+    cpu: int | None = field(default=None, ge=1)
+    memory: int | None = field(default=None, ge=1)
+    instances: int | None = field(default=None, ge=1)
 
 
-class Least(_Section):
+class Least(Section):
     """Lower limits."""
 
-    instances: int = Field(ge=1)
+    instances: int = field(ge=1)
 
 
-class RuleBody(_Section):
+class RuleBody(Section):
     """One rule as it stands in a file: its name, its reason, and exactly one of the checks."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
-    why: str = Field(min_length=1)
-    when: When = When.model_construct()
-    images_from: tuple[str, ...] | None = Field(None, min_length=1)
+    name: str = field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
+    why: str = field(min_length=1)
+    when: When = When()
+    images_from: tuple[str, ...] | None = field(default=None, min_length=1)
     image_digest: bool | None = None
-    drivers: tuple[str, ...] | None = Field(None, min_length=1)
+    drivers: tuple[str, ...] | None = field(default=None, min_length=1)
     at_most: Most | None = None
     at_least: Least | None = None
     owner: bool | str | None = None
     names: str | None = None
-    require_signature: tuple[str, ...] | None = Field(None, min_length=1)
+    require_signature: tuple[str, ...] | None = field(default=None, min_length=1)
 
-    @field_validator("owner", "names")
-    @classmethod
-    def _is_expression(cls, value: bool | str | None) -> bool | str | None:
-        if isinstance(value, str):
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(f"this is no regular expression: {error}") from None
-        return value
-
-    @model_validator(mode="after")
-    def _has_one_check(self) -> RuleBody:
+    def contradiction(self) -> str:
+        """A rule has one check, and its expressions can be searched for."""
+        for name in ("owner", "names"):
+            if isinstance(value := getattr(self, name), str):
+                try:
+                    re.compile(value)
+                except re.error as error:
+                    return f"{name} is no regular expression: {error}"
         given = [name for name in _CHECKS if getattr(self, name) not in (None, False)]
-        if len(given) != 1:
-            raise ValueError(f"a rule has exactly one of {', '.join(_CHECKS)}; this one has {len(given)}")
-        return self
+        return "" if len(given) == 1 else f"a rule has exactly one of {', '.join(_CHECKS)}; this one has {len(given)}"
 
 
-class ExceptionBody(_Section):
+class ExceptionBody(Section):
     """A service that a rule does not hold for, until the end of a day."""
 
     rule: str
     service: str
     until: date
-    why: str = Field(min_length=1)
+    why: str = field(min_length=1)
 
 
-class FileBody(_Section):
+class FileBody(Section):
     """The whole of a rule file."""
 
     rules: tuple[RuleBody, ...] = ()
@@ -157,13 +151,11 @@ def read_rules(text: str, file: str) -> RuleSet:
         first = document.problems[0]
         raise RuleError(f"{file}:{first.mark.line}:{first.mark.column}: {first.message}; {first.fix}".rstrip("; "))
     try:
-        body = FileBody.model_validate({} if document.data is None else document.data)
-    except ValidationError as error:
-        found = error.errors()[0]
-        mark = document.mark(tuple(found["loc"]))
-        place = ".".join(str(part) for part in found["loc"]) or "the file"
-        message = found["msg"].removeprefix("Value error, ")
-        raise RuleError(f"{file}:{mark.line}:{mark.column}: {place}: {message}") from None
+        body = read(FileBody, {} if document.data is None else document.data)
+    except MisfitError as error:
+        misfit = error.misfits[0]
+        mark = document.mark(misfit.path, key=misfit.kind == "unknown" or misfit.of_key)
+        raise RuleError(f"{file}:{mark.line}:{mark.column}: {said(misfit)}") from None
     return RuleSet(
         tuple(DeployRule(one, file, document.mark(("rules", n)).line) for n, one in enumerate(body.rules)),
         tuple(

@@ -14,10 +14,12 @@ from typing import Any
 
 import yaml
 from msgspec import Struct
-from pydantic import ValidationError
 
 from hms_nomad.platform.model import Platform
 from hms_nomad.platform.private import write_private
+from hms_nomad.sections.reading import MisfitError, read
+from hms_nomad.sections.saying import said
+from hms_nomad.sections.section import as_data
 
 CONTEXT_VARIABLE = "HMS_NOMAD_CONTEXT"
 """Environment variable that names the context; the flag ``--context`` wins over it."""
@@ -113,7 +115,7 @@ def origins(name: str | None = None) -> tuple[Origin, ...]:
         if os.environ.get(variable)
     }
     variables |= {field: variable for field, variable in _PLAIN.items() if os.environ.get(variable)}
-    body = _validated(_with_environment(fields), chosen).model_dump(mode="json")
+    body = as_data(_validated(_with_environment(fields), chosen))
     return tuple(
         Origin(path, value, variables.get(path) or (file if _says(fields, path.split(".")) else "default"))
         for path, value in _leaves(body)
@@ -142,7 +144,7 @@ def _says(fields: Any, path: Sequence[str]) -> bool:
 def save_context(platform: Platform) -> Path:
     """Write a platform as the context of its name (mode 0600) and answer the file."""
     file = _file(platform.name)
-    body = platform.model_dump(mode="json", exclude_defaults=True) | {"name": platform.name}
+    body = as_data(platform, defaults=False) | {"name": platform.name}
     keep_private(file, yaml.safe_dump(body, sort_keys=True, allow_unicode=True))
     return file
 
@@ -227,9 +229,7 @@ def _consul_address(address: str) -> str:
 
 def _validated(fields: dict[str, Any], name: str | None) -> Platform:
     try:
-        return Platform.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        return read(Platform, fields)
+    except MisfitError as error:
         source = _file(name) if name else "environment"
-        raise ContextError(f"{source}: {place}: {first['msg']}") from None
+        raise ContextError(f"{source}: {said(error.misfits[0])}") from None

@@ -6,15 +6,12 @@ import re
 from difflib import get_close_matches
 from typing import Any
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from msgspec import Struct
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
+from hms_nomad.sections.section import Section
+from hms_nomad.sections.shape import Member, Shape, members
 from hms_nomad.spec.model import Source
 from hms_nomad.spec.model_job import NEEDED
-from hms_nomad.spec.shape import Shape, shape_of
 
 
 class FieldDoc(Struct, frozen=True):
@@ -66,12 +63,12 @@ def _canonical(path: str) -> str:
             entry = "[]" if shape.kind == "list" else ".NAME"
             shape = shape.item
             steps.append(entry)
-            named = shape is not None and shape.model is not None and step in shape.model.model_fields
+            named = shape is not None and shape.model is not None and step in members(shape.model)
             if not named or step.startswith("["):
                 continue
         steps.append(f".{step}")
-        field = shape.model.model_fields.get(step) if shape is not None and shape.model is not None else None
-        shape = shape_of(field) if field else None
+        member = members(shape.model).get(step) if shape is not None and shape.model is not None else None
+        shape = member.shape if member else None
     while steps and steps[-1] in {"[]", ".NAME"}:
         steps.pop()
     return "".join(steps).lstrip(".")
@@ -99,24 +96,23 @@ def _table() -> dict[str, FieldDoc]:
         description=whole,
         examples=(),
         limits=(),
-        children=tuple(Source.model_fields),
+        children=tuple(members(Source)),
     )
     _add(Source, "", table)
     return table
 
 
-def _add(model: type[BaseModel], prefix: str, table: dict[str, FieldDoc]) -> None:
-    for name, field in model.model_fields.items():
-        shape = shape_of(field)
+def _add(model: type[Section], prefix: str, table: dict[str, FieldDoc]) -> None:
+    for name, member in members(model).items():
         path = f"{prefix}.{name}" if prefix else name
-        section, below = _section_in(shape, path)
-        children = tuple(f"{below}.{child}" for child in section.model_fields) if section else ()
-        table[path] = _doc(path, field, shape, section, children)
+        section, below = _section_in(member.shape, path)
+        children = tuple(f"{below}.{child}" for child in members(section)) if section else ()
+        table[path] = _doc(path, member, section, children)
         if section is not None:
             _add(section, below, table)
 
 
-def _section_in(shape: Shape, path: str) -> tuple[type[BaseModel] | None, str]:
+def _section_in(shape: Shape, path: str) -> tuple[type[Section] | None, str]:
     """The section that a field holds, itself or as entries, and the path of such a section."""
     if shape.kind == "list" and shape.item is not None:
         return _section_in(shape.item, f"{path}[]")
@@ -125,54 +121,46 @@ def _section_in(shape: Shape, path: str) -> tuple[type[BaseModel] | None, str]:
     return shape.model, path
 
 
-def _doc(
-    path: str, field: FieldInfo, shape: Shape, section: type[BaseModel] | None, children: tuple[str, ...]
-) -> FieldDoc:
-    about = field.description or ""
+def _doc(path: str, member: Member, section: type[Section] | None, children: tuple[str, ...]) -> FieldDoc:
+    about = member.description
     meaning = " ".join((section.__doc__ or "").split()) if section else ""
     return FieldDoc(
         path=path,
-        type=shape.words,
-        required=field.is_required() or path in NEEDED["service"],
-        default=None if path in NEEDED["service"] else _default(field, children),
+        type=member.shape.words,
+        required=member.required or path in NEEDED["service"],
+        default=None if path in NEEDED["service"] else _default(member, children),
         description=about if meaning.startswith(about.rstrip(".")) or not meaning else f"{about} {meaning}",
-        examples=tuple(field.examples or ()),
-        limits=_limits(field, shape),
+        examples=tuple(member.examples),
+        limits=_limits(member.shape),
         children=children,
     )
 
 
-def _default(field: FieldInfo, children: tuple[str, ...]) -> Any:
+def _default(member: Member, children: tuple[str, ...]) -> Any:
     """The default as it would be written; a section's own is that of its fields."""
-    value = field.default
-    if value is PydanticUndefined or (children and isinstance(value, BaseModel)):
+    value = member.default
+    if children and isinstance(value, Section):
         return None
     return list(value) if isinstance(value, tuple) else value
 
 
-_SENTENCES: tuple[tuple[type[Any], str, str], ...] = (
-    (Ge, "ge", "at least {}"),
-    (Gt, "gt", "more than {}"),
-    (Le, "le", "at most {}"),
-    (Lt, "lt", "less than {}"),
-    (MinLen, "min_length", "not empty"),
-    (MaxLen, "max_length", "at most {} characters long"),
-)
+_SENTENCES = {
+    "ge": "at least {}",
+    "gt": "more than {}",
+    "le": "at most {}",
+    "lt": "less than {}",
+    "min_length": "not empty",
+    "max_length": "at most {} characters long",
+}
 
 
-def _limits(field: FieldInfo, shape: Shape) -> tuple[str, ...]:
-    found = [
-        sentence.format(getattr(constraint, attribute))
-        for kind, attribute, sentence in _SENTENCES
-        for constraint in field.metadata
-        if isinstance(constraint, kind)
-    ]
+def _limits(shape: Shape) -> tuple[str, ...]:
     forms = {
         "name": "made of lower-case letters, digits and hyphens, a letter first, at most 63 characters",
         "duration": "a number with ms, s, m or h",
     }
     if shape.kind in forms:
-        found = [forms[shape.kind]]
-    elif shape.pattern == "^/":
-        found.append("a path that starts with a slash")
-    return tuple(found)
+        return (forms[shape.kind],)
+    said = {name: getattr(shape.limits, name) for name in _SENTENCES}
+    found = [sentence.format(said[name]) for name, sentence in _SENTENCES.items() if said[name] is not None]
+    return (*found, "a path that starts with a slash") if shape.pattern == "^/" else tuple(found)

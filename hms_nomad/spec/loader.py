@@ -6,15 +6,15 @@ pass that finds errors does not hide the findings of the next one: what is broke
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
-from pydantic import ValidationError
 
+from hms_nomad.sections.reading import Misfit, MisfitError, read
+from hms_nomad.sections.shape import members
 from hms_nomad.spec.checks import check_spec
 from hms_nomad.spec.diagnostics import Diagnostic, Level, Position, SpecError
 from hms_nomad.spec.document import MAX_FINDINGS, Document, Path, Problem, UnreadableError, one_line
@@ -141,23 +141,24 @@ def _validated(document: Document) -> tuple[Spec | None, list[Problem], set[Path
     """The spec, what is wrong with it, and the paths that were cut out or stood in for to get a spec all the same."""
     spec = None
     try:
-        spec = _spec_of(document.data)
-    except ValidationError as error:
-        errors: list[Any] = error.errors(include_url=False, include_input=False)[: 2 * MAX_FINDINGS]
+        spec = read(Spec, document.data)
+    except MisfitError as error:
+        misfits = error.misfits[: 2 * MAX_FINDINGS]
     else:
-        errors = []
-    errors += _needed(document.data)
-    if not errors and not document.broken:
+        misfits = []
+    misfits += _needed(document.data)
+    if not misfits and not document.broken:
         return spec, [], set()
-    unknown = [error for error in errors if not _within(tuple(error["loc"]), document.broken)]
-    problems = [worded(error, document, hints=number < _HINTED) for number, error in enumerate(unknown)]
-    broken = {_unit(path) for path in document.broken} | {_unit(_cut(error)) for error in errors}
+    unknown = [misfit for misfit in misfits if not _within(misfit.path, document.broken)]
+    problems = [worded(misfit, document, hints=number < _HINTED) for number, misfit in enumerate(unknown)]
+    broken = {_unit(path) for path in document.broken} | {_unit(_cut(misfit)) for misfit in misfits}
     return _remainder(document.data, broken), problems, broken
 
 
-def _needed(data: Any) -> list[Any]:
-    """What the kind of the spec needs and does not have, in pydantic's form."""
-    return [{"type": "missing", "loc": (name,)} for name in _needed_by_kind(data) if name not in data]
+def _needed(data: Any) -> list[Misfit]:
+    """What the kind of the spec needs and does not have."""
+    shapes = members(Spec)
+    return [Misfit((name,), "missing", shapes[name].shape) for name in _needed_by_kind(data) if name not in data]
 
 
 def _needed_by_kind(data: Any) -> tuple[str, ...]:
@@ -175,19 +176,15 @@ def _remainder(data: Any, broken: set[Path]) -> Spec | None:
             rest[name] = value
             broken.add((name,))
     try:
-        return _spec_of(rest)
-    except ValidationError:
+        return read(Spec, rest)
+    except MisfitError:
         return None
 
 
-def _spec_of(data: Any) -> Spec:
-    return Spec.model_validate_json(json.dumps(data, ensure_ascii=False))
-
-
-def _cut(error: Any) -> Path:
-    """The part of the data that an error makes useless: a section that misses a field goes as a whole."""
-    path: Path = tuple(error["loc"])
-    return path[:-1] if path[-1:] == ("[key]",) or (error["type"] == "missing" and len(path) > 1) else path
+def _cut(misfit: Misfit) -> Path:
+    """The part of the data that a misfit makes useless: a section that misses a field goes as a whole."""
+    path = misfit.path
+    return path[:-1] if misfit.kind == "missing" and len(path) > 1 else path
 
 
 def _unit(path: Path) -> Path:

@@ -2,9 +2,8 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
-
-from hms_nomad.spec.section import AbsolutePath, Duration, HostName, Section
+from hms_nomad.sections.section import Limits, Section, field
+from hms_nomad.spec.forms import AbsolutePath, Duration, HostName
 
 ZONE = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
 
@@ -48,32 +47,32 @@ UNKNOWN_TO: dict[str, frozenset[str]] = {
 class Schedule(Section):
     """When a job starts by itself."""
 
-    cron: str = Field(
+    cron: str = field(
         description="Minute, hour, day of the month, month and day of the week.",
         examples=["0 3 * * *"],
         max_length=100,
     )
-    timezone: Annotated[str, StringConstraints(pattern=ZONE, max_length=64)] = Field(
-        "UTC", description="Time zone of these times.", examples=["Europe/Berlin"]
+    timezone: Annotated[str, Limits(pattern=ZONE, max_length=64)] = field(
+        default="UTC", description="Time zone of these times.", examples=["Europe/Berlin"]
     )
-    overlap: bool = Field(False, description="True: it starts even while the run before goes on.")
+    overlap: bool = field(default=False, description="True: it starts even while the run before goes on.")
 
 
 class OutsideTls(Section):
     """TLS on the way to an external service, made by the platform's egress."""
 
-    ca_file: AbsolutePath = Field(
+    ca_file: AbsolutePath = field(
         description="PEM file, as the egress sees it, of the authorities that may have signed the other side's "
         "certificate.",
         examples=["/etc/ssl/certs/ca-certificates.crt"],
     )
-    server_name: HostName | None = Field(
-        None, description="Name expected in the certificate; the host when absent.", examples=["db.agency.gov"]
+    server_name: HostName | None = field(
+        default=None, description="Name expected in the certificate; the host when absent.", examples=["db.agency.gov"]
     )
 
 
 class Attempts(Section):
     """What happens when a job's program fails."""
 
-    most: int = Field(1, ge=1, le=100, description="How often it is started before the run has failed.")
-    delay: Duration = Field("15s", description="Time between two attempts.")
+    most: int = field(default=1, ge=1, le=100, description="How often it is started before the run has failed.")
+    delay: Duration = field(default="15s", description="Time between two attempts.")

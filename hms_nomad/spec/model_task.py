@@ -2,11 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
-
+from hms_nomad.sections.section import Limits, Section, field
+from hms_nomad.spec.forms import AbsolutePath, Duration, FilePath, Mode, ServiceName, User
 from hms_nomad.spec.model_secret import SIGNAL as SIGNAL  # noqa: PLC0414 - offered here too
 from hms_nomad.spec.model_secret import Secret, SecretName
-from hms_nomad.spec.section import AbsolutePath, Duration, FilePath, Mode, Section, ServiceName, User
 
 URL = r"^https?://[^\s/]+"
 CHECKSUM = r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$"
@@ -17,13 +16,13 @@ ZONE = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
 class File(Section):
     """A file that arrives byte for byte: nothing in it is replaced, whatever it contains."""
 
-    content: str | None = Field(None, description="What the file holds.")
-    source: FilePath | None = Field(
-        None, description="File with the content, relative to the spec's own directory and within it."
+    content: str | None = field(default=None, description="What the file holds.")
+    source: FilePath | None = field(
+        default=None, description="File with the content, relative to the spec's own directory and within it."
     )
-    mode: Mode = Field("0644", description="Rights, in octal digits.")
-    base64: bool = Field(
-        False, description="True: content is Base64; a source that is no UTF-8 text is sent that way by itself."
+    mode: Mode = field(default="0644", description="Rights, in octal digits.")
+    base64: bool = field(
+        default=False, description="True: content is Base64; a source that is no UTF-8 text is sent that way by itself."
     )
 
 
@@ -34,96 +33,98 @@ class Template(Section):
     `{{ with nomadVar "path" }}{{ .name }}{{ end }}` and so on.
     """
 
-    content: str | None = Field(None, description="The template's text.")
-    source: FilePath | None = Field(
-        None, description="File with the text, relative to the spec's own directory and within it."
+    content: str | None = field(default=None, description="The template's text.")
+    source: FilePath | None = field(
+        default=None, description="File with the text, relative to the spec's own directory and within it."
     )
-    mode: Mode = Field("0644", description="Rights, in octal digits.")
-    change: Literal["restart", "signal", "none"] = Field(
-        "restart", description="What happens to the task when the rendered text changes."
+    mode: Mode = field(default="0644", description="Rights, in octal digits.")
+    change: Literal["restart", "signal", "none"] = field(
+        default="restart", description="What happens to the task when the rendered text changes."
     )
-    signal: Annotated[str, StringConstraints(pattern=SIGNAL)] | None = Field(
-        None, description="Signal to send where change is signal.", examples=["SIGHUP"]
+    signal: Annotated[str, Limits(pattern=SIGNAL)] | None = field(
+        default=None, description="Signal to send where change is signal.", examples=["SIGHUP"]
     )
-    splay: Duration = Field(
-        "5s", description="A random wait up to this long, so that not all instances react at the same time."
+    splay: Duration = field(
+        default="5s", description="A random wait up to this long, so that not all instances react at the same time."
     )
 
 
 class Artifact(Section):
     """A file or an archive that the node fetches before the task starts; archives are unpacked."""
 
-    source: Annotated[str, StringConstraints(pattern=URL, max_length=2000)] = Field(
+    source: Annotated[str, Limits(pattern=URL, max_length=2000)] = field(
         description="Web address of the file.", examples=["https://files.gov/receipt-1.0.tar.gz"]
     )
-    checksum: Annotated[str, StringConstraints(pattern=CHECKSUM)] = Field(
+    checksum: Annotated[str, Limits(pattern=CHECKSUM)] = field(
         description="What its bytes must come to: sha256: or sha512: and hex digits.", examples=["sha256:" + "0" * 64]
     )
-    destination: FilePath | None = Field(
-        None, description="Directory below local/ that gets it; local/ itself when absent.", examples=["app"]
+    destination: FilePath | None = field(
+        default=None, description="Directory below local/ that gets it; local/ itself when absent.", examples=["app"]
     )
-    unpack: bool = Field(True, description="False: an archive stays as it is.")
+    unpack: bool = field(default=True, description="False: an archive stays as it is.")
 
 
 class Volume(Section):
     """A directory that outlives the instances."""
 
-    kind: Literal["host", "csi", "bind"] = Field(
-        "host",
+    kind: Literal["host", "csi", "bind"] = field(
+        default="host",
         description="host: a volume that the node's configuration or Nomad declares; csi: a registered CSI volume; "
         "bind: a directory of the node in a container, where the platform allows it.",
     )
-    source: Annotated[str, StringConstraints(pattern=VOLUME)] = Field(
+    source: Annotated[str, Limits(pattern=VOLUME)] = field(
         description="Name of the volume; for bind the node's directory.", examples=["receipts"]
     )
-    path: AbsolutePath = Field(description="Directory at which the service sees it.", examples=["/data"])
-    read_only: bool = Field(False, description="True: nobody writes to it.")
+    path: AbsolutePath = field(description="Directory at which the service sees it.", examples=["/data"])
+    read_only: bool = field(default=False, description="True: nobody writes to it.")
     access: Literal[
         "single-node-reader-only", "single-node-writer", "single-node-single-writer", "single-node-multi-writer",
         "multi-node-reader-only", "multi-node-single-writer", "multi-node-multi-writer",
-    ] | None = Field(
-        None,
+    ] | None = field(
+        default=None,
         description="How it may be used at the same time, one of those that it was made for; needed for csi, and for "
         "host where it was made for another than single-node-writer.",
     )  # fmt: skip
-    attachment: Literal["file-system", "block-device"] | None = Field(
-        None, description="How it appears; file-system when absent."
+    attachment: Literal["file-system", "block-device"] | None = field(
+        default=None, description="How it appears; file-system when absent."
     )
 
 
 class Resources(Section):
     """What one instance reserves."""
 
-    cpu: int = Field(100, ge=1, description="MHz of processor time.")
-    memory: int = Field(128, ge=10, description="MiB of memory.")
-    memory_max: int | None = Field(
-        None, ge=10, description="MiB up to which the instance may grow where the node allows it."
+    cpu: int = field(default=100, ge=1, description="MHz of processor time.")
+    memory: int = field(default=128, ge=10, description="MiB of memory.")
+    memory_max: int | None = field(
+        default=None, ge=10, description="MiB up to which the instance may grow where the node allows it."
     )
 
 
 class SideTask(Section):
     """A helper in the same instance: it shares the network, the dependencies and the life of the service."""
 
-    hook: Literal["prestart", "sidecar", "poststop"] = Field(
+    hook: Literal["prestart", "sidecar", "poststop"] = field(
         description="prestart: runs to its end before the service starts; sidecar: runs beside it, restarted when it "
         "ends; poststop: runs after it has stopped.",
         examples=["prestart"],
     )
-    image: str | None = Field(None, description="Container image.", examples=["ghcr.io/gov/migrate:1.0"])
-    command: tuple[str, ...] = Field(
-        (), description="Program and arguments, instead of an image.", examples=[["bin/migrate", "up"]]
+    image: str | None = field(default=None, description="Container image.", examples=["ghcr.io/gov/migrate:1.0"])
+    command: tuple[str, ...] = field(
+        default=(), description="Program and arguments, instead of an image.", examples=[["bin/migrate", "up"]]
     )
-    args: tuple[str, ...] = Field((), description="Arguments for the image's entrypoint.")
-    driver: Literal["docker", "exec", "raw_exec"] | None = Field(
-        None, description="How it runs; as for the service when absent."
+    args: tuple[str, ...] = field(default=(), description="Arguments for the image's entrypoint.")
+    driver: Literal["docker", "exec", "raw_exec"] | None = field(
+        default=None, description="How it runs; as for the service when absent."
     )
-    user: User | None = Field(None, description="User (and group) that it runs as.", examples=["10001"])
-    env: dict[str, str] = Field({}, description="Environment variables.")
-    secrets: dict[SecretName, Secret] = Field({}, description="Secrets by name, for this helper alone.")
-    resources: Resources = Field(Resources(), description="What it reserves beside the service.")
-    files: dict[FilePath, File] = Field({}, description="Files by their path below local/.")
-    templates: dict[FilePath, Template] = Field({}, description="Rendered files by their path below local/.")
-    artifacts: tuple[Artifact, ...] = Field((), description="What the node fetches first.")
-    mounts: dict[ServiceName, AbsolutePath] = Field(
-        {}, description="Volumes of the service that it sees too, with the directory.", examples=[{"data": "/data"}]
+    user: User | None = field(default=None, description="User (and group) that it runs as.", examples=["10001"])
+    env: dict[str, str] = field(default={}, description="Environment variables.")
+    secrets: dict[SecretName, Secret] = field(default={}, description="Secrets by name, for this helper alone.")
+    resources: Resources = field(default=Resources(), description="What it reserves beside the service.")
+    files: dict[FilePath, File] = field(default={}, description="Files by their path below local/.")
+    templates: dict[FilePath, Template] = field(default={}, description="Rendered files by their path below local/.")
+    artifacts: tuple[Artifact, ...] = field(default=(), description="What the node fetches first.")
+    mounts: dict[ServiceName, AbsolutePath] = field(
+        default={},
+        description="Volumes of the service that it sees too, with the directory.",
+        examples=[{"data": "/data"}],
     )

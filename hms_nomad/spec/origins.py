@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
-from pydantic import BaseModel
 
+from hms_nomad.sections.section import Section
 from hms_nomad.spec.diagnostics import Position
 from hms_nomad.spec.document import Document, Path, spoken
 from hms_nomad.spec.loader import Examined
@@ -62,8 +62,8 @@ def _as_written(examined: Examined) -> Iterator[tuple[Path, Any]]:
 
 def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
     """Every value that has no parts; an empty section, list or mapping is one too."""
-    if isinstance(value, BaseModel):
-        for name in type(value).model_fields:
+    if isinstance(value, Section):
+        for name in value.__struct_fields__:
             yield from _leaves(getattr(value, name), (*path, name))
     elif isinstance(value, dict) and value:
         for name, part in value.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hms_nomad.sections.reading import MisfitError, read
+from hms_nomad.sections.section import Section, field
 from hms_nomad.spec.document import Document, Path, Problem, quoted
+from hms_nomad.spec.forms import ServiceName
 from hms_nomad.spec.model import Variable, VariableName
-from hms_nomad.spec.section import ServiceName
 from hms_nomad.spec.selection import Selection
 from hms_nomad.spec.variables import MARK, Value, referenced, replaced, values_of
 from hms_nomad.spec.wording import worded
@@ -26,11 +26,9 @@ _FIXED = ("name", "environments")
 """Keys that no environment may change."""
 
 
-class _OpenPart(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
-
-    variables: dict[VariableName, Variable] = Field({}, max_length=200)
-    environments: dict[ServiceName, dict[str, Any]] = Field({}, max_length=10)
+class _OpenPart(Section):
+    variables: dict[VariableName, Variable] = field(default={}, max_length=200)
+    environments: dict[ServiceName, dict[str, Any]] = field(default={}, max_length=10)
 
 
 class Resolved(Struct, frozen=True):
@@ -72,9 +70,9 @@ def _open_part(document: Document) -> tuple[_OpenPart | None, list[Problem]]:
     if any(path[:1] == (key,) for path in document.broken for key in _OPEN):
         return None, []
     try:
-        return _OpenPart.model_validate_json(json.dumps(given, ensure_ascii=False)), []
-    except ValidationError as error:
-        return None, [worded(one, document) for one in error.errors(include_url=False, include_input=False)]
+        return read(_OpenPart, given), []
+    except MisfitError as error:
+        return None, [worded(one, document) for one in error.misfits]
 
 
 def _overlay(part: _OpenPart, selection: Selection, document: Document, problems: list[Problem]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def secret_build_argument(spec: Spec) -> Iterator[Hit]:
 def image_field_for_archive(spec: Spec) -> Iterator[Hit]:
     """A service with a command is no container: its files are packed as they stand, and nothing is run for that."""
     if spec.build is not None and spec.command:
-        for name in sorted(spec.build.model_fields_set & set(IMAGE_ONLY)):
+        for name in sorted(spec.build.given & set(IMAGE_ONLY)):
             yield Hit(("build", name), f"build.{name} has no meaning for an archive", at_key=True)
 
 

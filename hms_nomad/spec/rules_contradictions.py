@@ -29,8 +29,8 @@ def min_above_max(spec: Spec) -> Iterator[Hit]:
     """The scheduler cannot keep a count between bounds that exclude each other."""
     low, high = spec.scaling.min, spec.scaling.max
     if low > high:
-        place = "min" if "min" in spec.scaling.model_fields_set else "max"
-        default = "" if {"min", "max"} <= spec.scaling.model_fields_set else " (the default)"
+        place = "min" if "min" in spec.scaling.given else "max"
+        default = "" if {"min", "max"} <= spec.scaling.given else " (the default)"
         shown = f"{low} is above scaling.max {high}{default}" if place == "min" else f"{low}{default} is above {high}"
         yield Hit(("scaling", place), f"scaling.min {shown}")
 
@@ -70,7 +70,7 @@ def slow_health_check(spec: Spec) -> Iterator[Hit]:
     """A check that has not ended when the next one is due says nothing about the instance at that moment."""
     health = spec.health
     if health and nanoseconds(health.timeout) >= nanoseconds(health.interval):
-        place = "timeout" if "timeout" in health.model_fields_set else "interval"
+        place = "timeout" if "timeout" in health.given else "interval"
         yield Hit(
             ("health", place),
             f"health.timeout {health.timeout} is not shorter than health.interval {health.interval}",
@@ -89,7 +89,7 @@ def cpu_bounds_crossed(spec: Spec) -> Iterator[Hit]:
     """Between the two bounds the count rests; without that room every evaluation changes it."""
     cpu = spec.scaling.cpu
     if cpu.low >= cpu.high:
-        place = "low" if "low" in cpu.model_fields_set else "high"
+        place = "low" if "low" in cpu.given else "high"
         yield Hit(("scaling", "cpu", place), f"scaling.cpu.low {cpu.low:g} is not below scaling.cpu.high {cpu.high:g}")
 
 
@@ -195,10 +195,10 @@ def health_of_another_kind(spec: Spec) -> Iterator[Hit]:
         return
     if health.kind == "command" and not health.command:
         yield Hit(("health", "kind"), "health.kind is command, but health.command is missing", "add command: [program]")
-    if health.kind != "command" and "command" in health.model_fields_set:
+    if health.kind != "command" and "command" in health.given:
         fix = "write kind: command, or remove command"
         yield Hit(("health", "command"), f"health.command has no meaning for kind {health.kind}", fix, at_key=True)
-    if health.kind != "http" and "path" in health.model_fields_set:
+    if health.kind != "http" and "path" in health.given:
         fix = "write kind: http, or remove path"
         yield Hit(("health", "path"), f"health.path has no meaning for kind {health.kind}", fix, at_key=True)
     if health.kind != "grpc" and health.service is not None:
@@ -319,7 +319,7 @@ def no_probes_to_send(spec: Spec) -> Iterator[Hit]:
 def steps_without_meaning(spec: Spec) -> Iterator[Hit]:
     """Only a canary rollout moves traffic in shares: blue-green switches once, rolling goes instance by instance."""
     rollout = spec.rollout
-    if rollout.strategy != "canary" and "steps" in rollout.model_fields_set:
+    if rollout.strategy != "canary" and "steps" in rollout.given:
         yield Hit(("rollout", "steps"), f"rollout.steps has no meaning for strategy {rollout.strategy}", at_key=True)
 
 
@@ -335,7 +335,7 @@ def deadline_before_healthy(spec: Spec) -> Iterator[Hit]:
     """An instance must stay healthy for ``min_healthy`` within ``deadline``; Nomad refuses the job otherwise."""
     rollout = spec.rollout
     if nanoseconds(rollout.min_healthy) >= nanoseconds(rollout.deadline):
-        place = "min_healthy" if "min_healthy" in rollout.model_fields_set else "deadline"
+        place = "min_healthy" if "min_healthy" in rollout.given else "deadline"
         yield Hit(
             ("rollout", place),
             f"rollout.min_healthy {rollout.min_healthy} is not shorter than rollout.deadline {rollout.deadline}",

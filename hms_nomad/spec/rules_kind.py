@@ -43,7 +43,7 @@ def field_of_another_kind(spec: Spec) -> Iterator[Hit]:
     elsewhere, and only its address and who may call it are known here.
     """
     what = "an external service" if spec.kind == "external" else f"a {spec.kind}"
-    for name in sorted(spec.model_fields_set & UNKNOWN_TO[spec.kind]):
+    for name in sorted(spec.given & UNKNOWN_TO[spec.kind]):
         yield Hit((name,), f"{what} has no {name}", at_key=True)
 
 

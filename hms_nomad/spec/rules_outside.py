@@ -54,5 +54,5 @@ def instances_outside(spec: Spec) -> Iterator[Hit]:
     """An external service is one address, and no sidecar stands beside it that could count connections."""
     if spec.kind == "external":
         for name in ("balance", "max_connections"):
-            if name in spec.mesh.model_fields_set:
+            if name in spec.mesh.given:
                 yield Hit(("mesh", name), f"an external service has no mesh.{name}", at_key=True)

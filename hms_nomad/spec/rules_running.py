@@ -67,7 +67,7 @@ def no_instance(spec: Spec) -> Iterator[Hit]:
 def scaling_without_room(spec: Spec) -> Iterator[Hit]:
     """Where the bounds are equal the count never changes, whatever the rule says."""
     scaling = spec.scaling
-    if scaling.min == scaling.max and scaling.model_fields_set - {"min", "max"}:
+    if scaling.min == scaling.max and scaling.given - {"min", "max"}:
         yield Hit(("scaling",), f"scaling.min and scaling.max are both {scaling.min}, so its rule has no effect")
 
 
@@ -97,7 +97,7 @@ def cooldown_without_effect(spec: Spec) -> Iterator[Hit]:
     """A cooldown shorter than the time between two evaluations ends before it could hold anything back."""
     scaling = spec.scaling
     if nanoseconds(scaling.cooldown) < nanoseconds(scaling.every):
-        place = "cooldown" if "cooldown" in scaling.model_fields_set else "every"
+        place = "cooldown" if "cooldown" in scaling.given else "every"
         yield Hit(
             ("scaling", place), f"scaling.cooldown {scaling.cooldown} is shorter than scaling.every {scaling.every}"
         )

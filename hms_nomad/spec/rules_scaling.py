@@ -22,7 +22,7 @@ def memory_bounds_crossed(spec: Spec) -> Iterator[Hit]:
     """Between the two bounds the count rests; without that room every evaluation changes it."""
     memory = spec.scaling.memory
     if memory is not None and memory.low >= memory.high:
-        place = "low" if "low" in memory.model_fields_set else "high"
+        place = "low" if "low" in memory.given else "high"
         what = f"scaling.memory.low {memory.low:g} is not below scaling.memory.high {memory.high:g}"
         yield Hit(("scaling", "memory", place), what)
 

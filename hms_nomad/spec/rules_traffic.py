@@ -104,7 +104,7 @@ def grpc_without_post(spec: Spec) -> Iterator[Hit]:
 def drain_too_short(spec: Spec) -> Iterator[Hit]:
     """An instance gets no new requests for ``drain``, then it stops: what runs longer than that fails at its caller."""
     drain = nanoseconds(spec.rollout.drain)
-    if "timeout" in spec.mesh.model_fields_set and nanoseconds(spec.mesh.timeout) > drain:
+    if "timeout" in spec.mesh.given and nanoseconds(spec.mesh.timeout) > drain:
         yield Hit(
             ("mesh", "timeout"), f"requests may take {spec.mesh.timeout}, but rollout.drain is {spec.rollout.drain}"
         )
@@ -148,7 +148,7 @@ def retried_twice(spec: Spec) -> Iterator[Hit]:
 def retries_off(spec: Spec) -> Iterator[Hit]:
     """``retries: 0`` switches retries off, so no condition is looked at; without a condition nothing is retried."""
     mesh = spec.mesh
-    if not mesh.retries and "retry_on" in mesh.model_fields_set and mesh.retry_on:
+    if not mesh.retries and "retry_on" in mesh.given and mesh.retry_on:
         yield Hit(("mesh", "retry_on"), "mesh.retry_on has no effect, since mesh.retries is 0", at_key=True)
     if mesh.retries and not mesh.retry_on:
         yield Hit(("mesh", "retry_on"), "mesh.retry_on is empty, so nothing is retried", "write retries: 0 to say so")
@@ -211,7 +211,7 @@ def step_without_requests(spec: Spec) -> Iterator[Hit]:
     rollout = spec.rollout
     if rollout.strategy != "canary" or not rollout.steps or not rollout.steps[0] or not rollout.min_requests:
         return
-    if not rollout.model_fields_set & {"steps", "every", "min_requests"}:
+    if not rollout.given & {"steps", "every", "min_requests"}:
         return
     needed = rollout.min_requests * 100 / rollout.steps[0]
     rate = needed / max(seconds(rollout.every), 0.001)
@@ -234,11 +234,11 @@ def step_without_requests(spec: Spec) -> Iterator[Hit]:
 def success_without_room(spec: Spec) -> Iterator[Hit]:
     """A share of successes is only as fine as the number of requests: 1 failure in 50 is 98 percent already."""
     rollout = spec.rollout
-    if not rollout.model_fields_set & {"success", "min_requests"} or rollout.success >= 100:
+    if not rollout.given & {"success", "min_requests"} or rollout.success >= 100:
         return
     if rollout.min_requests and rollout.min_requests * (100 - rollout.success) < 100:
         needed = -(-100 // (100 - rollout.success))
-        place = "min_requests" if "min_requests" in rollout.model_fields_set else "success"
+        place = "min_requests" if "min_requests" in rollout.given else "success"
         yield Hit(
             ("rollout", place),
             f"rollout.success {rollout.success:g} of {rollout.min_requests} requests forgives no failure",

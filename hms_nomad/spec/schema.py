@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hms_nomad.sections.json_schema import section_schema
+from hms_nomad.sections.shape import members
 from hms_nomad.spec.model import Source, Spec
 from hms_nomad.spec.model_job import NEEDED
 
@@ -18,17 +20,15 @@ def spec_schema() -> dict[str, Any]:
 
     A value that is not free text may also name a variable; an environment holds any part of a spec.
     """
-    whole = Source.model_json_schema()
-    definitions = whole.pop("$defs")
+    definitions: dict[str, Any] = {}
+    whole = section_schema(Source, definitions)
     variable = definitions.pop("Variable")
     properties = whole["properties"]
     variables, environments = properties.pop("variables"), properties.pop("environments")
-    _entries(variables, {"$ref": "#/$defs/Variable"})
     _entries(environments, {"$ref": "#/$defs/Environment"})
-    open_parts = _tidied({"variables": variables, "environments": environments})
-    schema = _open(_tidied({**whole, "$defs": definitions}))
-    schema["properties"] |= open_parts
-    schema["$defs"] |= {"Environment": _environment(schema), "Reference": _REFERENCE, "Variable": _tidied(variable)}
+    schema: dict[str, Any] = _open({**whole, "$defs": dict(sorted(definitions.items()))})
+    schema["properties"] |= {"variables": variables, "environments": environments}
+    schema["$defs"] |= {"Environment": _environment(schema), "Reference": _REFERENCE, "Variable": variable}
     return {"$schema": _DIALECT, "title": "hms-nomad service", **schema, "allOf": _needed_by_kind(schema["properties"])}
 
 
@@ -49,20 +49,6 @@ def schema_text() -> str:
     return json.dumps(spec_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _tidied(schema: Any) -> Any:
-    """Without the titles that only repeat the names of keys, descriptions on one line, no names beside the allowed."""
-    if isinstance(schema, list):
-        return [_tidied(entry) for entry in schema]
-    if not isinstance(schema, dict):
-        return schema
-    closed = {"additionalProperties": False} if "patternProperties" in schema else {}
-    return closed | {
-        key: " ".join(value.split()) if key == "description" and isinstance(value, str) else _tidied(value)
-        for key, value in schema.items()
-        if not (key == "title" and isinstance(value, str))
-    }
-
-
 def _open(schema: Any) -> Any:
     """Let a variable stand wherever a number, a choice or a text of a certain form is due."""
     if isinstance(schema, list):
@@ -79,7 +65,7 @@ def _open(schema: Any) -> Any:
 
 def _environment(schema: dict[str, Any]) -> dict[str, Any]:
     """Any part of a spec: nothing is required, an empty value means the default, variables get plain values."""
-    parts = {name: _partial(schema["properties"][name], schema) for name in Spec.model_fields if name != "name"}
+    parts = {name: _partial(schema["properties"][name], schema) for name in members(Spec) if name != "name"}
     values = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
     return {"type": "object", "additionalProperties": False, "properties": {**parts, "variables": values}}
 

@@ -30,13 +30,13 @@ def with_contents(spec: Spec, read: Sources) -> tuple[Spec, tuple[Finding, ...]]
     findings: list[Finding] = []
     whole = _of_task(spec, (), read, findings)
     helpers = {name: _of_task(task, ("tasks", name), read, findings) for name, task in spec.tasks.items()}
-    return whole.model_copy(update={"tasks": helpers}), tuple(findings)
+    return whole.changed(tasks=helpers), tuple(findings)
 
 
 def _of_task(task: _Task, path: Path, read: Sources, findings: list[Finding]) -> _Task:
     files = {name: _filled(one, (*path, "files", name), read, findings) for name, one in task.files.items()}
     rendered = {name: _filled(one, (*path, "templates", name), read, findings) for name, one in task.templates.items()}
-    return task.model_copy(update={"files": files, "templates": rendered})
+    return task.changed(files=files, templates=rendered)
 
 
 def _filled(file: _Content, path: Path, read: Sources, findings: list[Finding]) -> _Content:
@@ -58,4 +58,4 @@ def _filled(file: _Content, path: Path, read: Sources, findings: list[Finding]) 
     if reason:
         message = f"{spoken((*path, 'source'))} {quoted(file.source)}: {reason}"
         findings.append(Finding(UNREADABLE_SOURCE, (*path, "source"), message, UNREADABLE_SOURCE.fix))
-    return file.model_copy(update=update)
+    return file.changed(**update)

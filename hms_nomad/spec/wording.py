@@ -1,16 +1,21 @@
-"""Pydantic's findings -> problems in our own plain words: what is wrong, and what would be right."""
+"""What does not fit -> problems in our own plain words: what is wrong, and what would be right."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
+from hms_nomad.sections.reading import Misfit
+from hms_nomad.sections.saying import kind_of
+from hms_nomad.sections.section import Limits
+from hms_nomad.sections.shape import Shape, members
 from hms_nomad.spec.document import Document, Path, Problem, quoted, spoken
+from hms_nomad.spec.forms import ABSOLUTE_PATH, FILE_PATH, MODE, USER
 from hms_nomad.spec.model import ATTRIBUTE, DATACENTER
 from hms_nomad.spec.model_task import CHECKSUM, SIGNAL, URL, VOLUME
-from hms_nomad.spec.section import ABSOLUTE_PATH, FILE_PATH, MODE, USER
-from hms_nomad.spec.shape import Shape, field_at, field_names, sections_with, shape_at
+from hms_nomad.spec.shape import field_at, field_names, sections_with
 
 _OTHER_TOOLS = {
     "replicas": "scaling.min",
@@ -45,23 +50,6 @@ _OTHER_TOOLS = {
 }
 """Names of other tools for what a field of ours says."""
 
-_TYPES = {
-    "string_type",
-    "int_type",
-    "int_from_float",
-    "int_parsing",
-    "float_type",
-    "float_parsing",
-    "bool_type",
-    "bool_parsing",
-    "tuple_type",
-    "list_type",
-    "dict_type",
-    "model_type",
-    "model_attributes_type",
-}
-
-
 _FORMS = {
     "^/": ("must start with a slash", "write {}"),
     ATTRIBUTE: ("is no attribute of a node", "write for example attr.cpu.arch, meta.rack, node.class, without ${{ }}"),
@@ -82,29 +70,19 @@ _FORMS = {
 """What is wrong with a value that does not match a pattern, and what would be right."""
 
 
-def worded(error: Any, document: Document, *, hints: bool = True) -> Problem:
-    """One finding of pydantic (an entry of ``ValidationError.errors()``) as a problem with its place.
+def worded(misfit: Misfit, document: Document, *, hints: bool = True) -> Problem:
+    """A misfit as a problem with its place.
 
     ``hints`` False leaves out the search for the nearest name, which costs time.
     """
-    path: Path = tuple(error["loc"])
-    if error["type"] == "missing":
+    path = misfit.path
+    if misfit.of_key:
+        return _bad_key(path, document)
+    if misfit.kind == "missing":
         return _missing(path, document)
-    if error["type"] == "extra_forbidden":
+    if misfit.kind == "unknown":
         return _unknown(path, document, hints=hints)
-    return _bad_key(path[:-1], document) if path[-1:] == ("[key]",) else _bad_value(error, path, document)
-
-
-def _bad_value(error: Any, path: Path, document: Document) -> Problem:
-    value = _lookup(document.data, path)
-    shape = shape_at(path) or Shape("anything")
-    if error["type"] in _TYPES:
-        return _wrong_type(path, value, shape, document)
-    if error["type"] == "literal_error":
-        return _no_choice(path, value, shape, document)
-    if error["type"] == "string_pattern_mismatch":
-        return Problem("HMS106", document.mark(path), *_wrong_form(spoken(path), str(value), shape, path))
-    return _out_of_bounds(error, path, value, document)
+    return _BAD_VALUES.get(misfit.kind, _out_of_bounds)(misfit, document)
 
 
 def _missing(path: Path, document: Document) -> Problem:
@@ -153,17 +131,20 @@ def _bad_key(path: Path, document: Document) -> Problem:
             f"{quoted(name)} is no name of a variable",
             "use lower-case letters, digits and underscores, a letter first, at most 63 characters",
         )
-    form = Shape("text", pattern=FILE_PATH) if path[-2:-1] in {("files",), ("templates",)} else Shape("name")
+    is_file = path[-2:-1] in {("files",), ("templates",)}
+    form = Shape("text", limits=Limits(pattern=FILE_PATH)) if is_file else Shape("name")
     message, fix = _wrong_form(f"the name in {section}", name, form, path)
     return Problem("HMS106", document.mark(path, key=True), message, fix)
 
 
-def _wrong_type(path: Path, value: Any, shape: Shape, document: Document) -> Problem:
+def _wrong_type(misfit: Misfit, document: Document) -> Problem:
+    path, value, shape = misfit.path, misfit.value, misfit.shape
     written = document.text(path)
     subject = spoken(path)
     mark = document.mark(path)
     if not path:
-        return Problem("HMS103", mark, f"a spec is a mapping of fields, not {_kind(value)}", "start with name: my-svc")
+        what = f"a spec is a mapping of fields, not {kind_of(value)}"
+        return Problem("HMS103", mark, what, "start with name: my-svc")
     if value is None:
         return Problem("HMS103", mark, f"{subject} is empty", f"give it a value ({shape.words}) or remove the key")
     if names := document.references.get(path):
@@ -171,7 +152,7 @@ def _wrong_type(path: Path, value: Any, shape: Shape, document: Document) -> Pro
     else:
         fix = _type_fix(value, written, shape, path)
     fraction = shape.kind == "integer" and isinstance(value, float)
-    what = f"the fraction {written}" if fraction else _kind(value)
+    what = f"the fraction {written}" if fraction else kind_of(value)
     return Problem(
         "HMS103",
         mark,
@@ -180,7 +161,8 @@ def _wrong_type(path: Path, value: Any, shape: Shape, document: Document) -> Pro
     )
 
 
-def _no_choice(path: Path, value: Any, shape: Shape, document: Document) -> Problem:
+def _no_choice(misfit: Misfit, document: Document) -> Problem:
+    path, value, shape = misfit.path, misfit.value, misfit.shape
     choices = {choice.lower(): choice for choice in shape.choices}
     near = get_close_matches(str(value)[:60].lower(), choices, 1, 0.5)
     fix = f"did you mean {choices[near[0]]}?" if near else f"write {shape.words}"
@@ -201,7 +183,7 @@ def _type_fix(value: Any, written: str, shape: Shape, path: Path) -> str:
         "number": f"write {digits.group(1)} without quotes" if digits else "write digits",
         "boolean": "write true or false, without quotes",
         "list": f"write [{written}]" if short else "start each entry with -",
-        "section": "its keys are " + ", ".join(shape.model.model_fields if shape.model else ()),
+        "section": "its keys are " + ", ".join(members(shape.model) if shape.model else ()),
     }
     return fixes.get(shape.kind, "write key: value")
 
@@ -213,16 +195,9 @@ def _article(shape: Shape) -> str:
     return f"a {words}"
 
 
-def _kind(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return f"the boolean {str(value).lower()}"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "text"
-    return "a list" if isinstance(value, list) else "a mapping"
+def _bad_form(misfit: Misfit, document: Document) -> Problem:
+    said = _wrong_form(spoken(misfit.path), str(misfit.value), misfit.shape, misfit.path)
+    return Problem("HMS106", document.mark(misfit.path), *said)
 
 
 def _wrong_form(subject: str, value: str, shape: Shape, path: Path) -> tuple[str, str]:
@@ -241,29 +216,25 @@ def _wrong_form(subject: str, value: str, shape: Shape, path: Path) -> tuple[str
     return f"{subject} {shown} {form}", example.format(quoted("/" + value))
 
 
-def _out_of_bounds(error: Any, path: Path, value: Any, document: Document) -> Problem:
-    limits = error.get("ctx", {})
-    subject = spoken(path)
+def _out_of_bounds(misfit: Misfit, document: Document) -> Problem:
+    path, value, limit = misfit.path, misfit.value, misfit.limit
+    subject, mark = spoken(path), document.mark(path)
+    if isinstance(value, str) and misfit.kind == "min_length":
+        return Problem("HMS105", mark, f"{subject} is empty", "give it a value or remove the key")
+    counted = "characters" if isinstance(value, str) else "entries"
     bound = {
-        "greater_than_equal": f"must be at least {limits.get('ge')}",
-        "greater_than": f"must be more than {limits.get('gt')}",
-        "less_than_equal": f"must be at most {limits.get('le')}",
-        "less_than": f"must be less than {limits.get('lt')}",
-        "string_too_long": f"must have at most {limits.get('max_length')} characters",
-        "string_too_short": "must not be empty",
-        "too_long": f"must have at most {limits.get('max_length')} entries",
-        "too_short": f"must have at least {limits.get('min_length')} entries",
-    }.get(error["type"], "is not allowed")
-    what = (
-        f"{subject} is {len(value)} characters long"
-        if isinstance(value, str)
-        else f"{subject} is {_shown(value, path)}"
-    )
-    if error["type"] == "string_too_short":
-        return Problem("HMS105", document.mark(path), f"{subject} is empty", "give it a value or remove the key")
+        "ge": f"at least {limit}",
+        "gt": f"more than {limit}",
+        "le": f"at most {limit}",
+        "lt": f"less than {limit}",
+        "min_length": f"at least {limit} {counted}",
+        "max_length": f"at most {limit} {counted}",
+    }[misfit.kind]
+    if isinstance(value, str):
+        return Problem("HMS105", mark, f"{subject} is {len(value)} characters long", f"it must have {bound}")
     if isinstance(value, list | dict):
-        what = f"{subject} has {len(value)} entries"
-    return Problem("HMS105", document.mark(path), what, f"it {bound}")
+        return Problem("HMS105", mark, f"{subject} has {len(value)} entries", f"it must have {bound}")
+    return Problem("HMS105", mark, f"{subject} is {_shown(value, path)}", f"it must be {bound}")
 
 
 def _shown(value: Any, path: Path) -> str:
@@ -277,10 +248,8 @@ def _secret(path: Path) -> bool:
     return "env" in path[:-1] or path[-1:] == ("content",)
 
 
-def _lookup(data: Any, path: Path) -> Any:
-    for step in path:
-        try:
-            data = data[step]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return data
+_BAD_VALUES: dict[str, Callable[[Misfit, Document], Problem]] = {
+    "type": _wrong_type,
+    "choice": _no_choice,
+    "pattern": _bad_form,
+}

@@ -66,7 +66,7 @@ def build_archive(session: Session, file: SpecFile, report: Report, *, publish: 
 def with_archive(spec: Spec, packed: Packed) -> Spec:
     """The spec that fetches its archive before anything else that it fetches."""
     own = Artifact(source=packed.url, checksum=packed.checksum, destination=None, unpack=True)
-    return spec.model_copy(update={"artifacts": (own, *spec.artifacts)})
+    return spec.changed(artifacts=(own, *spec.artifacts))
 
 
 def _publish(session: Session, spec: Spec, archive: Archive, revision: Revision) -> bool:

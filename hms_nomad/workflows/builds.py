@@ -72,6 +72,6 @@ def earlier_evidence(
 
 def _is_there(session: Session, file: SpecFile) -> bool:
     try:
-        return bool(pinned(session, [file.spec.model_copy(update={"tasks": {}})]))
+        return bool(pinned(session, [file.spec.changed(tasks={})]))
     except MissingImageError:
         return False

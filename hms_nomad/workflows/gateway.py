@@ -24,7 +24,8 @@ from hms_nomad.compile.http_routes import (
     probe_version,
 )
 from hms_nomad.compile.proxy_job import OWN_PORT
-from hms_nomad.platform.model import Gateway, PlatformError
+from hms_nomad.platform.model import PlatformError
+from hms_nomad.platform.model_proxies import Gateway
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.gateway_rows import GatewayRoute, clashes, not_bound, rows_of
 from hms_nomad.workflows.observe import at_once

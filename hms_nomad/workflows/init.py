@@ -11,6 +11,7 @@ import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hms_nomad.sections.shape import members
 from hms_nomad.spec.diagnostics import Level, SpecError
 from hms_nomad.spec.document import one_line
 from hms_nomad.spec.loader import examine
@@ -99,7 +100,7 @@ def text_of(draft: Draft) -> str:
     """The YAML text: each field below the comment that says what it means."""
     lines = [f"# yaml-language-server: $schema={SCHEMA_FILE}"]
     for name, value in draft.fields.items():
-        about = Source.model_fields[name].description or ""
+        about = members(Source)[name].description
         dumped = yaml.dump({name: value}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
         lines += ["", f"# {one_line(about)}", dumped.rstrip("\n")]
     if draft.left:

@@ -20,6 +20,7 @@ from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.mesh_policy import CONNECTIONS, EJECTION, Setting, callers_policy, chain_parts, policy
 from hms_nomad.plan.rights import ANYBODY, allowances
 from hms_nomad.platform.model import Platform, PlatformError
+from hms_nomad.sections.section import as_data
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.origins import Origin, OriginKind
 from hms_nomad.workflows.fleet import side_by_side
@@ -105,7 +106,7 @@ def explain_spec(session: Session, spec: Spec, origins: Sequence[Origin], caller
     desired = compile_spec(spec, session.platform, session.pins)
     bodies = {entry.kind: entry.body for entry in desired.entries if entry.name == spec.name}
     routes = (bodies.get("service-router") or {}).get("Routes") or ()
-    written = [route.model_dump(mode="json") for route in spec.routes]
+    written = [as_data(route) for route in spec.routes]
     wanted = policy(bodies.get("service-defaults"), bodies.get("service-resolver"), routes, written)
     stored = {one.name: one.value for one, _ in _stored(session, spec.name)}
     callers = _callers(session, spec.name, caller)

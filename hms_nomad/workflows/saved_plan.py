@@ -26,6 +26,7 @@ from hms_nomad.plan.saved import (
     shared_objects,
 )
 from hms_nomad.platform.private import write_private
+from hms_nomad.sections.section import as_data
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.session import Session
@@ -162,7 +163,7 @@ def check_plan(session: Session, saved: SavedPlan, file: str, files: Sequence[Sp
 
 
 def _saved(spec: Spec, found: Plan) -> SavedService:
-    return saved_service(found, spec.version, spec.model_dump(mode="json"))
+    return saved_service(found, spec.version, as_data(spec))
 
 
 def _beginning(path: str) -> bytes:

@@ -23,6 +23,7 @@ from zero_loss.world import World, quiet, running_world
 from hms_nomad.apply.progress import Event
 from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.compile import compile_spec
+from hms_nomad.sections.section import as_data
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.deploy import DeployOptions
 from hms_nomad.workflows.specs import SpecFile
@@ -96,7 +97,7 @@ def _written(folder: Path, world: World, name: str) -> tuple[Path, Path]:
     """The spec of a service, and the job that one would write by hand for it."""
     often = {"path": "/health", "interval": "2s", "timeout": "1s"}
     spec = world.spec(name, version="1.0.0", scaling={"min": 2, "max": 4}, health=often)
-    body = json.loads(spec.model_dump_json(exclude_unset=True))
+    body = as_data(spec, defaults=False)
     file, job = folder / f"{name}.hms.json", folder / f"{name}-job.json"
     file.write_text(json.dumps(body), encoding="utf-8")
     job.write_text(json.dumps({"Job": dict(compile_spec(spec, world.platform).job)}), encoding="utf-8")

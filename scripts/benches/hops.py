@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from zero_loss.ways import run_job
 from zero_loss.world import World, quiet, running_world
 
-from hms_nomad.platform.model import Gateway
+from hms_nomad.platform.model_proxies import Gateway
 from hms_nomad.workflows.platform_jobs import GATEWAY, install
 
 from .figures import Figure, Goal
@@ -144,7 +144,7 @@ def _our_side(world: World) -> None:
     command = [sys.executable, str(ENDS), "serve"]
     routes = [{"path": PATH, "methods": ["GET"], "public": True}]
     one = {"min": 1, "max": 1}
-    platform = world.platform.model_copy(update={"gateway": Gateway(port=_OUR_GATE_PORT)})
+    platform = world.platform.changed(gateway=Gateway(port=_OUR_GATE_PORT))
     world.platform, world.session = platform, replace(world.session, platform=platform)
     install(world.session, GATEWAY, _SECONDS, quiet)
     shared = {"version": "1.0.0", "command": command, "port": _PORT, "scaling": one, "mesh": None, "env": None}

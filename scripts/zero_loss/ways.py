@@ -20,6 +20,7 @@ from hms_nomad.compile import compile_spec
 from hms_nomad.compile.desired import Intention
 from hms_nomad.plan.diff import entry_changes
 from hms_nomad.plan.observed import Observed
+from hms_nomad.sections.section import as_data
 from hms_nomad.workflows.abort import abort
 from hms_nomad.workflows.deploy import DeployOptions
 from hms_nomad.workflows.rollback import rollback
@@ -226,7 +227,7 @@ def _version(world: World, name: str) -> int:
 
 
 def _rollout(world: World) -> dict[str, Any]:
-    return world.spec().rollout.model_dump(mode="json", exclude_defaults=True)
+    return as_data(world.spec().rollout, defaults=False)
 
 
 def names(ways: Iterable[str]) -> str:

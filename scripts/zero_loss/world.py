@@ -22,6 +22,7 @@ from hms_nomad.dev import stack as dev
 from hms_nomad.dev.settings import Ports, StackSettings
 from hms_nomad.platform.context import load_platform
 from hms_nomad.platform.model import Platform
+from hms_nomad.sections.reading import read
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.deploy import DeployOptions, DeployOutcome, Status, deploy
 from hms_nomad.workflows.session import Session, open_session
@@ -82,7 +83,7 @@ class World:
             "rollout": {"every": "2s", "drain": "7s", "keep": "2s", "min_healthy": "1s"},
         }
         fields = {key: value for key, value in (fields | changes).items() if value is not None}
-        return Spec.model_validate_json(json.dumps(fields))
+        return read(Spec, fields)
 
     def next(self, **changes: Any) -> Spec:
         """The next release of the service."""

@@ -18,7 +18,10 @@ from hms_nomad.compile import compile_spec
 from hms_nomad.compile.gateway import provider_entry
 from hms_nomad.plan.intentions import merged_intentions
 from hms_nomad.plan.normal import entry_differences, job_differences
-from hms_nomad.platform.model import Platform, Sidecar
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_proxies import Sidecar
+from hms_nomad.sections.reading import read
+from hms_nomad.sections.section import as_data
 from hms_nomad.spec.loader import examine
 from hms_nomad.spec.model import Spec
 from tests.contract.consul_server import Consul, consul_process
@@ -33,7 +36,9 @@ MANY = settings(
 )
 _NUMBERS = itertools.count()
 ISSUER = {"name": "agency-idp", "issuer": "https://idp.agency.gov", "jwks": '{"keys": []}'}
-PLATFORM = Platform(bind_volumes=True, vault={"address": "https://vault:8200"}, gateway={"jwt": [ISSUER]})
+PLATFORM = read(
+    Platform, {"bind_volumes": True, "vault": {"address": "https://vault:8200"}, "gateway": {"jwt": [ISSUER]}}
+)
 
 
 def examples(*specs: dict[str, Any]) -> Callable[[Any], Any]:
@@ -77,9 +82,9 @@ def loaded(fields: dict[str, Any]) -> Spec:
 @given(fields=any_spec())
 def test_nomad_takes_every_job(nomad: Nomad, fields: dict[str, Any]):
     spec = loaded(fields)
-    job = compile_spec(spec, PLATFORM.model_copy(update={"sidecar": Sidecar(driver="exec")})).job
+    job = compile_spec(spec, PLATFORM.changed(sidecar=Sidecar(driver="exec"))).job
     answer = nomad.http("PUT", "/v1/validate/job", {"Job": job})
-    assert not answer["ValidationErrors"], (answer["ValidationErrors"], spec.model_dump(exclude_defaults=True))
+    assert not answer["ValidationErrors"], (answer["ValidationErrors"], as_data(spec, defaults=False))
 
 
 @examples(SERVICE, PROCESS, GRPC, JOB)
@@ -157,6 +162,6 @@ def test_consul_takes_every_entry_and_stores_it_unchanged(much_written: Restarte
                 stored = consul.http("GET", f"/v1/config/{body['Kind']}/{body['Name']}")
                 assert entry_differences(stored, body) == ()
             except urllib.error.HTTPError as refusal:
-                pytest.fail(f"{refusal.read().decode()}: {body} of {spec.model_dump(exclude_defaults=True)}")
+                pytest.fail(f"{refusal.read().decode()}: {body} of {as_data(spec, defaults=False)}")
 
     much_written.again_after_a_crash(stored_unchanged)

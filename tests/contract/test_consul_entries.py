@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -18,6 +17,7 @@ from hms_nomad.compile.gateway import gateway_entry, standing_entries
 from hms_nomad.plan.mesh_policy import chain_parts, policy
 from hms_nomad.plan.normal import entry_differences
 from hms_nomad.platform.model import Platform
+from hms_nomad.sections.reading import read
 from hms_nomad.spec.model import Spec
 from tests.contract.consul_server import Consul
 from tests.waiting import eventually
@@ -304,7 +304,7 @@ def test_the_routes_of_a_service_are_stored_as_they_are_compiled_and_each_is_bou
     fields = {"name": "routed", "version": "1", "image": "i", "port": 80, "routes": public}
     platform = Platform()
     assert platform.gateway is not None
-    desired = compile_spec(Spec.model_validate_json(json.dumps(fields)), platform)
+    desired = compile_spec(read(Spec, fields), platform)
     for entry in (gateway_entry(platform.gateway), *standing_entries(platform.gateway), *desired.entries):
         client.write_entry(entry.body, modify_index=0)
     routes = [entry for entry in desired.entries if entry.kind == "http-route"]

@@ -18,7 +18,8 @@ import pytest
 from hms_nomad.compile.outbound import ADMIN_LAYER, ENVOYS_OWN, script
 from hms_nomad.compile.tracing import cluster as collectors_cluster
 from hms_nomad.compile.tracing import tracer
-from hms_nomad.platform.model import Platform, Sidecar, Tracing
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_proxies import Sidecar, Tracing
 from tests.contract.envoy_server import EXTENSIONS, address, cluster, envoy_process, http_filter, listener
 from tests.live.mesh.collector import Collector
 from tests.processes import free_port

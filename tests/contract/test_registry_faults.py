@@ -24,6 +24,7 @@ from hms_nomad.output.faults import classify
 from hms_nomad.platform.context import ContextError
 from hms_nomad.platform.model import Platform
 from hms_nomad.platform.model_images import Images, RegistryAccess
+from hms_nomad.sections.reading import read
 from hms_nomad.workflows.prepare import prepare
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.signatures import read_signing_key
@@ -59,9 +60,7 @@ def prepared(folder, host, key=None, image="faults", tries=3.0, keeper=None, **a
     """What a deploy does before it writes anything; of the servers only Nomad's leader can be asked for, and a Vault
     for what it keeps (``keeper``).
     """
-    platform = Platform(
-        images=Images(registry=host, registries={host: RegistryAccess.model_validate(access)} if access else {})
-    )
+    platform = Platform(images=Images(registry=host, registries={host: read(RegistryAccess, access)} if access else {}))
     session = Session(platform, SimpleNamespace(leader=lambda: "x"), SimpleNamespace(), keeper, 0.0, RetryBudget(tries))
     told: list[Event] = []
     file = SpecFile(str(folder / "faults.hms.yml"), spec(image=image, version="1.0.0", build={}))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from hms_nomad.sections.reading import read
 from hms_nomad.spec.model import Spec
 
 RECEIPT: dict[str, Any] = {
@@ -20,4 +20,4 @@ RECEIPT: dict[str, Any] = {
 def spec(**changes: Any) -> Spec:
     """The chapter's receipt service with some top-level fields changed; None takes a field away."""
     fields = {key: value for key, value in (RECEIPT | changes).items() if value is not None}
-    return Spec.model_validate_json(json.dumps(fields))
+    return read(Spec, fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,5 +48,5 @@ def test_only_records_that_hide_a_field_are_data_classes():
 
 def is_plain_data_class(one: ast.ClassDef) -> bool:
     said = {ast.unparse(node) for node in ast.walk(one) if isinstance(node, ast.keyword)}
-    marked = any("dataclass" in ast.unparse(mark) for mark in one.decorator_list)
+    marked = any(re.search(r"\bdataclass\b", ast.unparse(mark)) for mark in one.decorator_list)
     return marked and not said & {"repr=False", "compare=False"}

@@ -163,4 +163,4 @@ def test_a_sealed_vault_stops_the_authority_too(ward: Session, clinic: LiveStack
 
 def replace_autoscaler(ward: Session) -> Session:
     """The session of a platform that scales nothing by itself."""
-    return replace(ward, platform=ward.platform.model_copy(update={"autoscaler": None}))
+    return replace(ward, platform=ward.platform.changed(autoscaler=None))

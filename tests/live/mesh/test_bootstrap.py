@@ -11,7 +11,8 @@ import pytest
 
 from hms_nomad.compile.proxy_job import compile_egress
 from hms_nomad.platform.jobspecs import read_job, read_text
-from hms_nomad.platform.model import Egress, Platform, Sidecar
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_proxies import Egress, Sidecar
 from tests.binaries import binary
 from tests.contract.consul_server import consul_process
 

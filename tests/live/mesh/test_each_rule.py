@@ -22,7 +22,8 @@ from hms_nomad.compile.foundation import CONNECT_POLICY, KV_MOUNT, BaseObject, F
 from hms_nomad.compile.gateway import gateway_entry
 from hms_nomad.plan.groundwork import Stored
 from hms_nomad.platform.jobspecs import list_policies, read_policy
-from hms_nomad.platform.model import Gateway, GatewayTls, Platform
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_proxies import Gateway, GatewayTls
 from tests.contract.consul_server import Consul
 from tests.contract.jobs import jobs_of
 from tests.contract.nomad_server import Nomad, job

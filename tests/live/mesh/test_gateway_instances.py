@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from hms_nomad.clients.prometheus_text import parse_metrics
+from hms_nomad.sections.section import as_data
 from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli, LiveStack, Ran
 from tests.live.mesh.test_mesh import ask, body_of, deploy
@@ -59,7 +60,7 @@ class Wide:
 @pytest.fixture(scope="module")
 def wide(stack: LiveStack, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wide]:
     """The gateway, and a service behind it."""
-    context = stack.platform.model_dump(mode="json", exclude_defaults=True)
+    context = as_data(stack.platform, defaults=False)
     context["gateway"] = {"name": NAME, "port": 8090, "instances": 2, "per_node": 2}
     file = stack.config_dir / "contexts" / f"{CONTEXT}.yml"
     file.write_text(yaml.safe_dump(context))

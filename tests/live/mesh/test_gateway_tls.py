@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from hms_nomad.clients.errors import ConflictError
+from hms_nomad.sections.section import as_data
 from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli, LiveStack
 from tests.live.mesh.test_mesh import body_of, deploy
@@ -69,7 +70,7 @@ def authority(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def secured(stack: LiveStack, cli: Cli, authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service behind such a gateway; the gateway's host."""
-    context = stack.platform.model_dump(mode="json", exclude_defaults=True)
+    context = as_data(stack.platform, defaults=False)
     tls = {"names": [HOST], "issuer": "front-pki/issue/front", "ttl": "30s", "vault_role": NAME}
     keys = json.dumps({"keys": [{"kty": "oct", "kid": "k", "alg": "HS256", "k": packed(KEY)}]})
     providers = [{"name": "agency", "issuer": ISSUER, "jwks": keys}]

@@ -18,7 +18,8 @@ from hms_nomad.compile.gateway import gateway_entry
 from hms_nomad.compile.proxy_job import egress_entry
 from hms_nomad.plan.intentions import merged_intentions
 from hms_nomad.platform.jobspecs import read_policy
-from hms_nomad.platform.model import Egress, Gateway, Platform
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_proxies import Egress, Gateway
 from tests.contract.consul_server import Consul
 from tests.contract.nomad_server import Nomad, job
 from tests.contract.vault_server import Vault

@@ -48,10 +48,10 @@ def ask(
     stack: LiveStack, cli: Cli, session: Session, way: Relay, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ask]:
     """Asks the installed endpoint, at the place where Consul's catalog says that it is."""
-    consul = stack.platform.consul.model_copy(update={"address": f"http://127.0.0.1:{way.port}"})
+    consul = stack.platform.consul.changed(address=f"http://127.0.0.1:{way.port}")
     section = RegistryEndpoint(command=str(this_program(tmp_path_factory.mktemp("program"))), consul=consul)
     with own_contexts(stack.config_dir):
-        save_context(stack.platform.model_copy(update={"registry": section}))
+        save_context(stack.platform.changed(registry=section))
     try:
         ran = cli("platform", "install", "registry")
         assert ran.exit_code == 0, ran.stderr

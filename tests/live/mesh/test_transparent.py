@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hms_nomad.sections.section import as_data
 from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli, LiveStack, Ran
 from tests.live.mesh.name_server import name_server
@@ -57,7 +58,7 @@ def pair(stack: LiveStack, cli: Cli, session: Session, tmp_path_factory: pytest.
     node = session.nomad.ready_nodes()[0]
     if "plugins.cni.version.consul-cni" not in node.attributes:
         pytest.skip("the node has no consul-cni: Consul's CNI plugin belongs into /opt/cni/bin")
-    context = stack.platform.model_dump(mode="json", exclude_defaults=True)
+    context = as_data(stack.platform, defaults=False)
     context["sidecar"]["transparent_proxy"] = True
     context["dns"] = {"servers": [node.attributes["unique.network.ip-address"]]}
     file = stack.config_dir / "contexts" / f"{CONTEXT}.yml"

@@ -20,6 +20,7 @@ from hms_nomad.compile.canary import canary_name
 from hms_nomad.plan.observed import release_of
 from hms_nomad.rollout.journal import Journal
 from hms_nomad.rollout.store import RolloutStore
+from hms_nomad.sections.section import as_data
 from hms_nomad.workflows.lock import work_on
 from hms_nomad.workflows.rollout_job import drivers
 from tests.live.conftest import LiveStack
@@ -110,7 +111,7 @@ class AnyOrder:
         """The file of the next release."""
         spec = self.world.next(**fields)
         self.last = self.folder / f"{spec.version}.hms.yml"
-        self.last.write_text(json.dumps(spec.model_dump(mode="json", exclude_defaults=True)), encoding="utf-8")
+        self.last.write_text(json.dumps(as_data(spec, defaults=False)), encoding="utf-8")
         return self.last
 
 

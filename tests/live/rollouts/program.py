@@ -19,7 +19,7 @@ def installed_rollouts(stack: LiveStack, folder: Path) -> Iterator[None]:
     """The job that drives rollouts, as a process of the node; it is removed at the end."""
     program = this_program(folder)
     with own_contexts(stack.config_dir):
-        save_context(stack.platform.model_copy(update={"rollouts": Rollouts(command=str(program))}))
+        save_context(stack.platform.changed(rollouts=Rollouts(command=str(program))))
     ran = run_cli(stack, "platform", "install", "rollouts")
     assert ran.exit_code == 0, ran.stderr
     try:

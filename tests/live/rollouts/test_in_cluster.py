@@ -17,6 +17,7 @@ from hms_nomad.platform.context import save_context
 from hms_nomad.platform.model import Rollouts
 from hms_nomad.rollout.journal import Rollout
 from hms_nomad.rollout.store import RolloutStore
+from hms_nomad.sections.section import as_data
 from hms_nomad.workflows.rollout_job import Driver, drivers
 from tests.live.conftest import Cli, LiveStack, own_contexts
 from tests.live.faults.world import started
@@ -41,7 +42,7 @@ def release(world: World, tmp_path: Path) -> Callable[..., Path]:
     def make(**fields: Any) -> Path:
         spec = world.next(**fields)
         file = tmp_path / f"{spec.version}.hms.yml"
-        file.write_text(json.dumps(spec.model_dump(mode="json", exclude_defaults=True)), encoding="utf-8")
+        file.write_text(json.dumps(as_data(spec, defaults=False)), encoding="utf-8")
         return file
 
     return make
@@ -185,7 +186,7 @@ def test_it_runs_in_an_image_too(stack: LiveStack, cli: Cli):
     section = Rollouts(name="hms-rollouts-image", image=tag, command="/bin/hms-nomad")
     try:
         with own_contexts(stack.config_dir):
-            save_context(stack.platform.model_copy(update={"rollouts": section}))
+            save_context(stack.platform.changed(rollouts=section))
         ran = cli("platform", "install", "rollouts")
         assert ran.exit_code == 0, ran.stderr
         assert "tried out on a node" in ran.stdout
@@ -197,7 +198,7 @@ def test_it_runs_in_an_image_too(stack: LiveStack, cli: Cli):
 
 def test_without_the_job_nothing_is_written(world: World, release: Callable[..., Path], cli: Cli, stack: LiveStack):
     with own_contexts(stack.config_dir):
-        save_context(stack.platform.model_copy(update={"rollouts": Rollouts(name="not-installed")}))
+        save_context(stack.platform.changed(rollouts=Rollouts(name="not-installed")))
     try:
         ran = cli("deploy", release(rollout=SLOW), "--in-cluster")
     finally:

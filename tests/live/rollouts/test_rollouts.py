@@ -21,6 +21,7 @@ from zero_loss.world import CALLER, SERVICE, World
 
 from hms_nomad.rollout.begin import RejectedReleaseError
 from hms_nomad.rollout.store import RolloutStore
+from hms_nomad.sections.section import as_data
 from hms_nomad.workflows.abort import abort
 from hms_nomad.workflows.deploy import DeployOptions, Status
 from hms_nomad.workflows.history import history
@@ -230,7 +231,7 @@ def test_another_terminal_goes_on_with_a_deploy_that_was_killed(world: World, st
     world.version += 1
     spec = world.spec(rollout={**QUICK, "every": "300s", "steps": [50, 100]})
     file = tmp_path / "service.hms.yml"
-    file.write_text(json.dumps(spec.model_dump(mode="json", exclude_defaults=True)), encoding="utf-8")
+    file.write_text(json.dumps(as_data(spec, defaults=False)), encoding="utf-8")
     with world.load() as loaded:
         deploying = subprocess.Popen(
             [sys.executable, "-m", "hms_nomad", "deploy", str(file)],

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from hms_nomad.platform.context import save_context
-from hms_nomad.platform.model import Autoscaler, Gateway, Platform, Telemetry
+from hms_nomad.platform.model import Autoscaler, Platform, Telemetry
+from hms_nomad.platform.model_proxies import Gateway
 from hms_nomad.workflows.caller import operator_name
 from tests.live.conftest import Cli, LiveStack, own_contexts, run_cli
 
@@ -68,7 +69,7 @@ def installed(stack: LiveStack) -> Iterator[Callable[..., Platform]]:
     used: set[str] = set()
 
     def install(*jobs: str, **sections: Any) -> Platform:
-        platform = stack.platform.model_copy(update={"gateway": Gateway(port=GATEWAY_PORT), **sections})
+        platform = stack.platform.changed(gateway=Gateway(port=GATEWAY_PORT), **sections)
         with own_contexts(stack.config_dir):
             save_context(platform)
         for job in jobs:

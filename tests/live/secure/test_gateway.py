@@ -9,7 +9,7 @@ import pytest
 from hms_nomad.clients.errors import DeniedError
 from hms_nomad.clients.http_call import Target, ask, public_context
 from hms_nomad.platform.context import load_platform, remove_context, save_context
-from hms_nomad.platform.model import GatewayTls
+from hms_nomad.platform.model_proxies import GatewayTls
 from tests.live.conftest import Cli, own_contexts
 from tests.live.secure.conftest import SecureStack
 
@@ -24,8 +24,8 @@ def test_bootstrap_lets_the_gateway_have_its_certificate_and_no_other(
     with own_contexts(secure.stack.config_dir):
         platform = load_platform(secure.admin)
         assert platform.gateway is not None
-        gateway = platform.gateway.model_copy(update={"tls": GatewayTls(names=(HOST,))})
-        save_context(platform.model_copy(update={"name": "front", "gateway": gateway}))
+        gateway = platform.gateway.changed(tls=GatewayTls(names=(HOST,)))
+        save_context(platform.changed(name="front", gateway=gateway))
     front = ("--context", "front")
     try:
         made = secure_cli("bootstrap", "--apply", "--yes", *front)

@@ -117,12 +117,12 @@ class Desk:
         self.said: list[str] = []
         platform = secure.stack.platform
         bare = {
-            name: where.model_copy(update={"token_file": None})
+            name: where.changed(token_file=None)
             for name in ("nomad", "consul", "vault")
             if (where := getattr(platform, name)) is not None
         }
         with own_contexts(self.config):
-            save_context(platform.model_copy(update={"name": "bare", **bare}))
+            save_context(platform.changed(name="bare", **bare))
         self._secure = secure
         with secure.as_admin() as session:
             policies = {(one.server, one.role) for one in list_policies()}

@@ -121,7 +121,7 @@ def test_a_canary_a_blue_green_deploy_and_a_release_that_is_taken_back(run: Cli,
 def test_a_production_context_refuses_the_agent(embedded: LiveStack, run: Cli):
     with own_contexts(embedded.config_dir):
         platform = load_platform(embedded.settings.name)
-        save_context(platform.model_copy(update={"name": "earnest", "development": False}))
+        save_context(platform.changed(name="earnest", development=False))
     file = _EXAMPLES / "receipt" / "receipt-process.hms.yml"
     refused = run("deploy", file, "--context", "earnest")
     assert refused.exit_code != 0

@@ -10,7 +10,7 @@ import pytest
 
 from hms_nomad.dev.binaries import find_binaries
 from hms_nomad.platform.context import CONTEXT_VARIABLE, save_context
-from hms_nomad.platform.model import Sidecar
+from hms_nomad.platform.model_proxies import Sidecar
 from hms_nomad.workflows.session import open_session
 from tests.live.conftest import Cli, LiveStack, own_contexts, run_cli, running_stack
 from tests.live.stack.server import SERVER
@@ -50,7 +50,7 @@ def test_where_no_chroot_can_be_made_envoy_serves_as_a_plain_process(
     envoy = find_binaries(stack.settings, lambda event: None).envoy
     sidecar = Sidecar(driver="raw_exec", command=str(envoy.path))
     with own_contexts(stack.config_dir):
-        save_context(stack.platform.model_copy(update={"name": "no-chroot", "sidecar": sidecar}))
+        save_context(stack.platform.changed(name="no-chroot", sidecar=sidecar))
 
     ran = cli("deploy", _process(tmp_path, fresh_name("bare")), **{CONTEXT_VARIABLE: "no-chroot"})
 

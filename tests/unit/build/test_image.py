@@ -15,6 +15,7 @@ from hms_nomad.clients.oci import digest_of
 from hms_nomad.compile.images import own_image
 from hms_nomad.platform.model import Platform
 from hms_nomad.platform.model_images import Images
+from hms_nomad.sections.reading import read
 from hms_nomad.spec.image import parse_image, tag_of
 from hms_nomad.spec.model import Spec
 from tests.unit.specs import RECEIPT
@@ -101,6 +102,6 @@ def test_a_built_image_gets_the_platforms_registry_and_the_version():
     spec = Spec.model_validate_json(json.dumps({**fields, "image": "receipt"}))
     assert own_image(spec, platform) == "registry.gov/team/receipt:1.0.0"
     assert own_image(spec, Platform()) == "receipt:1.0.0"
-    named = Spec.model_validate_json(json.dumps(fields))
+    named = read(Spec, fields)
     assert own_image(named, platform) == "ghcr.io/gov/receipt:1.0"
     assert tag_of("1.0.0+build 7") == "1.0.0-build-7"

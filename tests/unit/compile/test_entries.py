@@ -7,7 +7,8 @@ import pytest
 from hms_nomad.compile.entries import config_entries, intentions
 from hms_nomad.compile.outbound import at_once
 from hms_nomad.compile.routes import permissions_of_router, whole_routes
-from hms_nomad.platform.model import Platform, Sidecar
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_proxies import Sidecar
 from tests.unit.specs import spec
 
 
@@ -63,7 +64,7 @@ def test_who_calls_others_leaves_a_failing_instance_out_at_once():
         assert (patch["Path"], patch["Value"]) == ("/common_lb_config/update_merge_window/seconds", 0)
 
 
-TRANSPARENT = Platform(sidecar={"driver": "exec", "transparent_proxy": True})
+TRANSPARENT = Platform(sidecar=Sidecar(driver="exec", transparent_proxy=True))
 
 
 def test_where_proxies_are_transparent_strangers_reach_the_sidecar_and_are_told_what_to_declare():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hms_nomad.compile.foundation import BaseObject, Facts, RoleText, foundation, stanzas
 from hms_nomad.platform.jobspecs import list_policies, read_policy
-from hms_nomad.platform.model import Gateway, GatewayTls, Platform, Rollouts
+from hms_nomad.platform.model import Platform, Rollouts
+from hms_nomad.platform.model_proxies import Gateway, GatewayTls
 
 SETTINGS = {"namespace": "tax", "services": "tax-", "gateway": "hms-gateway", "egress": "hms-egress"}
 POLICIES = tuple(

@@ -13,7 +13,8 @@ import jsonschema
 import pytest
 import yaml
 
-from hms_nomad.platform.model import Platform, ServerAddress, Sidecar
+from hms_nomad.platform.model import Platform, ServerAddress
+from hms_nomad.platform.model_proxies import Sidecar
 from hms_nomad.spec.schema import spec_schema
 from hms_nomad.workflows.render import render, render_hcl
 from hms_nomad.workflows.specs import read_spec

@@ -6,7 +6,8 @@ import pytest
 
 from hms_nomad.compile.batch import compile_batch
 from hms_nomad.compile.job import compile_job, with_count
-from hms_nomad.platform.model import Dns, Platform, PlatformError, Sidecar
+from hms_nomad.platform.model import Platform, PlatformError
+from hms_nomad.platform.model_proxies import Dns, Sidecar
 from tests.unit.specs import spec
 
 PLATFORM = Platform()

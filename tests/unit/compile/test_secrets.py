@@ -129,7 +129,7 @@ def test_the_role_is_bound_to_exactly_one_job_of_one_namespace() -> None:
 
 def test_names_that_begin_alike_have_roles_that_do_not() -> None:
     def stem(name: str, namespace: str = "default") -> str:
-        platform = PLATFORM.model_copy(update={"namespace": namespace})
+        platform = PLATFORM.changed(namespace=namespace)
         whole = objects(compiled(platform, name=name, secrets={"A": "vault:secret/x#a"}))["vault policy"][0]
         return whole.rpartition(".")[0] + "."
 
@@ -159,7 +159,7 @@ def test_a_certificate_is_issued_for_the_names_that_are_declared_or_that_of_the_
 
 
 def test_only_mounts_of_kv_2_have_their_values_a_level_deeper() -> None:
-    platform = PLATFORM.model_copy(update={"secrets": Secrets(kv=("team/kv", "secret"))})
+    platform = PLATFORM.changed(secrets=Secrets(kv=("team/kv", "secret")))
     desired = compiled(platform, secrets={"A": "vault:team/kv/x#a", "B": "vault:old/x#b"})
 
     assert {"team/kv/data/x", "old/x"} <= set(rights(desired))

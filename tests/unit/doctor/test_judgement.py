@@ -31,7 +31,8 @@ from hms_nomad.doctor.work import (
 )
 from hms_nomad.output.doctor import examination_lines
 from hms_nomad.output.printer import Look, Printer
-from hms_nomad.platform.model import Platform, Sidecar
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_proxies import Sidecar
 
 ROOT = Path(__file__).parents[3]
 NOW = 1_800_000_000.0

@@ -9,7 +9,8 @@ import pytest
 from hms_nomad.compile.gateway import filled
 from hms_nomad.compile.proxy_job import compile_egress, compile_gateway
 from hms_nomad.platform.jobspecs import read_job, read_text
-from hms_nomad.platform.model import Egress, Gateway, Platform, PlatformError, Sidecar
+from hms_nomad.platform.model import Platform, PlatformError
+from hms_nomad.platform.model_proxies import Egress, Gateway, GatewayTls, Sidecar
 
 PROCESS = Sidecar(driver="raw_exec")
 PROXY = (read_job("proxy"), read_job("proxy.envoy"), read_text("proxy.sh"))
@@ -112,7 +113,7 @@ def test_the_listener_is_our_own_and_its_routes_are_consuls():
 
 
 def test_a_certificate_comes_from_vault_and_is_renewed_without_a_restart():
-    result = compiled(Gateway(tls={"names": ["api.agency.gov", "api"], "ttl": "24h"}))
+    result = compiled(Gateway(tls=GatewayTls(names=("api.agency.gov", "api"), ttl="24h")))
     _, listener = listener_of(result)
     task = task_of(result)
     asked = task["Templates"][0]["EmbeddedTmpl"]

@@ -10,7 +10,8 @@ from hms_nomad.plan.diff import make_plan
 from hms_nomad.plan.intentions import merged_intentions
 from hms_nomad.plan.normal import entry_differences
 from hms_nomad.plan.observed import Observed, ObservedEntry
-from hms_nomad.platform.model import Gateway, Platform
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_proxies import Gateway
 from tests.unit.specs import spec
 
 NOTHING = Observed(job=None, entries={}, intentions={})

@@ -7,11 +7,13 @@ import pytest
 from hms_nomad.compile import compile_spec
 from hms_nomad.compile.gateway import provider_entry
 from hms_nomad.plan.intentions import merged_intentions
-from hms_nomad.platform.model import Gateway, JwtProvider, Platform, PlatformError
+from hms_nomad.platform.model import Platform, PlatformError
+from hms_nomad.platform.model_proxies import Gateway, JwtProvider
+from hms_nomad.sections.reading import read
 from tests.unit.specs import spec
 
-PROVIDER = {"name": "agency", "issuer": "https://idp", "jwks": "{}"}
-PLATFORM = Platform(gateway=Gateway(jwt=[PROVIDER]))
+PROVIDER = JwtProvider(name="agency", issuer="https://idp", jwks="{}")
+PLATFORM = Platform(gateway=Gateway(jwt=(PROVIDER,)))
 ROUTE = {"path": "/v1", "methods": ["GET"], "public": True}
 
 
@@ -41,12 +43,12 @@ def test_tokens_of_nobody_known_are_refused_in_words():
 
 
 def test_keys_by_url_are_found_by_dns_which_consul_must_be_told():
-    local = provider_entry(JwtProvider(**PROVIDER)).body
+    local = provider_entry(PROVIDER).body
     assert local["JSONWebKeySet"] == {"Local": {"JWKS": "e30="}}
     remote = provider_entry(JwtProvider(name="a", issuer="i", jwks_url="https://idp/keys")).body
     assert remote["JSONWebKeySet"]["Remote"]["JWKSCluster"] == {"DiscoveryType": "STRICT_DNS"}
     with pytest.raises(ValueError, match="name one of the two"):
-        JwtProvider(name="a", issuer="i")
+        read(JwtProvider, {"name": "a", "issuer": "i"})
 
 
 def test_hosts_are_the_routes_own():

@@ -15,7 +15,8 @@ from hms_nomad.compile.outbound import lua, script
 from hms_nomad.output.mesh_policy import policy_lines
 from hms_nomad.output.printer import Color, Look, Printer
 from hms_nomad.plan.mesh_policy import callers_policy
-from hms_nomad.platform.model import Gateway, Platform, PlatformError
+from hms_nomad.platform.model import Platform, PlatformError
+from hms_nomad.platform.model_proxies import Gateway
 from hms_nomad.spec.loader import examine
 from hms_nomad.spec.origins import origins
 from hms_nomad.spec.selection import Selection
@@ -191,7 +192,7 @@ def test_a_caller_that_does_not_use_it_is_told_what_to_declare():
 def test_a_job_that_ends_has_no_policy():
     session, _, spec, given = world()
     with pytest.raises(PlatformError, match="nobody calls it"):
-        explain_spec(session, spec.model_copy(update={"kind": "job"}), given)
+        explain_spec(session, spec.changed(kind="job"), given)
 
 
 def test_settings_of_an_upstream_are_read_in_both_spellings():

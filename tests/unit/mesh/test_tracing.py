@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from pydantic import ValidationError
 
 from hms_nomad.compile import compile_spec
-from hms_nomad.platform.model import Gateway, Platform, Tracing
+from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_proxies import Gateway, Tracing
+from hms_nomad.sections.reading import MisfitError, read
 from tests.unit.gateway.test_gateway_job import compiled, listener_of
 from tests.unit.specs import spec
 
@@ -65,5 +66,5 @@ def test_the_gateway_decides_itself_and_leaves_the_requests_id_alone():
     ],
 )
 def test_what_is_no_collector_is_refused(fields):
-    with pytest.raises(ValidationError):
-        Tracing(**fields)
+    with pytest.raises(MisfitError):
+        read(Tracing, fields)

@@ -96,8 +96,11 @@ def test_an_exception_that_ended_is_named():
     [
         ("rules:\n  - {name: a, why: b}\n", r"rules.yml:2:5: rules.0: a rule has exactly one of .*; this one has 0"),
         ("rules:\n  - {name: a, why: b, owner: true, image_digest: true}\n", "this one has 2"),
-        ("rules:\n  - {name: a, why: b, ower: true}\n", r"rules.yml:2:\d+: rules.0.ower: Extra inputs"),
-        ("rules:\n  - {name: a, why: b, names: '['}\n", "this is no regular expression"),
+        (
+            "rules:\n  - {name: a, why: b, ower: true}\n",
+            r"rules.yml:2:23: rules.0.ower is unknown: did you",
+        ),
+        ("rules:\n  - {name: a, why: b, names: '['}\n", "names is no regular expression"),
         ("rules: [\n", r"rules.yml:\d+:\d+: "),
         (
             "exceptions:\n  - {rule: x, service: y, until: 2026-01-01, why: z}\n",

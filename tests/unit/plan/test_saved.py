@@ -21,6 +21,7 @@ from hms_nomad.plan.saved import (
     shared_objects,
 )
 from hms_nomad.platform.model import Platform
+from hms_nomad.sections.section import as_data
 from tests.unit.plan.test_plan import NOTHING, deployed
 from tests.unit.specs import spec
 
@@ -29,7 +30,7 @@ HERE = ClusterId("global", "default", "dc1", "1234.consul")
 
 def kept(what, observed):
     plan = make_plan(compile_spec(what, Platform()), observed)
-    return saved_service(plan, what.version, what.model_dump(mode="json"))
+    return saved_service(plan, what.version, as_data(what))
 
 
 def file_of(*services):

@@ -6,9 +6,10 @@ from hms_nomad.compile import compile_spec
 from hms_nomad.plan.intentions import declared_intentions, merged_intentions
 from hms_nomad.plan.rights import Request, allowances, decide
 from hms_nomad.platform.model import Platform
+from hms_nomad.platform.model_proxies import Sidecar
 from tests.unit.specs import spec
 
-TRANSPARENT = Platform(sidecar={"driver": "exec", "transparent_proxy": True})
+TRANSPARENT = Platform(sidecar=Sidecar(driver="exec", transparent_proxy=True))
 REFUSED = [{"Action": "deny", "HTTP": {"PathPrefix": "/"}}]
 
 

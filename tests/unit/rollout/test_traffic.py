@@ -21,6 +21,7 @@ from hms_nomad.rollout.traffic import (
     weighing,
     weight_of,
 )
+from hms_nomad.sections.reading import read
 from tests.unit.rollout.world import POLICY, ROLLOUT
 from tests.unit.specs import spec
 
@@ -153,7 +154,7 @@ def test_callers_may_do_what_either_release_allows_until_the_old_one_is_gone():
 
 
 def test_a_denial_inside_an_allowed_path_is_not_loosened():
-    platform = Platform.model_validate({"gateway": {}})
+    platform = read(Platform, {"gateway": {}})
     public = [{"path": "/a/private"}, {"path": "/a", "public": True}]
     mesh = Mesh()
     mesh.old = compile_spec(spec(routes=public), platform)

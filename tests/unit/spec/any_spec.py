@@ -6,13 +6,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from hms_nomad.sections.shape import Shape, members
+from hms_nomad.spec.forms import ABSOLUTE_PATH, FILE_PATH, MODE
 from hms_nomad.spec.model import Health, Spec
 from hms_nomad.spec.model_job import UNKNOWN_TO, ZONE, Schedule
 from hms_nomad.spec.model_scaling import TIME_OF_DAY
 from hms_nomad.spec.model_secret import Secret
 from hms_nomad.spec.model_task import CHECKSUM, SIGNAL, URL, VOLUME, File, SideTask, Template, Volume
-from hms_nomad.spec.section import ABSOLUTE_PATH, FILE_PATH, MODE
-from hms_nomad.spec.shape import Shape, shape_of
 
 AWKWARD = st.sampled_from(
     [
@@ -170,8 +170,8 @@ def value_of(shape: Shape, name: str = "") -> st.SearchStrategy[Any]:
 
 def section_of(model: Any) -> st.SearchStrategy[dict[str, Any]]:
     """A mapping with the required fields of a section and any of the others."""
-    needed = {n: value_of(shape_of(f), n) for n, f in model.model_fields.items() if f.is_required()}
-    others = {n: value_of(shape_of(f), n) for n, f in model.model_fields.items() if not f.is_required()}
+    needed = {n: value_of(one.shape, n) for n, one in members(model).items() if one.required}
+    others = {n: value_of(one.shape, n) for n, one in members(model).items() if not one.required}
     return st.fixed_dictionaries(needed, optional=others).map(MENDED.get(model, dict))
 
 

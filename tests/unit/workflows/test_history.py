@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from msgspec.structs import replace
 
@@ -15,6 +13,7 @@ from hms_nomad.rollout.begin import record
 from hms_nomad.rollout.journal import Author
 from hms_nomad.rollout.policy import policy_of
 from hms_nomad.rollout.store import RolloutStore
+from hms_nomad.sections.reading import read
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.drift import DriftState, drift
 from hms_nomad.workflows.history import history
@@ -26,7 +25,7 @@ AUTHOR = Author("kim@desk")
 def job_of(**fields):
     """A spec of ``kind: job`` and what it stands for."""
     data = {"name": "count", "kind": "job", "version": "1.0.0", "command": ["bin/count"], **fields}
-    spec = Spec.model_validate_json(json.dumps(data))
+    spec = read(Spec, data)
     return spec, compile_spec(spec, Platform())
 
 

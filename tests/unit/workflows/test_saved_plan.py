@@ -21,7 +21,7 @@ def cluster(region="global", namespace="default", datacenter="dc1", trust="1234.
     consul.agent = lambda: SimpleNamespace(datacenter=datacenter)
     found = session(FakeNomad(), consul)
     found.pins = {}
-    found.platform = found.platform.model_copy(update={"region": region, "namespace": namespace})
+    found.platform = found.platform.changed(region=region, namespace=namespace)
     return found
 
 

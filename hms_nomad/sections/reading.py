@@ -1,0 +1,239 @@
+"""Data as YAML and JSON have it -> a section, or everything that does not fit, each with its path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import date
+from functools import cache
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from hms_nomad.sections.section import Section, marked
+from hms_nomad.sections.shape import Shape, members
+
+_S = TypeVar("_S", bound=Section)
+
+Path = tuple[str | int, ...]
+
+_MOST = 2_000
+"""Misfits after which no more are looked for."""
+
+
+class Misfit(Struct, frozen=True):
+    """A value that does not fit. ``kind`` is one of
+
+    - missing, unknown: a field that is needed and not there, a key that the section does not know;
+    - type, choice, pattern: a value of another type, none of the allowed, of another form;
+    - ge, gt, le, lt, min_length, max_length: beyond that limit, which is ``limit``;
+    - contradiction: fields that are right by themselves and not together, in the words of ``limit``.
+
+    Where ``of_key`` is set, it is the key at the path that does not fit, not its value. ``shape`` is what would fit.
+    """
+
+    path: Path
+    kind: str
+    shape: Shape
+    value: Any = None
+    limit: Any = None
+    of_key: bool = False
+
+
+class MisfitError(ValueError):
+    """Data that is no such section; ``misfits`` says why, in the order of the fields."""
+
+    def __init__(self, misfits: list[Misfit]) -> None:
+        found = [(one.path, one.limit if one.kind == "contradiction" else one.kind) for one in misfits[:5]]
+        super().__init__("; ".join(f"{'.'.join(map(str, path))}: {what}" for path, what in found))
+        self.misfits = misfits
+
+
+def read(model: type[_S], data: Any) -> _S:
+    """The section that data holds. Values are of exactly the declared types; a whole number is a number, too.
+
+    Raises MisfitError.
+    """
+    misfits: list[Misfit] = []
+    section = _section(Shape("section", model=model), data, (), misfits)
+    if misfits:
+        raise MisfitError(misfits)
+    made: _S = section
+    return made
+
+
+def _value(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
+    if (data is None and shape.optional) or len(misfits) >= _MOST:
+        return None
+    return _READERS[shape.kind](shape, data, path, misfits)
+
+
+def _section(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
+    model = shape.model or Section
+    if isinstance(data, str) and model.short_for:
+        data = {model.short_for: data}
+    if not isinstance(data, dict):
+        misfits.append(Misfit(path, "type", shape, data))
+        return None
+    before = len(misfits)
+    known = members(model)
+    values = {}
+    for name, member in known.items():
+        if name in data:
+            values[name] = _value(member.shape, data[name], (*path, name), misfits)
+        elif member.required:
+            misfits.append(Misfit((*path, name), "missing", member.shape))
+    unknown = [name for name in data if name not in known]
+    misfits += [Misfit((*path, name), "unknown", shape, data[name]) for name in unknown[:_MOST]]
+    if len(misfits) > before:
+        return None
+    made = model(**values)
+    if values:
+        marked(made, frozenset(values))
+    if wrong := made.contradiction():
+        misfits.append(Misfit(path, "contradiction", shape, data, wrong))
+    return made
+
+
+def _list(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
+    if not isinstance(data, list | tuple):
+        misfits.append(Misfit(path, "type", shape, data))
+        return None
+    item = shape.item or Shape("anything")
+    misfits += _beyond(shape, data, len(data), path)
+    return tuple(_value(item, one, (*path, index), misfits) for index, one in enumerate(data))
+
+
+def _mapping(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
+    if not isinstance(data, dict):
+        misfits.append(Misfit(path, "type", shape, data))
+        return None
+    item, key = shape.item or Shape("anything"), shape.key or Shape("text")
+    misfits += _beyond(shape, data, len(data), path)
+    for name in data:
+        if len(misfits) >= _MOST:
+            break
+        bad: list[Misfit] = []
+        _text(key, name, (*path, name), bad)
+        misfits += [Misfit(one.path, one.kind, one.shape, name, one.limit, of_key=True) for one in bad]
+    return {name: _value(item, one, (*path, name), misfits) for name, one in data.items()}
+
+
+def _text(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
+    if not isinstance(data, str):
+        misfits.append(Misfit(path, "type", shape, data))
+        return None
+    if shape.limits is _FREE:
+        return data
+    pattern = shape.limits.pattern
+    if beyond := list(_beyond(shape, data, len(data), path)):
+        misfits += beyond
+    elif pattern is not None and not _compiled(pattern).search(data):
+        misfits.append(Misfit(path, "pattern", shape, data, pattern))
+    return data
+
+
+_FREE = Shape("text").limits
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    # Python's own $ would let a line break stand at the end.
+    return re.compile(pattern.replace("$", r"\Z"))
+
+
+def _integer(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
+    if type(data) is not int:
+        misfits.append(Misfit(path, "type", shape, data))
+        return None
+    misfits += _beyond(shape, data, data, path)
+    return data
+
+
+def _number(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
+    if type(data) is not int and type(data) is not float:
+        misfits.append(Misfit(path, "type", shape, data))
+        return None
+    beyond = list(_beyond(shape, data, data, path))
+    misfits += beyond
+    return data if beyond else float(data)
+
+
+def _boolean(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
+    if not isinstance(data, bool):
+        misfits.append(Misfit(path, "type", shape, data))
+    return data
+
+
+def _date(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
+    if isinstance(data, str):
+        try:
+            return date.fromisoformat(data)
+        except ValueError:
+            pass
+    elif type(data) is date:
+        return data
+    misfits.append(Misfit(path, "type", shape, data))
+    return None
+
+
+def _choice(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
+    if not isinstance(data, str) or data not in shape.choices:
+        misfits.append(Misfit(path, "choice", shape, data))
+    return data
+
+
+def _either(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
+    for form in shape.forms:
+        bad: list[Misfit] = []
+        value = _value(form, data, path, bad)
+        if not bad:
+            return value
+    misfits.append(Misfit(path, "type", shape, data))
+    return None
+
+
+def _anything(_: Shape, data: Any, __: Path, ___: list[Misfit]) -> Any:
+    return data
+
+
+_READERS: dict[str, Callable[[Shape, Any, Path, list[Misfit]], Any]] = {
+    "text": _text,
+    "name": _text,
+    "duration": _text,
+    "integer": _integer,
+    "number": _number,
+    "boolean": _boolean,
+    "date": _date,
+    "choice": _choice,
+    "either": _either,
+    "list": _list,
+    "mapping": _mapping,
+    "section": _section,
+    "anything": _anything,
+}
+
+
+def _beyond(shape: Shape, data: Any, measure: float, path: Path) -> Iterator[Misfit]:
+    """The first limit that a number, or the length of a value, is beyond."""
+    for limit, fits in _LIMITS[type(data) in _COUNTED]:
+        bound = getattr(shape.limits, limit)
+        if bound is not None and not fits(measure, bound):
+            yield Misfit(path, limit, shape, data, bound)
+            return
+
+
+_COUNTED = (str, list, tuple, dict)
+_Fits = Callable[[float, float], bool]
+_LIMITS: dict[bool, tuple[tuple[str, _Fits], ...]] = {
+    True: (
+        ("min_length", lambda length, bound: length >= bound),
+        ("max_length", lambda length, bound: length <= bound),
+    ),
+    False: (
+        ("ge", lambda number, bound: number >= bound),
+        ("gt", lambda number, bound: number > bound),
+        ("le", lambda number, bound: number <= bound),
+        ("lt", lambda number, bound: number < bound),
+    ),
+}
