@@ -5,7 +5,6 @@ Consul cross-signs a new root by the old one and goes on trusting both, so calls
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,12 +17,13 @@ from hms_nomad.clients.errors import InvalidRequestError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.vault import VaultClient
 from hms_nomad.compile.foundation import CONNECT_PATHS, CONNECT_POLICY, BaseObject
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.plan.groundwork import Stored
 
 _ROOT, _INTERMEDIATE = "RootPKIPath", "IntermediatePKIPath"
 _PLAIN_SETTINGS = frozenset({"Token", _ROOT, _INTERMEDIATE})
 _TOKEN_PERIOD_SECONDS = 32 * 24 * 3600
-_NUMBERED = re.compile(r"(.*?)(?:-([0-9]+))?/?")
+_NUMBERED = lazy_pattern(r"(.*?)(?:-([0-9]+))?/?")
 _KEY_BITS = (256, 384)
 """A root of Consul's own is made anew when the size of its key changes."""
 

@@ -6,7 +6,6 @@ brought.
 
 from __future__ import annotations
 
-import re
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,9 +15,10 @@ import msgspec
 from msgspec import Struct
 
 from hms_nomad.build.errors import BuildError
+from hms_nomad.patterns import lazy_pattern
 
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
-_TELLING = re.compile(
+_TELLING = lazy_pattern(
     r"(?:etc|usr/lib)/os-release"
     r"|var/lib/dpkg/status(?:\.d/[^/]+)?"
     r"|(?:usr/)?lib/apk/db/installed"
@@ -27,7 +27,7 @@ _TELLING = re.compile(
     r"|(?:.*/)?node_modules/(?:@[^/]+/)?[^/]+/package\.json"
     r"|.*\.[jw]ar"
 )
-_NEVER_TELLING = re.compile(r"var/lib/dpkg/status\.d/.*\.md5sums")
+_NEVER_TELLING = lazy_pattern(r"var/lib/dpkg/status\.d/.*\.md5sums")
 _ELF = b"\x7fELF"
 _LONGEST = 256 * 1024 * 1024
 """Bytes of a file that is looked into at most; a longer one is no database of packages."""

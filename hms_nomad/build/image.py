@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import re
 import shutil
 import tarfile
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,7 @@ from msgspec import Struct
 
 from hms_nomad.build.errors import BuildError
 from hms_nomad.clients.oci import OCI_INDEX, OCI_MANIFEST, digest_of
+from hms_nomad.patterns import lazy_pattern
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -31,7 +31,7 @@ _KEPT_CONFIG = (
     *("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal"),
     *("Healthcheck", "Shell"),
 )
-_ORIGIN = re.compile(r"FROM [0-9a-f]{12}")
+_ORIGIN = lazy_pattern(r"FROM [0-9a-f]{12}")
 """A comment of Podman's builder, with the id of the step before, which no two builds share."""
 
 _LABEL = "#(nop) LABEL "

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from hms_nomad.patterns import lazy_pattern
+
 Read = Callable[[str], bytes]
 """Reads a file by its path; b"" where there is none."""
 
@@ -17,12 +19,12 @@ _PYTHON_PROJECT = ("requirements.txt", "pyproject.toml", "setup.py", "uv.lock")
 _JAVA_PROJECT = ("pom.xml", "build.gradle", "build.gradle.kts")
 _ELF = b"\x7fELF"
 _PORT = (
-    re.compile(rb"PORT\"?\]?'?\)?\s*(?:\|\||\?\?|,|or)\s*['\"]?(\d{2,5})"),
-    re.compile(rb"listen\(\s*['\"]?:?(\d{2,5})"),
-    re.compile(rb"--port[ =](\d{2,5})"),
+    lazy_pattern(rb"PORT\"?\]?'?\)?\s*(?:\|\||\?\?|,|or)\s*['\"]?(\d{2,5})"),
+    lazy_pattern(rb"listen\(\s*['\"]?:?(\d{2,5})"),
+    lazy_pattern(rb"--port[ =](\d{2,5})"),
 )
-_HEALTH = re.compile(rb"['\"](/(?:health|healthz|ready|readyz|livez|ping|status)(?:/[a-z]+)?)['\"]")
-_ROUTE = re.compile(
+_HEALTH = lazy_pattern(rb"['\"](/(?:health|healthz|ready|readyz|livez|ping|status)(?:/[a-z]+)?)['\"]")
+_ROUTE = lazy_pattern(
     rb"\.(get|post|put|patch|delete)\(\s*['\"](/[^'\"]*)['\"]|@\w+\.(get|post|put|patch|delete)\(['\"](/[^'\"]*)['\"]"
 )
 

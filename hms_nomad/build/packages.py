@@ -16,13 +16,14 @@ from msgspec import Struct
 
 from hms_nomad.build.contents import Contents
 from hms_nomad.build.go_modules import modules_of
+from hms_nomad.patterns import lazy_pattern
 
 _NESTED_JARS = 3
 """How deep archives in archives are looked into."""
 
 _RUNTIMES = ("python", "node", "golang", "java")
 
-_JAR_NAME = re.compile(r"(?P<name>.+?)-(?P<version>\d[^/]*)\.[jw]ar")
+_JAR_NAME = lazy_pattern(r"(?P<name>.+?)-(?P<version>\d[^/]*)\.[jw]ar")
 
 
 class Package(Struct, frozen=True, order=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,9 @@ from urllib.parse import urlsplit
 
 from hms_nomad.clients.errors import InvalidRequestError
 from hms_nomad.clients.retries import RetryBudget
+from hms_nomad.patterns import lazy_pattern
 
-_TOKEN = re.compile(r"[\x21-\x7e]*")
+_TOKEN = lazy_pattern(r"[\x21-\x7e]*")
 _NO_PASSWORD = ""
 
 

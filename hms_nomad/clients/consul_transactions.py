@@ -11,13 +11,14 @@ from typing import Any
 from hms_nomad.clients.classify import classify
 from hms_nomad.clients.consul_store import StoreCalls
 from hms_nomad.clients.consul_types import KvPair, KvStep, Transaction
+from hms_nomad.patterns import lazy_pattern
 
 LONGEST_TRANSACTION = 128
 """How many steps Consul takes in one transaction."""
 
 _REFUSED = 409
-_CONDITION = re.compile(r"index is stale|lock is already held|session check|check session|invalid session")
-_DENIED = re.compile("permission denied", re.IGNORECASE)
+_CONDITION = lazy_pattern(r"index is stale|lock is already held|session check|check session|invalid session")
+_DENIED = lazy_pattern("permission denied", re.IGNORECASE)
 _WRITES = frozenset({"cas", "lock", "delete-cas", "set"})
 
 

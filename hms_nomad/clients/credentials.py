@@ -9,7 +9,6 @@ import base64
 import binascii
 import json
 import os
-import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from typing import Any
 
 from hms_nomad.clients.children import HELPERS_KEEP, child_environment
 from hms_nomad.clients.errors import InvalidRequestError
+from hms_nomad.patterns import lazy_pattern
 
-_HELPER = re.compile(r"[A-Za-z0-9_.-]+")
+_HELPER = lazy_pattern(r"[A-Za-z0-9_.-]+")
 _HELPER_SECONDS = 30.0
 _HUB = "https://index.docker.io/v1/"
 _IDENTITY_TOKEN = "<token>"  # noqa: S105 - the user name by which helpers mark a token

@@ -7,7 +7,6 @@ that took more processor time than everything else that a client does for them.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -31,8 +30,9 @@ from urllib3.exceptions import (
 )
 
 from hms_nomad.clients.connection import Connection
+from hms_nomad.patterns import lazy_pattern
 
-_PLAIN_URL = re.compile(r"(?:[A-Za-z0-9/:?=&%_~+,;@!$'()*\[\]-]|(?<!/)\.)+")
+_PLAIN_URL = lazy_pattern(r"(?:[A-Za-z0-9/:?=&%_~+,;@!$'()*\[\]-]|(?<!/)\.)+")
 """An address in which nothing has to be quoted, and no segment begins with a dot."""
 
 

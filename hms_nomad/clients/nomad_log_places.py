@@ -6,7 +6,6 @@ is of, but not reliably at which byte it begins, so the bytes are counted from t
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,10 +17,11 @@ from hms_nomad.clients.classify import lost_answer
 from hms_nomad.clients.nomad_logs import Frame, FrameDecoder
 from hms_nomad.clients.stream import UNCOMPRESSED, arriving
 from hms_nomad.clients.transport import Transport
+from hms_nomad.patterns import lazy_pattern
 
 _SILENCE_SECONDS = 15.0
 _LONGEST_LINE = 1024 * 1024
-_NUMBER = re.compile(r"\.([0-9]+)$")
+_NUMBER = lazy_pattern(r"\.([0-9]+)$")
 
 
 class Place(Struct, frozen=True, order=True):

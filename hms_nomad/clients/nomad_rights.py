@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from hms_nomad.patterns import lazy_pattern
 
 # Checked against a real server by the contract tests, each right alone.
 _RIGHTS = (
@@ -21,7 +21,7 @@ _RIGHTS = (
     (r"(stop|restart) (task\b.* of )?allocation\b|send \w+ to\b", "alloc-lifecycle"),
     (r"read std(out|err)\b", "read-logs"),
 )
-_TABLE = tuple((re.compile(pattern), right) for pattern, right in _RIGHTS)
+_TABLE = tuple((lazy_pattern(operations), right) for operations, right in _RIGHTS)
 
 
 def needed_right(operation: str) -> str:

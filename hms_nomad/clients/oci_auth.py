@@ -6,7 +6,6 @@ Specification: https://distribution.github.io/distribution/spec/auth/token/
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -16,8 +15,9 @@ from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.credentials import Credentials
 from hms_nomad.clients.errors import DeniedError
 from hms_nomad.clients.transport import Transport
+from hms_nomad.patterns import lazy_pattern
 
-_PART = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
+_PART = lazy_pattern(r'([a-zA-Z_]+)="([^"]*)"')
 _CLIENT = "hms-nomad"
 
 

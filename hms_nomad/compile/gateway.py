@@ -9,7 +9,6 @@ own (``hms_nomad.compile.http_routes``).
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,6 +25,7 @@ from hms_nomad.compile.http_routes import (
     route_entries,
 )
 from hms_nomad.compile.routes import KEPT_ID, PATH_KEYS, permission
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.platform.model import Platform, PlatformError
 from hms_nomad.platform.model_proxies import Gateway, JwtProvider
 from hms_nomad.spec.model import Route, Spec
@@ -36,7 +36,7 @@ PLATFORM_KEY = "platform"
 TOKEN_HEADER = "x-hms-token"  # noqa: S105 - the name of a header
 """Header of an answer whose refusal the gateway turns into 401; it names who issues the tokens."""
 
-_PLACEHOLDER = re.compile(r"(?<![{$])\{([a-z_]+)\}")
+_PLACEHOLDER = lazy_pattern(r"(?<![{$])\{([a-z_]+)\}")
 _MATCHES = {key: word for word, key in PATH_KEYS.items()}
 _FILTERED = {"NumRetries", "RetryOn", "RetryOnStatusCodes", "RetryOnConnectFailure"}
 

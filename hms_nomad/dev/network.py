@@ -11,7 +11,6 @@ import fcntl
 import ipaddress
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from msgspec import Struct
 
 from hms_nomad.dev.errors import StackError, UnsuitableMachineError
 from hms_nomad.dev.system import CommandError, attempt, run
+from hms_nomad.patterns import lazy_pattern
 
 _SLOTS = 64
 _KINDS = ("dummy", "bridge")
@@ -28,7 +28,7 @@ _PORTS_EACH = 750
 _PORT_BANDS = 16
 _HERE = Path("/var/lib/hms-nomad")
 # Stacks' interfaces, their bridges, and the bridge that a Nomad makes unless it is told another name.
-_PLACES = re.compile(r"hms\d+(?:-allocs)?|nomad")
+_PLACES = lazy_pattern(r"hms\d+(?:-allocs)?|nomad")
 _LOCK = Path("/run/hms-nomad.lock")
 _MIGRATION = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 

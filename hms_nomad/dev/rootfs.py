@@ -7,13 +7,13 @@ seconds for each task, these few files take milliseconds.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from hms_nomad.dev.binaries import Binary
 from hms_nomad.dev.system import attempt
+from hms_nomad.patterns import lazy_pattern
 
 PROGRAMS = "/usr/local/bin"
 """Where the programs lie inside the tree."""
@@ -21,7 +21,7 @@ PROGRAMS = "/usr/local/bin"
 SHELL = "/bin/bash"
 """Where bash lies inside the tree."""
 
-_LIBRARY = re.compile(r"(?:=>\s+)?(/\S+)\s+\(0x[0-9a-f]+\)")
+_LIBRARY = lazy_pattern(r"(?:=>\s+)?(/\S+)\s+\(0x[0-9a-f]+\)")
 _AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 _ETC = {
     "passwd": "root:x:0:0:root:/:/bin/false\nnobody:x:65534:65534:nobody:/:/bin/false\n",

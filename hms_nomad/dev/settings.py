@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +11,9 @@ from msgspec.structs import force_setattr
 
 from hms_nomad.dev.errors import SettingsError
 from hms_nomad.dev.release import HASHICORP, ReleaseSource
+from hms_nomad.patterns import lazy_pattern
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_NAME = lazy_pattern(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _DEFAULT_DIRECTORY = Path()
 _HIGHEST_DEFAULT_PORT = 8600
 _HIGHEST_PORT = 65535

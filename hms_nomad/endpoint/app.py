@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,13 +17,14 @@ from starlette.routing import Route
 
 from hms_nomad.endpoint.mirror import Held, Mirror
 from hms_nomad.output.document import as_text, document
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.duration import seconds
 
 INDEX_HEADER = "X-Registry-Index"
 STALE_HEADER = "X-Registry-Stale"
 
 _ID_HEADER = "X-Request-Id"
-_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_ID = lazy_pattern(r"[\x21-\x7e]{1,128}")
 _DEFAULT_WAIT_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 300.0
 _RETRY_AFTER_SECONDS = 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
@@ -12,10 +11,11 @@ from typing import Any, TextIO
 from msgspec import Struct
 
 from hms_nomad.output.document import as_text, document
+from hms_nomad.patterns import lazy_pattern
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-_CONTROL = re.compile(r"(?!\x1b\[[0-9;]*m)[\x00-\x08\x0a-\x1f\x7f-\x9f]")
-_ANY_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = lazy_pattern(r"(?!\x1b\[[0-9;]*m)[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_ANY_CONTROL = lazy_pattern(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Format(StrEnum):

@@ -9,15 +9,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.rules_security import looks_secret
 
 HIDDEN = "(hidden)"
-_SECRET_WORD = re.compile(r"pass(?!ive|thr|ing)|secret|token|credential|private|api_?key", re.IGNORECASE)
-_OPTION = re.compile(
+_SECRET_WORD = lazy_pattern(r"pass(?!ive|thr|ing)|secret|token|credential|private|api_?key", re.IGNORECASE)
+_OPTION = lazy_pattern(
     r"(?P<name>--?[\w-]*(?:password|passwd|passphrase|secret|token|api-?key|credential)[\w-]*)(?P<sign>=?)",
     re.IGNORECASE,
 )
-_LINE = re.compile(
+_LINE = lazy_pattern(
     r"^(?P<name>[^\S\n]*[\"']?[\w.-]*(?:pass(?!ive|thr|ing)|secret|token|credential|private|api_?key)[\w.-]*[\"']?"
     r"[^\S\n]*[:=][^\S\n]*)\S[^\n]*$",
     re.IGNORECASE | re.MULTILINE,

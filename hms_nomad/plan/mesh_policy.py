@@ -5,12 +5,12 @@ The same reading is made of what a spec stands for and of what Consul has, so th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.plan.normal import normal_entry
 from hms_nomad.plan.rights import spoken
 
@@ -28,7 +28,7 @@ _LIMITS = {
     "max_pending_requests": "waiting requests",
     "max_concurrent_requests": "requests at once",
 }
-_ROW_WITH_LIMIT = re.compile(r'\{path = "(?P<path>[^"]*)"[^}]*?(?:\{[^}]*\}[^}]*?)?said = "(?P<said>[^"]*)"')
+_ROW_WITH_LIMIT = lazy_pattern(r'\{path = "(?P<path>[^"]*)"[^}]*?(?:\{[^}]*\}[^}]*?)?said = "(?P<said>[^"]*)"')
 
 
 class Setting(Struct, frozen=True):

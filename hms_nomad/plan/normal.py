@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.plan.change import FieldChange
 from hms_nomad.plan.hiding import without_secrets
 
@@ -20,7 +21,7 @@ _EXACT_LISTS = frozenset({"Checks", "Upstreams", "Paths", "SpreadTarget"})
 _EXACT_PATHS = frozenset(
     {"Constraints", "Spreads", "UI", "UI.Description", "UI.Links", "Periodic", "TaskGroups.app.Volumes"}
 )
-_EXACT_PART = re.compile(
+_EXACT_PART = lazy_pattern(
     r"TaskGroups\.app\.(Volumes\.[^.]+"
     r"|Tasks\.[^.]+\.(Actions|User|Resources\.MemoryMaxMB|Lifecycle|Templates|Artifacts|VolumeMounts))\Z"
 )

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from hms_nomad.compile.desired import Desired
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.platform.model import Platform
 from hms_nomad.sections.reading import MisfitError, read
 from hms_nomad.sections.saying import said
@@ -22,7 +23,7 @@ from hms_nomad.spec.model import Spec
 from hms_nomad.spec.yaml_source import read_yaml
 
 _CHECKS = ("images_from", "image_digest", "drivers", "at_most", "at_least", "owner", "names", "require_signature")
-_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}\Z")
+_DIGEST = lazy_pattern(r"@sha256:[0-9a-f]{64}\Z")
 _TASK = "app"
 
 

@@ -13,11 +13,13 @@ from typing import Any
 
 from msgspec import Struct
 
+from hms_nomad.patterns import lazy_pattern
+
 SERVERS = ("nomad", "consul", "vault")
 """The servers for which policies exist, in the order in which they are shown."""
 
-_PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
-_SAFE_VALUE = re.compile(r"[A-Za-z0-9_*-]*")
+_PLACEHOLDER = lazy_pattern(r"\{([a-z]+)\}")
+_SAFE_VALUE = lazy_pattern(r"[A-Za-z0-9_*-]*")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 

@@ -5,11 +5,12 @@ YAML and JSON both end here, so that both forms of a spec mean the same and fail
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+
+from hms_nomad.patterns import lazy_pattern
 
 Path = tuple[str | int, ...]
 """Where a value stands in a document: ``("routes", 0, "path")``."""
@@ -22,7 +23,7 @@ MAX_NODES = 10_000
 MAX_FINDINGS = 100
 """Findings after which reading one file stops: nobody mends more at once."""
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
+_PLAIN = lazy_pattern(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
 class Mark(Struct, frozen=True):

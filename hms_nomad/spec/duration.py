@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from functools import lru_cache
 
+from hms_nomad.patterns import lazy_pattern
+
 _NANOSECONDS = {"ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
-_PATTERN = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)$")
+_PATTERN = lazy_pattern(r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)$")
 
 
 @lru_cache(maxsize=1024)

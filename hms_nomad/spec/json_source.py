@@ -7,13 +7,14 @@ import re
 from json import decoder
 from typing import Any
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.document import Builder, Document, Mark, UnreadableError, quoted
 from hms_nomad.spec.source import Lines
 from hms_nomad.spec.yaml_source import number
 
-_SPACE = re.compile(r"[ \t\r\n]*")
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?(?![0-9A-Za-z_.+-])")
-_WORD = re.compile(r"[^\s,:\[\]{}\"]+")
+_SPACE = lazy_pattern(r"[ \t\r\n]*")
+_NUMBER = lazy_pattern(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?(?![0-9A-Za-z_.+-])")
+_WORD = lazy_pattern(r"[^\s,:\[\]{}\"]+")
 _CONSTANTS: dict[str, Any] = {"true": True, "false": False, "null": None}
 _SURROGATE = "[\ud800-\udfff]"
 

@@ -9,24 +9,26 @@ from __future__ import annotations
 import re
 import warnings
 
+from hms_nomad.patterns import lazy_pattern
+
 _MOST_REPEATS = 1000
 
 _NOT_RE2 = (
-    (re.compile(r"\\(?:[1-9]|k|g)"), "uses a backreference"),
-    (re.compile(r"\(\?(?:[=!]|<[=!])"), "uses a lookaround"),
-    (re.compile(r"\(\?(?:>|#|\(|P=)"), "uses a group that RE2 does not know"),
-    (re.compile(r"\\Z"), r"uses \Z, which RE2 calls \z"),
-    (re.compile(r"[*+?}]\+"), "uses a possessive quantifier"),
+    (lazy_pattern(r"\\(?:[1-9]|k|g)"), "uses a backreference"),
+    (lazy_pattern(r"\(\?(?:[=!]|<[=!])"), "uses a lookaround"),
+    (lazy_pattern(r"\(\?(?:>|#|\(|P=)"), "uses a group that RE2 does not know"),
+    (lazy_pattern(r"\\Z"), r"uses \Z, which RE2 calls \z"),
+    (lazy_pattern(r"[*+?}]\+"), "uses a possessive quantifier"),
 )
 _ONLY_RE2 = (
-    (re.compile(r"\\Q.*?(?:\\E|\Z)", re.DOTALL), "x"),
-    (re.compile(r"\\[pP](?:[A-Z]|\{\^?\w{1,40}\})"), r"\\w"),
-    (re.compile(r"\\z"), "$"),
-    (re.compile(r"\\C"), "."),
-    (re.compile(r"\\x\{[0-9A-Fa-f]{1,6}\}"), "x"),
-    (re.compile(r"\(\?<([A-Za-z_]\w*)>"), r"(?P<\1>"),
-    (re.compile(r"\(\?[imsU]*(?:-[imsU]+)?(?=[:)])"), "(?:"),
-    (re.compile(r"\(\?::"), "(?:"),
+    (lazy_pattern(r"\\Q.*?(?:\\E|\Z)", re.DOTALL), "x"),
+    (lazy_pattern(r"\\[pP](?:[A-Z]|\{\^?\w{1,40}\})"), r"\\w"),
+    (lazy_pattern(r"\\z"), "$"),
+    (lazy_pattern(r"\\C"), "."),
+    (lazy_pattern(r"\\x\{[0-9A-Fa-f]{1,6}\}"), "x"),
+    (lazy_pattern(r"\(\?<([A-Za-z_]\w*)>"), r"(?P<\1>"),
+    (lazy_pattern(r"\(\?[imsU]*(?:-[imsU]+)?(?=[:)])"), "(?:"),
+    (lazy_pattern(r"\(\?::"), "(?:"),
 )
 
 

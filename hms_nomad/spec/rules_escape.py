@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.document import Path, quoted, spoken
 from hms_nomad.spec.model import Spec
@@ -23,7 +23,7 @@ _LONGEST_NAME = 60
 _ANY_NAMES = frozenset({("Job", "Meta"), ("TaskGroup", "Meta"), ("Task", "Meta"), ("Task", "Env"), ("Task", "Config")})
 """Mappings whose names may be any text; HCL has no way to write such names in the others."""
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
+_IDENTIFIER = lazy_pattern(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
 @check(

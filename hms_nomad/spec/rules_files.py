@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.document import Path, quoted, spoken
 from hms_nomad.spec.model import Spec
@@ -28,7 +28,7 @@ UNREADABLE_SOURCE = Rule(
     "mend the path; it is relative to the directory of the spec",
 )
 _TASKS = ("files", "templates", "artifacts", "volumes", "tasks", "image", "command", "driver")
-_RESERVED = re.compile(r"(app|connect-.*)\Z")
+_RESERVED = lazy_pattern(r"(app|connect-.*)\Z")
 _GETTER_OPTIONS = frozenset({"archive", "checksum", "filename", "depth", "ref", "rev", "sshkey"})
 
 

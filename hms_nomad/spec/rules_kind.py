@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.document import quoted
 from hms_nomad.spec.model import Spec
@@ -21,7 +21,7 @@ _FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
     ("month", 1, 12, _MONTHS),
     ("day of the week", 0, 6, _DAYS),
 )
-_PART = re.compile(r"(?:\*|(?P<low>[0-9a-z]+)(?:-(?P<high>[0-9a-z]+))?)(?:/(?P<step>[0-9]{1,3}))?\Z")
+_PART = lazy_pattern(r"(?:\*|(?P<low>[0-9a-z]+)(?:-(?P<high>[0-9a-z]+))?)(?:/(?P<step>[0-9]{1,3}))?\Z")
 
 
 def concerns(check: Check, kind: str) -> bool:

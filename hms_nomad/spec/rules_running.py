@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.document import Path, quoted
 from hms_nomad.spec.duration import nanoseconds
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.registry import Hit, check
 
-_VERSION_TAG = re.compile(r"v?([0-9]+(?:\.[0-9]+)*)(?![0-9.])")
+_VERSION_TAG = lazy_pattern(r"v?([0-9]+(?:\.[0-9]+)*)(?![0-9.])")
 
 
 @check(

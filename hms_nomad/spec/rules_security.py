@@ -6,18 +6,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.document import Path, spoken
 from hms_nomad.spec.model import Spec
 from hms_nomad.spec.registry import Hit, check
 from hms_nomad.spec.runnable import runnables
 
-_SECRET_NAME = re.compile(
+_SECRET_NAME = lazy_pattern(
     r"(?:^|_)(?:PASS|PASSWD|PASSWORD|PASSPHRASE|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET_?KEY|CREDENTIALS?)(?:_|$)",
     re.IGNORECASE,
 )
-_NO_SECRET_NAME = re.compile(r"_(?:FILE|PATH|URL|URI|NAME|ID|TTL|HEADER|TYPE)$", re.IGNORECASE)
-_SECRET_VALUE = re.compile(
+_NO_SECRET_NAME = lazy_pattern(r"_(?:FILE|PATH|URL|URI|NAME|ID|TTL|HEADER|TYPE)$", re.IGNORECASE)
+_SECRET_VALUE = lazy_pattern(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\bAKIA[0-9A-Z]{16}\b"
     r"|\bgh[pousr]_[A-Za-z0-9]{30,}"
@@ -26,10 +27,10 @@ _SECRET_VALUE = re.compile(
     r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\."
     r"|[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,100}:[^\s/@]{1,100}@"
 )
-_SECRET_ARGUMENT = re.compile(
+_SECRET_ARGUMENT = lazy_pattern(
     r"--?[a-z-]*(?:password|passwd|secret|token|api-?key)(?:=(?P<value>.+))?\Z", re.IGNORECASE
 )
-_REPLACED = re.compile(
+_REPLACED = lazy_pattern(
     r"\$\{(?:attr|meta|node|device|env|unique)\.[^}$\s]{1,200}\}|\$\{(?:NOMAD|VAULT|CONSUL)_[A-Z0-9_]{1,200}\}"
 )
 _SOCKETS = ("docker.sock", "containerd.sock", "podman.sock")

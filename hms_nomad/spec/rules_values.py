@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.document import Path, quoted, spoken
 from hms_nomad.spec.duration import nanoseconds
@@ -13,15 +14,15 @@ from hms_nomad.spec.re2 import regex_fault
 from hms_nomad.spec.registry import Hit, check
 from hms_nomad.spec.runnable import runnables
 
-_IMAGE = re.compile(
+_IMAGE = lazy_pattern(
     r"(?:(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?)/)?"
     r"(?P<path>[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
     r"(?:@(?P<digest>sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}))?\Z"
 )
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_CONTROL_IN_LONG_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
+_ENV_NAME = lazy_pattern(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_CONTROL = lazy_pattern("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL_IN_LONG_TEXT = lazy_pattern("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
 _RETRY_CONDITIONS = (
     "5xx",
     "gateway-error",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from msgspec import Struct
 
+from hms_nomad.patterns import lazy_pattern
+
 _PART = r"[A-Za-z0-9_@+=.-]{1,128}"
-_PATH = re.compile(rf"{_PART}(?:/{_PART})*\Z")
-_FIELD = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
+_PATH = lazy_pattern(rf"{_PART}(?:/{_PART})*\Z")
+_FIELD = lazy_pattern(r"[A-Za-z0-9_.-]{1,128}\Z")
 _VAULT, _NOMAD = "vault:", "nomad:var/"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.document import Document, Path, Problem, quoted, spoken
 from hms_nomad.spec.model import Variable
 from hms_nomad.spec.selection import Selection
@@ -17,9 +18,9 @@ from hms_nomad.spec.shape import shape_at
 MARK = "${var."
 """How every reference begins; a file without it needs none of this."""
 
-_REFERENCE = re.compile(r"\$?\$\{var\.([^}]*)\}")
-_WHOLE = re.compile(r"\$\{var\.([a-z][a-z0-9_]*)\}\Z")
-_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_REFERENCE = lazy_pattern(r"\$?\$\{var\.([^}]*)\}")
+_WHOLE = lazy_pattern(r"\$\{var\.([a-z][a-z0-9_]*)\}\Z")
+_UNFIT = lazy_pattern("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _TYPES: dict[str, type | tuple[type, ...]] = {"text": str, "integer": int, "number": (int, float), "boolean": bool}
 _ARTICLES = {"text": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
 _TEXTUAL = frozenset({"text", "name", "duration", "choice"})

@@ -13,13 +13,14 @@ from typing import Any
 
 import yaml
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.document import Builder, Document, Mark, UnreadableError, quoted
 from hms_nomad.spec.source import Lines
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
-_FLOAT = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
-_NO_NUMBER = re.compile(r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z")
+_INTEGER = lazy_pattern(r"[-+]?(?:0|[1-9][0-9]*)\Z")
+_FLOAT = lazy_pattern(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
+_NO_NUMBER = lazy_pattern(r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z")
 _LONGEST_NUMBER = 40
 _BEYOND = 2**63
 

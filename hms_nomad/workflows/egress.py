@@ -7,7 +7,6 @@ the one before. So a count that grows says that something is refused now; the wo
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 
@@ -18,6 +17,7 @@ from hms_nomad.apply.failure import Failure
 from hms_nomad.clients.consul_types import Instance
 from hms_nomad.clients.envoy import EnvoySample, EnvoyStats
 from hms_nomad.clients.errors import ServerError
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.workflows.registry import allocation_of
 from hms_nomad.workflows.session import Session
 
@@ -36,7 +36,7 @@ _LOG_SECONDS = 5.0
 # Envoy offers nothing to wait on, so its page is read again; one reading takes about 5 ms.
 _BETWEEN_READINGS_SECONDS = 0.2
 _REFUSED = " rejected: "
-_CLUSTER = re.compile(
+_CLUSTER = lazy_pattern(
     r"(?:^|[ ,])([a-z0-9-]+)(?:\.[a-zA-Z0-9-]+)*\.internal\.\S+: (.*?)(?=, [a-z0-9-]+\.\S+\.internal\.|$)"
 )
 

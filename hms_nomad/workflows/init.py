@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.sections.shape import members
 from hms_nomad.spec.diagnostics import Level, SpecError
 from hms_nomad.spec.document import one_line
@@ -24,7 +24,7 @@ SCHEMA_FILE = "hms.schema.json"
 """Name of the JSON Schema that is put beside a first spec, for editors."""
 
 _ROUNDS = 30
-_NAME = re.compile(r"[^a-z0-9]+")
+_NAME = lazy_pattern(r"[^a-z0-9]+")
 
 
 class Draft(Struct, frozen=True):

@@ -10,14 +10,15 @@ from typing import Any
 
 import yaml
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.document import MAX_BYTES
 from hms_nomad.workflows.init import CannotConvertError, Draft, label_of
 
-_VARIABLE = re.compile(
+_VARIABLE = lazy_pattern(
     r"\$(?:(?P<escaped>\$)|\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<how>:?[-?+])(?P<rest>[^}]*))?\}"
     r"|(?P<plain>[A-Za-z_][A-Za-z0-9_]*))"
 )
-_SIZE = re.compile(r"\s*([0-9.]+)\s*([kmg]?)b?\s*\Z", re.IGNORECASE)
+_SIZE = lazy_pattern(r"\s*([0-9.]+)\s*([kmg]?)b?\s*\Z", re.IGNORECASE)
 _UNITS = {"": 1 / 1_048_576, "k": 1 / 1024, "m": 1, "g": 1024}
 _CORE_MHZ = 1000
 _USED = frozenset(

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hms_nomad.compile.desired import OWNER_KEY
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.workflows.init import CannotConvertError, Draft, label_of, literal
 from hms_nomad.workflows.init_task import TaskConversion
 
 _SECOND = 1_000_000_000
-_MESH = re.compile(r"connect-|gateway")
-_ATTRIBUTE = re.compile(r"\$\{((?:attr|meta|node|device)\.[A-Za-z0-9_.-]+)\}\Z")
+_MESH = lazy_pattern(r"connect-|gateway")
+_ATTRIBUTE = lazy_pattern(r"\$\{((?:attr|meta|node|device)\.[A-Za-z0-9_.-]+)\}\Z")
 _OURS = frozenset({OWNER_KEY, "release", "digest", "version", "attempt", "kind", "owner"})
 _HOOKS = {("prestart", False): "prestart", ("prestart", True): "sidecar", ("poststop", False): "poststop"}
 
 # Ports of the sidecar and of what it answers in its own right.
-_OWN_PORT = re.compile(r"connect-proxy-|probe-|(metrics|health)\Z")
+_OWN_PORT = lazy_pattern(r"connect-proxy-|probe-|(metrics|health)\Z")
 _KNOWN_OF_GROUPS = frozenset(
     {
         *("Name", "Count", "Update", "Constraints", "Affinities", "Spreads", "Scaling", "RestartPolicy", "Tasks"),

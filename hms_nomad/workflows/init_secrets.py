@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from hms_nomad.compile.secrets import ENV_FILE, PREFIX
+from hms_nomad.patterns import lazy_pattern
 
-_SOURCE = re.compile(r'\{\{ with (?P<how>secret|nomadVar) "(?P<path>[^"]+)" \}\}')
-_FIELD = re.compile(r'(?:(?P<name>\w+)=)?\{\{ with index (?P<values>\S+) "(?P<field>[^"]+)" \}\}')
-_WHOLE = re.compile(r"\{\{ range \$key, \$value := (?P<values>\S+) \}\}(?P<name>\w+)_\{\{ \$key")
-_CERTIFICATE = re.compile(
+_SOURCE = lazy_pattern(r'\{\{ with (?P<how>secret|nomadVar) "(?P<path>[^"]+)" \}\}')
+_FIELD = lazy_pattern(r'(?:(?P<name>\w+)=)?\{\{ with index (?P<values>\S+) "(?P<field>[^"]+)" \}\}')
+_WHOLE = lazy_pattern(r"\{\{ range \$key, \$value := (?P<values>\S+) \}\}(?P<name>\w+)_\{\{ \$key")
+_CERTIFICATE = lazy_pattern(
     r'\{\{ with pkiCert "[^"]+" "common_name=[^"]+" "alt_names=(?P<names>[^"]+)" "ttl=(?P<ttl>\w+)"'
 )
 _CHANGE = {"noop": "none"}

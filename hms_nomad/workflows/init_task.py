@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.workflows.init import CannotConvertError
 from hms_nomad.workflows.init_secrets import is_ours, secrets_of
 
 _DROPPED_CONFIG = frozenset({"image", "command", "args", "ports", "init", "extra_hosts", "network_mode"})
 # A file of ours that is empty, or carries bytes.
-_OWN_CONTENT = re.compile(r'\{hms\{\{ "(?P<content>[A-Za-z0-9+/=]*)"(?P<base64> \| base64Decode)? \}\}hms\}\Z')
+_OWN_CONTENT = lazy_pattern(r'\{hms\{\{ "(?P<content>[A-Za-z0-9+/=]*)"(?P<base64> \| base64Decode)? \}\}hms\}\Z')
 _KNOWN = frozenset(
     {
         *("Name", "Driver", "User", "Config", "Env", "Services", "Templates", "Constraints", "Affinities", "Resources"),

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 
 from hms_nomad.dev.agent.placement import LOOPBACK
 from hms_nomad.dev.agent.values import Json
+from hms_nomad.patterns import lazy_pattern
 
-_PORT_VARIABLE = re.compile(r"(.*_)?PORT")
+_PORT_VARIABLE = lazy_pattern(r"(.*_)?PORT")
 
 
 def in_bridge(group: Json) -> bool:

@@ -15,9 +15,10 @@ from hms_nomad.dev.agent.changes import group_of
 from hms_nomad.dev.agent.instances import number_of
 from hms_nomad.dev.agent.placement import LOOPBACK
 from hms_nomad.dev.agent.values import Json
+from hms_nomad.patterns import lazy_pattern
 
-_REFERENCE = re.compile(r"\$\{([a-zA-Z0-9_.\-/]+)\}")
-_UNUSUAL = re.compile(r"[^a-zA-Z0-9_]")
+_REFERENCE = lazy_pattern(r"\$\{([a-zA-Z0-9_.\-/]+)\}")
+_UNUSUAL = lazy_pattern(r"[^a-zA-Z0-9_]")
 # Of the agent's own variables a task sees what any program of this machine may.
 _DENIED = ("CONSUL_TOKEN", "CONSUL_HTTP_TOKEN", "VAULT_TOKEN", "NOMAD_TOKEN", "AWS_", "GOOGLE_APPLICATION_CREDENTIALS")
 

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from hms_nomad.dev.agent.changes import group_of
 from hms_nomad.dev.agent.instances import ended
 from hms_nomad.dev.agent.values import Json
+from hms_nomad.patterns import lazy_pattern
 
 LOOPBACK = "127.0.0.1"
-_WILDCARD = re.compile(r"[^*]+|\*")
-_NUMBER = re.compile(r"\d+")
+_WILDCARD = lazy_pattern(r"[^*]+|\*")
+_NUMBER = lazy_pattern(r"\d+")
 
 
 def resources_of(group: Json) -> tuple[int, int]:

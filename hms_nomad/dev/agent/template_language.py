@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-_TOKEN = re.compile(
+from hms_nomad.patterns import lazy_pattern
+
+_TOKEN = lazy_pattern(
     r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`)|(?P<number>-?\d+)|(?P<mark>:=|[|(),=])"""
     r"""|(?P<variable>\$\w*)|(?P<fields>(?:\.\w+)+)|(?P<dot>\.)|(?P<word>[A-Za-z_]\w*))"""
 )

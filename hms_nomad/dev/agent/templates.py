@@ -19,6 +19,7 @@ from msgspec import Struct
 from hms_nomad.dev.agent.environment import TaskEnvironment
 from hms_nomad.dev.agent.template_language import MissingError, Record, Template, TemplateError, shown
 from hms_nomad.dev.agent.values import Json
+from hms_nomad.patterns import lazy_pattern
 
 __all__ = [
     "MissingError",
@@ -33,7 +34,7 @@ __all__ = [
     "write",
 ]
 
-_GROUP = re.compile(r"\$(?:(\d+)|\{(\d+)\})")
+_GROUP = lazy_pattern(r"\$(?:(\d+)|\{(\d+)\})")
 
 
 class Sources(Struct, frozen=True):
