@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hms_nomad.patterns import lazy_pattern
 from hms_nomad.spec.diagnostics import Level
@@ -103,6 +102,8 @@ def unknown_zone(spec: Spec) -> Iterator[Hit]:
 
 def _is_zone(name: str) -> bool:
     """True also on a machine that has no time zone database to ask."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -111,6 +112,8 @@ def _is_zone(name: str) -> bool:
 
 
 def _has_zones() -> bool:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
         ZoneInfo("Europe/Berlin")
     except ZoneInfoNotFoundError:
