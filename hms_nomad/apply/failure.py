@@ -48,9 +48,7 @@ def explain_failure(
 
 
 def _culprit(nomad: NomadClient, service: str, job_version: int | None) -> tuple[Allocation | None, str | None]:
-    allocations = [
-        a for a in nomad.job_allocations(service).value if job_version is None or a.job_version == job_version
-    ]
+    allocations = _instances(nomad, service, job_version)
     # One that was only just placed tells nothing of one whose tasks crash and are tried again.
     allocations.sort(
         key=lambda a: (
@@ -67,6 +65,19 @@ def _culprit(nomad: NomadClient, service: str, job_version: int | None) -> tuple
         if troubled or allocation.healthy is not True:
             return allocation, next(iter(troubled or tasks), None)
     return None, None
+
+
+def _instances(nomad: NomadClient, service: str, job_version: int | None) -> list[Allocation]:
+    """The instances of a version, or all that Nomad remembers, which grows with each deploy.
+
+    A version's deployment has all of them until it succeeds; what is replaced after that belongs to no deployment.
+    """
+    if job_version is None:
+        return list(nomad.job_allocations(service).value)
+    newest = nomad.newest_deployment(service)
+    has_all = newest is not None and newest.job_version == job_version and newest.status != "successful"
+    found = nomad.deployment_allocations(newest.id) if newest and has_all else nomad.job_allocations(service)
+    return [one for one in found.value if one.job_version == job_version]
 
 
 def _in_trouble(state: TaskState) -> bool:

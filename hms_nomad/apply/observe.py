@@ -153,7 +153,12 @@ def _observe_job(nomad: NomadClient, service: str, jobs: Jobs | None) -> Observe
     job = nomad.read_job(service) if jobs is None or service in jobs.indexes else None
     if job is None:
         return None
-    deployments = nomad.job_deployments(service) if jobs is None else jobs.deployments.get(service, ())
+    if jobs is not None:
+        deployments = jobs.deployments.get(service, ())
+    else:
+        # That of the version that is there is always the newest; with the others the answer would grow by each deploy.
+        newest = nomad.newest_deployment(service)
+        deployments = (newest,) if newest is not None else ()
     return _with_deployments(job.body, job.version, job.modify_index, deployments, stopped=job.stop)
 
 

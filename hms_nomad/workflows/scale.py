@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from hms_nomad.apply.failure import Failure, explain_failure
-from hms_nomad.apply.follow import follow
+from hms_nomad.apply.follow import Verdict, follow
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.errors import ConflictError, InvalidRequestError, ServerError
 from hms_nomad.clients.nomad_types import AllocationStats, Job, ScalingEvent
@@ -91,7 +91,7 @@ def scale(session: Session, name: str, count: int, message: str, timeout: float,
     registration = session.nomad.scale_job(name, GROUP, count, message)
     report(Event("apply", f"{name} set from {before} to {count} instances", {"service": name, "count": count}))
     verdict = follow(session.nomad, name, registration, deadline, report)
-    failure = None if verdict.healthy else explain_failure(session.nomad, session.consul, name, None, verdict.reason)
+    failure = _failure(session, name, verdict)
     return _scaled(job, before, count, held, changed=True, failure=failure)
 
 
@@ -180,7 +180,7 @@ def _write_hold(
     what = f"{name} held at {wanted_count} instances" if times else f"{name} given back to the autoscaler"
     report(Event("apply", what, {"service": name, "count": wanted_count}))
     verdict = follow(session.nomad, name, registration, deadline, report)
-    failure = None if verdict.healthy else explain_failure(session.nomad, session.consul, name, None, verdict.reason)
+    failure = _failure(session, name, verdict)
     return _scaled(job, before, wanted_count, held, changed=True, failure=failure)
 
 
@@ -225,7 +225,16 @@ def _refuse_deployment(session: Session, job: Job) -> None:
 
 
 def _deployment(session: Session, job: Job) -> str | None:
-    return next((one.id[:8] for one in session.nomad.job_deployments(job.id) if not one.done), None)
+    # Nomad ends a job's deployment where it begins another one.
+    newest = session.nomad.newest_deployment(job.id)
+    return newest.id[:8] if newest is not None and not newest.done else None
+
+
+def _failure(session: Session, name: str, verdict: Verdict) -> Failure | None:
+    if verdict.healthy:
+        return None
+    version = verdict.deployment.job_version if verdict.deployment else None
+    return explain_failure(session.nomad, session.consul, name, version, verdict.reason)
 
 
 def _scaled(

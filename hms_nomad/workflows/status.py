@@ -146,7 +146,7 @@ def service_status(session: Session, name: str) -> ServiceDetail:
     allocations = [found for found in session.nomad.job_allocations(name).value if _concerns(found)]
     allocations.sort(key=lambda found: (-found.job_version, found.name, -found.create_index))
     instances = tuple(_instance(job, found, own.values(), sidecars) for found in allocations)
-    deployment = next(iter(session.nomad.job_deployments(name)), None)
+    deployment = session.nomad.newest_deployment(name)
     healthy = sum(sidecar.status == _PASSING for sidecar in sidecars)
     summary = _service(job, healthy, deployment)
     live = sum(not found.done and found.desired_status == "run" for found in allocations)

@@ -71,6 +71,17 @@ def test_a_job_registered_after_a_purge_has_nothing_of_the_one_before(client: No
     assert [one.id for one in client.job_deployments("again")] == [jobs.settled("again").id] != [before.id]
 
 
+@pytest.mark.contract("NomadClient.newest_deployment")
+def test_a_job_that_deploys_nothing_has_no_deployment_of_a_purged_one(client: NomadClient, jobs: Jobs) -> None:
+    jobs.run("empty")
+    jobs.settled("empty")
+    client.stop_job("empty", purge=True)
+    registration = client.register_job(jobs.struct("empty", Count=0), modify_index=0)
+    eventually(lambda: client.read_evaluation(registration.eval_id).status, lambda status: status == "complete")
+
+    assert client.newest_deployment("empty") is None
+
+
 @pytest.mark.contract("NomadClient.list_allocations")
 def test_the_allocations_of_all_jobs_are_listed_and_waited_for(client: NomadClient, jobs: Jobs) -> None:
     first = jobs.run("listed-one")
@@ -105,13 +116,14 @@ def test_the_list_of_instances_waits_for_news(client: NomadClient, jobs: Jobs) -
     assert quiet.value == ()
 
 
-@pytest.mark.contract("NomadClient.job_allocations", "NomadClient.logs")
+@pytest.mark.contract("NomadClient.deployment_allocations", "NomadClient.job_allocations", "NomadClient.logs")
 def test_a_task_that_fails_says_why(client: NomadClient, jobs: Jobs) -> None:
     jobs.run("failing", "echo cannot go on >&2; exit 3")
 
     failed = eventually(lambda: client.job_allocations("failing").value[0], lambda found: found.done)
 
     assert failed.client_status == "failed"
+    assert failed.id in {one.id for one in client.deployment_allocations(jobs.deployment("failing").id).value}
     assert failed.tasks["work"].failed
     ended = next(event for event in failed.tasks["work"].events if event.type == "Terminated")
     assert ended.details["exit_code"] == "3"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from hms_nomad.apply.failure import explain_failure
 from hms_nomad.clients.consul_types import Check, Instance
-from hms_nomad.clients.nomad_types import TaskEvent, TaskState
+from hms_nomad.clients.nomad_types import Deployment, TaskEvent, TaskState
 from hms_nomad.clients.snapshot import Snapshot
 from tests.unit.workflows.servers import allocation
 
@@ -49,3 +51,37 @@ def test_an_instance_that_crashes_explains_more_than_one_that_was_only_just_plac
         ("Terminated: Exit Code: 1",),
         ("no database",),
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "asked"),
+    [
+        (7, "running", "deployment"),
+        (7, "failed", "deployment"),
+        (7, "successful", "job"),
+        (6, "failed", "job"),
+        (None, "", "job"),
+    ],
+)
+def test_all_that_nomad_remembers_of_a_job_is_read_only_where_its_deployment_may_lack_an_instance(
+    version: int | None, status: str, asked: str
+):
+    newest = None if version is None else Deployment("d1", "web", version, 1, status, "", 1, 1, {})
+    known = {
+        "job": allocation("by-job", "web", version=7, healthy=False),
+        "deployment": allocation("by-d1", "web", version=7, healthy=False),
+    }
+    nomad = cast(
+        "Any",
+        SimpleNamespace(
+            newest_deployment=lambda _: newest,
+            deployment_allocations=lambda name: Snapshot(1, (known["deployment"],) if name == "d1" else ()),
+            job_allocations=lambda _: Snapshot(1, (known["job"],)),
+            logs=lambda *_, **__: iter(()),
+        ),
+    )
+    consul = cast("Any", SimpleNamespace(instances=lambda _: Snapshot(1, ())))
+
+    failure = explain_failure(nomad, consul, "web", 7, "it crashes")
+
+    assert failure.allocation == known[asked].id
