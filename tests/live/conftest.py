@@ -57,8 +57,7 @@ class LiveStack:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of a command that talks to this stack and to nothing else."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_SERVERS)}
-        return {**kept, DIRECTORY_VARIABLE: str(self.config_dir), CONTEXT_VARIABLE: self.settings.name}
+        return {**without_servers(), DIRECTORY_VARIABLE: str(self.config_dir), CONTEXT_VARIABLE: self.settings.name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +118,11 @@ def running_stack(name: str, **options: Any) -> Iterator[LiveStack]:
     assert left.leftovers == ()
 
 
+def without_servers() -> dict[str, str]:
+    """The environment of this process without any server's address or token and without our own settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_SERVERS)}
+
+
 def own_docker(directory: Path) -> Path:
     """The configuration of Docker that belongs to the contexts below ``directory``; a stack's Nomad pulls by it."""
     return directory / "docker" / "config.json"
@@ -128,7 +132,7 @@ def own_docker(directory: Path) -> Path:
 def own_contexts(directory: Path) -> Iterator[None]:
     """Contexts below ``directory``, and no server's settings or registry's password from the caller's shell."""
     with pytest.MonkeyPatch.context() as patch:
-        for variable in [name for name in os.environ if name.startswith(_SERVERS)]:
+        for variable in os.environ.keys() - without_servers().keys():
             patch.delenv(variable)
         patch.setenv(DIRECTORY_VARIABLE, str(directory))
         patch.setenv("DOCKER_CONFIG", str(own_docker(directory).parent))

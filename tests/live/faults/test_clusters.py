@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import pytest
 from hms_nomad.platform.context import DIRECTORY_VARIABLE
 from hms_nomad.platform.model import Platform, ServerAddress
 from hms_nomad.workflows.session import Session, open_session
-from tests.live.conftest import _SERVERS, Ran
+from tests.live.conftest import Ran, without_servers
 from tests.live.faults.clusters import Cluster, Member, three_of_consul, three_of_nomad
 from tests.live.faults.proxy import Rule, faulty_servers
 from tests.live.faults.world import held, left_behind, spec_of
@@ -34,8 +33,12 @@ class Three:
 
     def environment(self, nomad: str, consul: str) -> dict[str, str]:
         """The environment of a command that talks to these two addresses."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_SERVERS)}
-        return {**kept, "NOMAD_ADDR": nomad, "CONSUL_HTTP_ADDR": consul, DIRECTORY_VARIABLE: str(self.folder)}
+        return {
+            **without_servers(),
+            "NOMAD_ADDR": nomad,
+            "CONSUL_HTTP_ADDR": consul,
+            DIRECTORY_VARIABLE: str(self.folder),
+        }
 
     def run(self, nomad: Member, consul: Member, *arguments: str | Path) -> Ran:
         """Run a command that talks to these two members."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from hms_nomad.platform.model import Platform, ServerAddress
 from hms_nomad.workflows.session import Session, open_session
 from tests.contract.consul_server import consul_process
 from tests.contract.nomad_server import nomad_unmeasured
-from tests.live.conftest import _SERVERS, Ran
+from tests.live.conftest import Ran, without_servers
 from tests.live.faults.proxy import Faulty, faulty_servers
 from tests.live.faults.world import audited, held, left_behind, spec_of
 
@@ -40,8 +39,7 @@ class Idle:
     @property
     def environment(self) -> Mapping[str, str]:
         """A command's environment, in which it asks the proxies."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_SERVERS)}
-        return {**kept, **self.faulty.environment, DIRECTORY_VARIABLE: str(self.folder)}
+        return {**without_servers(), **self.faulty.environment, DIRECTORY_VARIABLE: str(self.folder)}
 
     def fleet(self, prefix: str) -> list[str]:
         """Specs of new services; answers their names."""

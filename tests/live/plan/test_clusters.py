@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import pytest
 from hms_nomad.platform.context import DIRECTORY_VARIABLE
 from tests.contract.consul_server import consul_process
 from tests.contract.nomad_server import Nomad, nomad_agent
+from tests.live.conftest import without_servers
 
 SPEC = """\
 name: {name}
@@ -55,13 +55,12 @@ def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[st
 @pytest.fixture
 def run(clusters: tuple[dict[str, Nomad], Path], tmp_path: Path) -> Run:
     """Deploys a directory of two services whose names begin as given."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NOMAD_", "CONSUL_", "HMS_"))}
 
     def deploy(prefix: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         for name in (f"{prefix}-a", f"{prefix}-b"):
             (tmp_path / f"{name}.hms.yml").write_text(SPEC.format(name=name), encoding="utf-8")
         command = [sys.executable, "-m", "hms_nomad", "deploy", str(tmp_path), "--detach", "--quiet", *words]
-        variables = kept | {DIRECTORY_VARIABLE: str(clusters[1])} | environment
+        variables = without_servers() | {DIRECTORY_VARIABLE: str(clusters[1])} | environment
         return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=120, check=False)
 
     return deploy
