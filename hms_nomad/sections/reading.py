@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from functools import cache
+from operator import ge, gt, le, lt
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -100,7 +101,7 @@ def _list(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
         misfits.append(Misfit(path, "type", shape, data))
         return None
     item = shape.item or Shape("anything")
-    misfits += _beyond(shape, data, len(data), path)
+    misfits += _beyond(_LENGTHS, shape, data, len(data), path)
     return tuple(_value(item, one, (*path, index), misfits) for index, one in enumerate(data))
 
 
@@ -109,7 +110,7 @@ def _mapping(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
         misfits.append(Misfit(path, "type", shape, data))
         return None
     item, key = shape.item or Shape("anything"), shape.key or Shape("text")
-    misfits += _beyond(shape, data, len(data), path)
+    misfits += _beyond(_LENGTHS, shape, data, len(data), path)
     for name in data:
         if len(misfits) >= _MOST:
             break
@@ -126,7 +127,7 @@ def _text(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
     if shape.limits is _FREE:
         return data
     pattern = shape.limits.pattern
-    if beyond := list(_beyond(shape, data, len(data), path)):
+    if beyond := _beyond(_LENGTHS, shape, data, len(data), path):
         misfits += beyond
     elif pattern is not None and not _compiled(pattern).search(data):
         misfits.append(Misfit(path, "pattern", shape, data, pattern))
@@ -146,7 +147,7 @@ def _integer(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
     if type(data) is not int:
         misfits.append(Misfit(path, "type", shape, data))
         return None
-    misfits += _beyond(shape, data, data, path)
+    misfits += _beyond(_VALUES, shape, data, data, path)
     return data
 
 
@@ -154,7 +155,7 @@ def _number(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
     if type(data) is not int and type(data) is not float:
         misfits.append(Misfit(path, "type", shape, data))
         return None
-    beyond = list(_beyond(shape, data, data, path))
+    beyond = _beyond(_VALUES, shape, data, data, path)
     misfits += beyond
     return data if beyond else float(data)
 
@@ -214,26 +215,15 @@ _READERS: dict[str, Callable[[Shape, Any, Path, list[Misfit]], Any]] = {
 }
 
 
-def _beyond(shape: Shape, data: Any, measure: float, path: Path) -> Iterator[Misfit]:
+_Bounds = tuple[tuple[str, Callable[[float, float], bool]], ...]
+_LENGTHS: _Bounds = (("min_length", ge), ("max_length", le))
+_VALUES: _Bounds = (("ge", ge), ("gt", gt), ("le", le), ("lt", lt))
+
+
+def _beyond(bounds: _Bounds, shape: Shape, data: Any, measure: float, path: Path) -> list[Misfit]:
     """The first limit that a number, or the length of a value, is beyond."""
-    for limit, fits in _LIMITS[type(data) in _COUNTED]:
+    for limit, keeps in bounds:
         bound = getattr(shape.limits, limit)
-        if bound is not None and not fits(measure, bound):
-            yield Misfit(path, limit, shape, data, bound)
-            return
-
-
-_COUNTED = (str, list, tuple, dict)
-_Fits = Callable[[float, float], bool]
-_LIMITS: dict[bool, tuple[tuple[str, _Fits], ...]] = {
-    True: (
-        ("min_length", lambda length, bound: length >= bound),
-        ("max_length", lambda length, bound: length <= bound),
-    ),
-    False: (
-        ("ge", lambda number, bound: number >= bound),
-        ("gt", lambda number, bound: number > bound),
-        ("le", lambda number, bound: number <= bound),
-        ("lt", lambda number, bound: number < bound),
-    ),
-}
+        if bound is not None and not keeps(measure, bound):
+            return [Misfit(path, limit, shape, data, bound)]
+    return []
