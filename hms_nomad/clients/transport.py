@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
-from typing import Any, Generic, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import requests
-import tenacity
 from msgspec import Struct
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidJSONError
@@ -25,6 +25,9 @@ from hms_nomad.clients.classify import Request, classify, lost_answer, not_sent
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.direct import DirectCalls
 from hms_nomad.clients.errors import ConflictError, ServerError, UnavailableError, UnknownOutcomeError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 T = TypeVar("T")
 
@@ -145,18 +148,38 @@ class Transport:
 
     def _repeated(self, send: Callable[[], T]) -> T:
         """Try until the fault is none that passes by itself, or time or the command's budget of repetitions is over."""
+        began = monotonic()
+        try:
+            return self._earned(send)
+        except ServerError as error:
+            if not _may_pass(error):
+                raise
+            first = error
+        return self._again(send, first, monotonic() - began)
+
+    def _again(self, send: Callable[[], T], first: ServerError, spent: float) -> T:
+        """Go on after a first failed try that took ``spent`` seconds."""
+        # Loaded here, since most commands see no such fault.
+        import tenacity
+
         retries = self.connection.retries
+        patience = max(self.connection.retry_seconds, retries.patience_seconds) - spent
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: _may_pass(error) and retries.take()),
             wait=_pause,
-            stop=tenacity.stop_before_delay(max(self.connection.retry_seconds, retries.patience_seconds)),
+            stop=tenacity.stop_before_delay(patience),
             reraise=True,
         ):
             with attempt:
-                answer = send()
-                retries.earn()
-                return answer
+                if attempt.retry_state.attempt_number == 1:
+                    raise first
+                return self._earned(send)
         raise AssertionError("tenacity ends with a result or an error")
+
+    def _earned(self, send: Callable[[], T]) -> T:
+        answer = send()
+        self.connection.retries.earn()
+        return answer
 
     def clock(self, path: str) -> float:
         """What the server's clock shows, in seconds since 1970, to the second; ``path`` is one that anybody may read.
@@ -241,7 +264,7 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, UnavailableError) and error.transient
 
 
-def _pause(state: tenacity.RetryCallState) -> float:
+def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     wished = error.retry_after if isinstance(error, UnavailableError) else None
     return max(wished or 0.0, backoff(state.attempt_number))
