@@ -12,6 +12,10 @@ from hms_nomad.platform.model import Platform
 from hms_nomad.spec.duration import nanoseconds
 from hms_nomad.spec.model import Spec
 
+RESOLVER = "service-resolver"
+ROUTER = "service-router"
+SPLITTER = "service-splitter"
+
 _MILLISECOND = 1_000_000
 _ENVOYS_OWN_BALANCE = "round_robin"
 _EVERY_REQUEST = ({"Action": "deny", "HTTP": {"PathPrefix": "/"}},)

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, ConfigEntry, Desired, RegistryRecord
-from hms_nomad.compile.entries import subset
+from hms_nomad.compile.entries import RESOLVER, ROUTER, SPLITTER, subset
 from hms_nomad.compile.http_routes import in_one_rule_form
 from hms_nomad.compile.routes import permissions_of_router
 from hms_nomad.plan.diff import own_keys, own_routes
@@ -18,7 +18,6 @@ from hms_nomad.rollout.cluster import Cluster
 from hms_nomad.rollout.journal import Author, Journal, Rejection, Rollout
 from hms_nomad.rollout.policy import Policy
 from hms_nomad.rollout.release import Release, ReleaseOutcome, content_of
-from hms_nomad.rollout.traffic import RESOLVER, ROUTER, SPLITTER
 
 
 class RolloutRunningError(Exception):

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec import Struct
 
 from hms_nomad.apply.failure import Failure
 from hms_nomad.apply.observe import observe_alone
 from hms_nomad.apply.progress import Report
 from hms_nomad.clients.consul import ConsulClient
-from hms_nomad.clients.envoy import EnvoySample, EnvoyStats
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.compile.desired import Desired
 from hms_nomad.plan.observed import Observed
-from hms_nomad.rollout.sidecars import Recorded, Sidecars, nothing
 from hms_nomad.rollout.store import RolloutStore
+
+if TYPE_CHECKING:
+    from hms_nomad.clients.envoy import EnvoySample, EnvoyStats
+    from hms_nomad.rollout.sidecars import Recorded, Sidecars
 
 
 class Cluster(Struct, frozen=True):
     """Where the rollout of one service happens, and who hears of it. ``wall_clock`` gives seconds since 1970.
 
-    ``recorded`` is asked for counts of sidecars that cannot be asked themselves.
+    ``envoy`` reads the sidecars' pages (None: as ever), and ``recorded`` is asked for counts of those that cannot be
+    asked themselves (None: nobody keeps any).
     """
 
     nomad: NomadClient
@@ -31,9 +34,9 @@ class Cluster(Struct, frozen=True):
     service: str
     namespace: str
     report: Report
-    envoy: EnvoyStats = msgspec.field(default_factory=EnvoyStats)
+    envoy: EnvoyStats | None = None
     wall_clock: Callable[[], float] = time.time
-    recorded: Recorded = nothing
+    recorded: Recorded | None = None
 
     @property
     def store(self) -> RolloutStore:
@@ -43,7 +46,11 @@ class Cluster(Struct, frozen=True):
     @property
     def sidecars(self) -> Sidecars:
         """The sidecars of the service and of its callers."""
-        return Sidecars(self.consul, self.envoy, self.service, self.recorded)
+        # Only rollouts ask them.
+        from hms_nomad.clients.envoy import EnvoyStats
+        from hms_nomad.rollout.sidecars import Sidecars, nothing
+
+        return Sidecars(self.consul, self.envoy or EnvoyStats(), self.service, self.recorded or nothing)
 
     def observe(self) -> Observed:
         """The job and all entries that the service touches."""

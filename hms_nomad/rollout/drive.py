@@ -27,7 +27,6 @@ from hms_nomad.rollout.judge import Measured
 from hms_nomad.rollout.look import look
 from hms_nomad.rollout.machine import Action, Decision, State, decide
 from hms_nomad.rollout.perform import open_window, perform
-from hms_nomad.rollout.policy import Policy
 from hms_nomad.rollout.release import Release, ReleaseOutcome
 from hms_nomad.rollout.wake import following
 
@@ -37,7 +36,6 @@ _FAULTS = 20
 _AFTER_FAULT_SECONDS = 1.0
 _REFUSALS = 5
 _PASSING = (ConflictError, UnknownOutcomeError, UnavailableError, InvalidRequestError)
-_MINUTE = 60.0
 
 
 class End(StrEnum):
@@ -93,12 +91,6 @@ def step_entered(step: int) -> Reached:
         return beyond or (facts.rollout.step == step and decision.state is State.HOLD and facts.measuring)
 
     return entered
-
-
-def patience(policy: Policy) -> float:
-    """Seconds that a whole rollout may take: starting, every step with its acknowledgement, draining, the servers."""
-    start = policy.deadline + _MINUTE
-    return start + sum(policy.holds) + _MINUTE * len(policy.steps) + policy.longest_request + _MINUTE
 
 
 def drive(

@@ -7,12 +7,13 @@ from collections import Counter
 
 from hms_nomad.apply.follow import deployment_of
 from hms_nomad.clients.nomad_types import Allocation, Deployment, DeploymentGroup, Job
+from hms_nomad.compile.entries import RESOLVER, SPLITTER
 from hms_nomad.plan.observed import release_of
 from hms_nomad.rollout.cluster import Cluster, Memory
 from hms_nomad.rollout.facts import DeploymentState, Facts, JobState
 from hms_nomad.rollout.journal import Rollout
 from hms_nomad.rollout.judge import Judgement, judge, measured
-from hms_nomad.rollout.traffic import RESOLVER, SPLITTER, is_split, knows_both, knows_only, weight_of
+from hms_nomad.rollout.traffic import is_split, knows_both, knows_only, weight_of
 
 _DEPLOYMENTS = {
     "successful": DeploymentState.SUCCESSFUL,

@@ -9,6 +9,7 @@ from hms_nomad.spec.duration import seconds
 from hms_nomad.spec.model import Rollout, Spec
 
 _KEEP_SECONDS = {"blue-green": 30.0}
+_MINUTE = 60.0
 
 
 class ProbeQuestion(Struct, frozen=True):
@@ -91,6 +92,12 @@ def with_strategy(policy: Policy, strategy: str | None) -> Policy:
     steps = _steps(usual.steps) if policy.splits and policy.strategy == "blue-green" else policy.steps
     every = every if strategy == "canary" else 0.0
     return replace(policy, strategy=strategy, steps=steps, holds=(*(every for _ in steps[:-1]), every + keep))
+
+
+def patience(policy: Policy) -> float:
+    """Seconds that a whole rollout may take: starting, every step with its acknowledgement, draining, the servers."""
+    start = policy.deadline + _MINUTE
+    return start + sum(policy.holds) + _MINUTE * len(policy.steps) + policy.longest_request + _MINUTE
 
 
 def _steps(shares: tuple[float, ...]) -> tuple[float, ...]:

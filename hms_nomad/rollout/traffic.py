@@ -11,7 +11,7 @@ from typing import Any
 
 from hms_nomad.compile.canary import CANARY_HEADER, canary_entries, is_canary_name
 from hms_nomad.compile.desired import OWNER, OWNER_KEY, Desired
-from hms_nomad.compile.entries import subset
+from hms_nomad.compile.entries import RESOLVER, ROUTER, SPLITTER, subset
 from hms_nomad.compile.http_routes import ROUTE_KIND, is_headed
 from hms_nomad.plan.change import Action, Change
 from hms_nomad.plan.diff import change_of, deletion_of, entry_changes, own_routes
@@ -19,10 +19,6 @@ from hms_nomad.plan.intentions import KIND as INTENTIONS
 from hms_nomad.plan.normal import normal_entry
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.journal import Rollout
-
-RESOLVER = "service-resolver"
-ROUTER = "service-router"
-SPLITTER = "service-splitter"
 
 _OUTWARDS = (INTENTIONS, ROUTER, ROUTE_KIND, SPLITTER, "service-defaults", RESOLVER)
 

@@ -18,7 +18,6 @@ from hms_nomad.apply.follow import Verdict, await_started, deployment_of, follow
 from hms_nomad.apply.foresee import foresee
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import planned_facts
-from hms_nomad.apply.vault_roles import write_vault
 from hms_nomad.apply.write import register, write_routes
 from hms_nomad.clients.consul_types import KvStep
 from hms_nomad.clients.errors import DeadlineExceededError
@@ -37,7 +36,7 @@ from hms_nomad.rollout.store import Kept
 from hms_nomad.workflows.conclusion import bounds, outcome_of, report_success
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
-from hms_nomad.workflows.service_secrets import tidy, with_secrets
+from hms_nomad.workflows.service_secrets import tidy, with_secrets, write_secrets
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.shared_entries import write_shared
 from hms_nomad.workflows.telemetry import recorded
@@ -119,7 +118,7 @@ def _converged(
         if (rollout.candidate, rollout.digest) != (desired.release, desired.digest):
             raise RolloutRunningError(desired.service, rollout)
         report(Event("rollout", "going on with the rollout of this release", {"number": rollout.number}))
-        write_vault(plan.changes, session.vault, report)
+        write_secrets(session, desired, plan, report)
     else:
         report(Event("plan", f"{len(plan.effective)} objects to change", planned_facts(plan)))
         close_unseen(cluster, kept, observed)
@@ -127,7 +126,7 @@ def _converged(
         # Without a job there is no release that traffic could be moved from.
         passing = _passing(session, desired.service) if observed.job is not None else Counter()
         stable = stable_release(desired, observed, passing)
-        write_vault(plan.changes, session.vault, report)
+        write_secrets(session, desired, plan, report)
         if stable is not None:
             who = options.author or author()
             rollout = begin(cluster, desired, policy, stable, observed, who, bool(passing[stable]))

@@ -13,8 +13,7 @@ from hms_nomad.clients.errors import ConflictError
 from hms_nomad.compile import compile_spec
 from hms_nomad.compile.desired import Desired
 from hms_nomad.rollout.begin import record
-from hms_nomad.rollout.drive import patience
-from hms_nomad.rollout.policy import Policy, policy_of
+from hms_nomad.rollout.policy import Policy, patience, policy_of
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.converge import New, Seen, converge
 from hms_nomad.workflows.guard import Guard, Opening, guarded, intent
@@ -22,7 +21,6 @@ from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
 from hms_nomad.workflows.outcome import DeployOutcome as DeployOutcome  # noqa: PLC0414
 from hms_nomad.workflows.outcome import Status as Status  # noqa: PLC0414
-from hms_nomad.workflows.rollout_job import require_rollouts
 from hms_nomad.workflows.session import Session, evidenced
 
 _FIRST = 1
@@ -53,6 +51,8 @@ def deploy(
         return deploy_external(session, spec, options, report)
     started = time.monotonic()
     if options.in_cluster:
+        from hms_nomad.workflows.rollout_job import require_rollouts
+
         require_rollouts(session)
     desired = evidenced(new.desired if new else compile_spec(spec, session.platform, session.pins), session)
     policy = policy_of(spec, options.strategy)

@@ -11,7 +11,6 @@ from hms_nomad.apply.failure import Failure, explain_failure
 from hms_nomad.apply.follow import finished_evaluation
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import planned_facts
-from hms_nomad.apply.vault_roles import write_vault
 from hms_nomad.apply.write import register
 from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.clients.nomad_types import Allocation, Registration
@@ -31,7 +30,7 @@ from hms_nomad.workflows.job_runs import Run, last_run
 from hms_nomad.workflows.observe import observe, read_mesh_around
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
-from hms_nomad.workflows.service_secrets import with_secrets
+from hms_nomad.workflows.service_secrets import with_secrets, write_secrets
 from hms_nomad.workflows.session import Session, evidenced
 from hms_nomad.workflows.shared_entries import write_shared
 
@@ -103,7 +102,7 @@ def _begin(
         return _outcome(desired, plan, Status.UNCHANGED)
     who = options.author or author()
     number = cluster.store.add(record(desired, policy, who, cluster.wall_clock(), plan.release_before)).number
-    write_vault(plan.changes, session.vault, report)
+    write_secrets(session, desired, plan, report)
     # The right to call what it uses, where others write, too.
     plan = write_shared(session, plan, lambda: _plan(session, desired)[0], report)
     change = next(one for one in plan.changes if one.kind == "job")

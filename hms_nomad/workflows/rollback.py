@@ -14,9 +14,8 @@ from hms_nomad.plan.diff import make_plan
 from hms_nomad.plan.observed import Observed, ObservedJob
 from hms_nomad.rollout.begin import RolloutRunningError
 from hms_nomad.rollout.cluster import Cluster
-from hms_nomad.rollout.drive import patience
 from hms_nomad.rollout.perform import job_again
-from hms_nomad.rollout.policy import with_strategy
+from hms_nomad.rollout.policy import patience, with_strategy
 from hms_nomad.rollout.records import NoSuchReleaseError, current_record, with_ends
 from hms_nomad.rollout.release import Release, ReleaseOutcome, desired_of
 from hms_nomad.workflows.converge import cluster_of, converge

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from hms_nomad.apply.failure import Failure, explain_failure
 from hms_nomad.apply.progress import Report
 from hms_nomad.rollout.cluster import Cluster, Memory
-from hms_nomad.rollout.drive import End, Ending, Reached, drive, never, patience
+from hms_nomad.rollout.drive import End, Ending, Reached, drive, never
 from hms_nomad.rollout.journal import Rollout
+from hms_nomad.rollout.policy import patience
 from hms_nomad.rollout.records import NoSuchReleaseError
 from hms_nomad.rollout.release import Release, ReleaseOutcome
 from hms_nomad.workflows.gateway import open_routes

@@ -76,6 +76,14 @@ def test_one_service_loads_nothing_that_several_services_or_clusters_need(tmp_pa
     assert not loaded & {f"hms_nomad.{room}" for room in rooms}
 
 
+def test_what_only_rollouts_and_secrets_need_is_not_loaded_before_the_first_call(tmp_path):
+    spec = tmp_path / "receipt.hms.yml"
+    spec.write_text("name: receipt\nversion: 1.0.0\nimage: receipt:1.0.0\nport: 8080\n", encoding="utf-8")
+    loaded = modules_of("deploy", str(spec), code=6)
+    rooms = ("rollout.drive", "rollout.perform", "rollout.sidecars", "rollout.traffic", "workflows.rollout_job")
+    assert not loaded & {f"hms_nomad.{room}" for room in (*rooms, "apply.vault_roles", "clients.envoy")}
+
+
 def test_no_module_of_sections_lets_annotations_be_compiled_at_each_start():
     modules = {kind.__module__ for whole in (Spec, Platform) for kind in sections_of(whole)}
     assert len(modules) > 5
