@@ -67,12 +67,13 @@ class Record(Struct, frozen=True):
 
 
 class ChainEnd(Struct):
-    """The last record that a process kept, by which it finds the end of the chain.
+    """The last record as a process kept or found it (None: there was none yet, where it is ``known``).
 
     Its threads take turns by ``guard``.
     """
 
     last: Record | None = None
+    known: bool = False
     guard: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
 
@@ -154,8 +155,8 @@ class ConsulTrail(Struct, frozen=True):
     def look_ahead(self) -> None:
         """Find the end of the chain while there is time, so that the next record is not kept waiting by the search."""
         with self.end.guard:
-            if self.end.last is None:
-                self.end.last = self._last()
+            if not self.end.known:
+                self.end.last, self.end.known = self._last(), True
 
     def append(self, record: Record) -> Record:
         """See Trail."""
@@ -168,16 +169,16 @@ class ConsulTrail(Struct, frozen=True):
         also = tuple(steps)
         with self.end.guard:
             for _ in range(_TRIES):
-                last = self.end.last or self._last()
+                last = self.end.last if self.end.known else self._last()
                 sealed = record.sealed(last.number + 1 if last else 1, last.hash if last else _NOTHING)
                 own = (swap_key(self._key(sealed.number), _line(sealed), 0), self._moved_head(sealed))
                 kept = self.consul.kv_transact("keep an audit record", (*own, *also))
                 if kept.done:
-                    self.end.last = sealed
+                    self.end.last, self.end.known = sealed, True
                     return sealed, also == tuple(steps)
                 if 0 in kept.refused:
                     # Somebody else added a record.
-                    self.end.last = None
+                    self.end.known = False
                 else:
                     also = ()
         raise ConflictError("consul", "keep an audit record", self.consul.address, "others keep adding records")

@@ -7,11 +7,13 @@ version.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
 
+from hms_nomad.apply.observe import at_once
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.clients.nomad import NomadClient
@@ -38,6 +40,14 @@ class Verdict(Struct, frozen=True):
 Reached = Callable[[Deployment], bool]
 """Says of a deployment whether what the caller waits for has come."""
 
+Beside = Callable[[Deployment], Iterable[Callable[[], object]]]
+"""What is to be done once a deployment is as it was told, and depends on nothing that is read of it after that."""
+
+
+def _nothing_beside(told: Deployment) -> Iterable[Callable[[], object]]:
+    del told
+    return ()
+
 
 def follow(
     nomad: NomadClient,
@@ -46,8 +56,11 @@ def follow(
     deadline: float,
     report: Report,
     reached: Reached = lambda deployment: deployment.done,
+    beside: Beside = _nothing_beside,
 ) -> Verdict:
     """Wait until a registered job is healthy, has failed, or ``reached`` says that enough has happened.
+
+    What ``beside`` answers is done at the same time as the last look at the deployment, where news ended the waiting.
 
     ``deadline`` is a value of ``time.monotonic()``. Raises DeadlineExceededError with what is missing when it
     passes, and the errors of ``hms_nomad.clients.errors``. An instance that cannot be placed ends the waiting at
@@ -60,7 +73,7 @@ def follow(
     deployment = _own_deployment(nomad, job_id)
     if deployment is None:
         return Verdict(True, "nothing had to be deployed", None)
-    return _follow_deployment(nomad, deployment, deadline, report, reached)
+    return follow_deployment(nomad, deployment, deadline, report, reached, beside)
 
 
 def follow_deployment(
@@ -69,9 +82,24 @@ def follow_deployment(
     deadline: float,
     report: Report,
     reached: Reached = lambda deployment: deployment.done,
+    beside: Beside = _nothing_beside,
 ) -> Verdict:
     """As ``follow``, for a deployment that runs already."""
-    return _follow_deployment(nomad, deployment, deadline, report, reached)
+    watch = _Watch(nomad, deployment, report)
+    # The news begin at the deployment's birth and the state is read once after that: nothing falls between the two.
+    with nomad.news.of(deployment.job_id, deployment.create_index) as told:
+        current = watch.look()
+        while not (current.done or reached(current)):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise DeadlineExceededError(f"deployment {deployment.id[:8]} is {watch.summary()}")
+            news = told.next(min(remaining, _LONGEST_WITHOUT_LOOK_SECONDS))
+            current = watch.take(news) if news else watch.look()
+            if news and (current.done or reached(current)):
+                current = watch.look(news.index, beside(current))
+    if current.done:
+        return Verdict(current.status == "successful", current.status_description, current)
+    return Verdict(True, "", current)
 
 
 def await_started(nomad: NomadClient, job: Mapping[str, Any], deadline: float) -> None:
@@ -130,26 +158,6 @@ def _own_deployment(nomad: NomadClient, job_id: str) -> Deployment | None:
     return deployment_of(nomad, job_id, job.version) if job is not None else None
 
 
-def _follow_deployment(
-    nomad: NomadClient, deployment: Deployment, deadline: float, report: Report, reached: Reached
-) -> Verdict:
-    watch = _Watch(nomad, deployment, report)
-    # The news begin at the deployment's birth and the state is read once after that: nothing falls between the two.
-    with nomad.news.of(deployment.job_id, deployment.create_index) as told:
-        current = watch.look()
-        while not (current.done or reached(current)):
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise DeadlineExceededError(f"deployment {deployment.id[:8]} is {watch.summary()}")
-            news = told.next(min(remaining, _LONGEST_WITHOUT_LOOK_SECONDS))
-            current = watch.take(news) if news else watch.look()
-            if news and (current.done or reached(current)):
-                current = watch.look(news.index)
-    if current.done:
-        return Verdict(current.status == "successful", current.status_description, current)
-    return Verdict(True, "", current)
-
-
 class _Watch:
     """Keeps a deployment as it is now and reports what is new in it and in its allocations."""
 
@@ -169,20 +177,21 @@ class _Watch:
             self._report_deployment()
         return self._deployment
 
-    def look(self, index: int = 0) -> Deployment:
-        """What is there now, and at least what was told of the deployment at ``index``.
+    def look(self, index: int = 0, beside: Iterable[Callable[[], object]] = ()) -> Deployment:
+        """What is there now, and at least what was told of the deployment at ``index``, with what is done beside it."""
+        (self._deployment, allocations), *_ = at_once([partial(self._read, index), *beside])
+        for allocation in allocations:
+            self._report_allocation(allocation)
+        self._report_deployment()
+        return self._deployment
 
-        Nomad tells of a change before it can be read.
-        """
+    def _read(self, index: int) -> tuple[Deployment, tuple[Allocation, ...]]:
+        """Nomad tells of a change before it can be read."""
         snapshot = self._nomad.read_deployment(self._deployment.id)
         tries = _OLD_READS
         while snapshot.value.modify_index < index and (tries := tries - 1) >= 0:
             snapshot = self._nomad.read_deployment(self._deployment.id, index=snapshot.index, wait=_OLD_READ_SECONDS)
-        self._deployment = snapshot.value
-        for allocation in self._nomad.deployment_allocations(self._deployment.id).value:
-            self._report_allocation(allocation)
-        self._report_deployment()
-        return self._deployment
+        return snapshot.value, self._nomad.deployment_allocations(self._deployment.id).value
 
     def _report_deployment(self) -> None:
         if self._is_new("deployment", self.summary()):

@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Protocol
 
 from hms_nomad.clients.consul import ConsulClient
@@ -34,6 +35,7 @@ class LockSession:
         self._users = 0
         self._locks: list[Dependent] = []
         self._id = ""
+        self._coming: Future[str] | None = None
         self._renewed = 0.0
         self._stop = threading.Event()
 
@@ -52,12 +54,32 @@ class LockSession:
         finally:
             self._leave()
 
+    @contextlib.contextmanager
+    def ahead(self, name: str) -> Iterator[None]:
+        """Inside, the session is made, called ``name``, while other servers are asked; it ends at the end where no lock
+        came to need it. A fault is raised where the lock enters.
+        """
+        with self._guard:
+            self._users += 1
+            if not self._id and self._coming is None:
+                self._renewed = boot_clock()
+                self._coming = Future()
+                threading.Thread(target=self._bring, args=(self._coming, name), name="lock", daemon=True).start()
+        try:
+            yield
+        finally:
+            self._leave()
+
     def enter(self, name: str) -> str:
         """One user more; answers the session's id, and makes it, called ``name``, where there is none."""
         with self._guard:
             if not self._id:
-                self._id = self._make(name)
-                self._renewed = boot_clock()
+                coming, self._coming = self._coming, None
+                if coming is not None:
+                    self._id = coming.result()
+                else:
+                    self._id = self._make(name)
+                    self._renewed = boot_clock()
                 self._stop = threading.Event()
                 threading.Thread(target=self._keep, args=(self._stop,), name="locks", daemon=True).start()
                 # A command whose other threads die with it still gives its locks back.
@@ -101,6 +123,12 @@ class LockSession:
         # No delay after the end of a session: what a dead holder had on its way loses by its index.
         return self._consul.create_session(name, LOCK_TTL_SECONDS, 0, behavior="delete")
 
+    def _bring(self, coming: Future[str], name: str) -> None:
+        try:
+            coming.set_result(self._make(name))
+        except Exception as error:  # noqa: BLE001 - it is raised where the session is needed
+            coming.set_exception(error)
+
     def _keep(self, stop: threading.Event) -> None:
         while not stop.wait(LOCK_TTL_SECONDS / _RENEWALS):
             with contextlib.suppress(ServerError):
@@ -120,8 +148,10 @@ class LockSession:
             atexit.unregister(self._end)
             self._stop.set()
             ended, self._id = self._id, ""
-            if ended:
-                with contextlib.suppress(ServerError):
+            coming, self._coming = self._coming, None
+            with contextlib.suppress(ServerError):
+                ended = ended or (coming.result() if coming is not None else "")
+                if ended:
                     self._consul.destroy_session(ended)
 
 

@@ -100,6 +100,11 @@ def observe_alone(nomad: NomadClient, consul: ConsulClient, service: str) -> Obs
     return _observed(service, mesh, job)
 
 
+def observe_entries(consul: ConsulClient, service: str) -> Observed:
+    """The same for one service without a job."""
+    return _observed(service, read_mesh_around(consul, service), None)
+
+
 def known(desired: Desired, mesh: Mesh, jobs: Jobs) -> Observed | None:
     """The same without asking a server; None where the job has to be read.
 

@@ -20,18 +20,16 @@ from hms_nomad.plan.change import Action as ChangeAction
 from hms_nomad.plan.change import Change
 from hms_nomad.plan.diff import make_plan
 from hms_nomad.plan.observed import Observed, release_of
+from hms_nomad.rollout.closing import close_release
 from hms_nomad.rollout.cluster import Cluster, Memory, Window
 from hms_nomad.rollout.facts import Facts
 from hms_nomad.rollout.journal import Journal, Rejection, Rollout
 from hms_nomad.rollout.look import look
 from hms_nomad.rollout.machine import Action, Decision, decide
 from hms_nomad.rollout.probes import ask_probes, send_requests
-from hms_nomad.rollout.release import Release, ReleaseOutcome, desired_of
+from hms_nomad.rollout.release import ReleaseOutcome, desired_of
 from hms_nomad.rollout.sidecars import Acknowledgement
 from hms_nomad.rollout.traffic import defaulting, finishing, preparing, splitting, switching, weighing
-
-KEPT_RELEASES = 20
-"""How many releases of a service can be rolled back to."""
 
 _EVALUATION_SECONDS = 30.0
 _SERVERS_OWN = (
@@ -258,28 +256,6 @@ def _close(cluster: Cluster, facts: Facts, _: Decision, memory: Memory) -> None:
     who = rollout.taken_back_by or rollout.author.who
     rejection = Rejection(rollout.candidate, rollout.version, rollout.taken_back, who, cluster.wall_clock())
     _end(cluster, facts, lambda journal: journal.with_rejection(rejection))
-
-
-def close_release(
-    cluster: Cluster, number: int, outcome: ReleaseOutcome, reason: str, job_version: int | None = None
-) -> None:
-    """Write how a deploy ended into its record, keep Nomad's version of a good one, and forget the oldest.
-
-    ``job_version`` is that version where the record does not name it yet.
-    """
-    ended = cluster.wall_clock()
-
-    def closed(found: Release) -> Release:
-        version = found.job_version if job_version is None else job_version
-        return replace(found, outcome=outcome, reason=reason, ended=found.ended or ended, job_version=version)
-
-    release = cluster.store.amend(number, closed)
-    if release is not None and outcome is ReleaseOutcome.SUCCEEDED and release.job_version is not None:
-        about = f"{release.version}, by {release.author.who}"
-        cluster.nomad.tag_version(cluster.service, release.job_version, release.tag, about)
-    # Records are numbered from 1 on, so the first ones are no more than are kept.
-    for gone in cluster.store.forget(keep=KEPT_RELEASES) if number > KEPT_RELEASES else ():
-        cluster.nomad.untag_version(cluster.service, gone.tag)
 
 
 def _desired(cluster: Cluster, number: int, at_hand: Desired | None) -> Desired:

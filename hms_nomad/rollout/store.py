@@ -33,6 +33,13 @@ class Kept(Struct, frozen=True):
     newest: int
 
 
+class StoredRelease(Struct, frozen=True):
+    """A record as this process wrote it, and the index of that write."""
+
+    release: Release
+    index: int
+
+
 class RolloutStore(Struct, frozen=True):
     """What is kept of one service. All calls raise the errors of ``hms_nomad.clients.errors`` and JournalError."""
 
@@ -60,6 +67,11 @@ class RolloutStore(Struct, frozen=True):
         own = [pair for pair in found if pair.key.startswith(prefix)]
         journal = next((journal_from(pair.value, pair.key) for pair in found if pair.key == self.key), Journal())
         return Kept(journal, _newest_first(own), _newest(own))
+
+    def stored_among(self, pairs: Iterable[KvPair], release: Release) -> StoredRelease | None:
+        """A record with its index among keys that were written; None where it is not."""
+        key = release_key(self.namespace, self.service, release.number)
+        return next((StoredRelease(release, pair.modify_index) for pair in pairs if pair.key == key), None)
 
     def kept(self) -> Kept:
         """What is kept now."""
@@ -104,6 +116,10 @@ class RolloutStore(Struct, frozen=True):
     def adding(self, release: Release) -> KvStep:
         """The step that keeps a new record under its number, for a transaction."""
         return swap_key(release_key(self.namespace, self.service, release.number), release_bytes(release), 0)
+
+    def amending(self, stored: StoredRelease, amended: Release) -> KvStep:
+        """The step that puts ``amended`` in the place of a record, for a transaction."""
+        return swap_key(release_key(self.namespace, self.service, amended.number), release_bytes(amended), stored.index)
 
     def drop(self, number: int) -> None:
         """Forget one record."""

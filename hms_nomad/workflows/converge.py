@@ -6,11 +6,13 @@ stand. Routes from outside are opened last.
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextvars import copy_context
+from functools import partial
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from hms_nomad.apply.failure import explain_failure
@@ -19,21 +21,23 @@ from hms_nomad.apply.foresee import foresee
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.apply.run_journal import planned_facts
 from hms_nomad.apply.write import register, write_routes
-from hms_nomad.clients.consul_types import KvStep
+from hms_nomad.clients.consul_types import Instance
 from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.clients.nomad_types import Deployment
+from hms_nomad.clients.snapshot import Snapshot
 from hms_nomad.compile.desired import Desired
 from hms_nomad.plan.change import Action, Plan
 from hms_nomad.plan.diff import make_plan, promoting_itself, with_attempt
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.begin import RejectedReleaseError, RolloutRunningError, begin, record, stable_release
+from hms_nomad.rollout.closing import close_release, tag_release, with_end
 from hms_nomad.rollout.cluster import Cluster
 from hms_nomad.rollout.journal import Author, Journal
 from hms_nomad.rollout.policy import Policy
 from hms_nomad.rollout.records import close_unseen
-from hms_nomad.rollout.release import ReleaseOutcome
-from hms_nomad.rollout.store import Kept
+from hms_nomad.rollout.release import Release, ReleaseOutcome
 from hms_nomad.workflows.conclusion import bounds, outcome_of, report_success
+from hms_nomad.workflows.new_service import NOTHING_SEEN, Seen
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
 from hms_nomad.workflows.service_secrets import tidy, with_secrets, write_secrets
@@ -43,35 +47,7 @@ from hms_nomad.workflows.telemetry import recorded
 
 _REGISTRY_WAIT_SECONDS = 5.0
 
-
-class New(Struct, frozen=True):
-    """What is desired of a service of which nothing was there: no job, and none of its own entries.
-
-    Each write of its plan demands that this still holds, so nothing has to be read again before it. ``meet`` waits for
-    the other new services of its wave, between its intentions and what it writes before them (None: it waits for none).
-    """
-
-    desired: Desired
-    plan: Plan
-    observed: Observed
-    meet: Callable[[], None] | None = None
-
-
-class Seen(Struct, frozen=True):
-    """What need not be read any more: the ``new`` service as it was read with others, and what was ``kept`` of it
-    before its lock was taken. ``number`` is that of the record which was kept with the lock (0: none was). ``later``
-    takes what can wait for the end of the command (None: nothing can). ``meet`` is that of ``New``, also where the
-    service is read by itself after all.
-    """
-
-    new: New | None = None
-    kept: Kept | None = None
-    number: int = 0
-    later: Callable[[KvStep], None] | None = None
-    meet: Callable[[], None] | None = None
-
-
-NOTHING_SEEN = Seen()
+_Instances = Snapshot[tuple[Instance, ...]]
 
 
 def cluster_of(session: Session, service: str, report: Report) -> Cluster:
@@ -165,15 +141,16 @@ def _in_place(
         if options.detach:
             return outcome_of(session, desired, plan, Status.DETACHED, changed=False)
         verdict = follow_deployment(session.nomad, running, deadline, report, _is_decided)
-        return _conclude(cluster, session, desired, plan, verdict, deadline, None)
+        return _conclude(cluster, session, desired, plan, verdict, deadline, _End(cluster, session, desired))
     who: Author = options.author or author()
     begun = record(desired, policy, who, cluster.wall_clock(), plan.release_before)
-    number = seen.number or cluster.store.add(begun, newest).number
+    number = seen.begun.release.number if seen.begun else cluster.store.add(begun, newest).number
+    end = _End(cluster, session, desired, number, seen)
     plan = write_shared(session, plan, lambda: _plan(session, desired)[0], report, seen.meet)
     job = next(change for change in plan.changes if change.kind == "job")
     if job.action is Action.KEEP and not plan.unfinished:
         write_routes(plan.changes, session.consul, report)
-        _close(cluster, number, ReleaseOutcome.SUCCEEDED, "")
+        end.close(ReleaseOutcome.SUCCEEDED, "")
         return outcome_of(session, desired, plan, Status.DEPLOYED, changed=True, number=number)
     change = promoting_itself(with_attempt(job, observed.job) if plan.unfinished else job)
     if plan.release_before is not None and change.body is not None:
@@ -186,8 +163,10 @@ def _in_place(
         write_routes(plan.changes, session.consul, report)
         healthy = None if plan.release_before else 0
         return outcome_of(session, desired, plan, Status.DETACHED, changed=True, number=number, instances=healthy)
-    verdict = follow(session.nomad, desired.service, registration, deadline, report, _is_decided)
-    return _conclude(cluster, session, desired, plan, verdict, deadline, number)
+    # Instances start meanwhile: to load now what is asked at the end costs nobody time.
+    importlib.import_module("hms_nomad.workflows.gateway")
+    verdict = follow(session.nomad, desired.service, registration, deadline, report, _is_decided, end.beside)
+    return _conclude(cluster, session, desired, plan, verdict, deadline, end)
 
 
 def _is_decided(deployment: Deployment) -> bool:
@@ -220,29 +199,32 @@ def _conclude(
     plan: Plan,
     verdict: Verdict,
     deadline: float,
-    number: int | None,
+    end: _End,
 ) -> DeployOutcome:
     unhealthy = sum(group.unhealthy for group in verdict.deployment.groups.values()) if verdict.deployment else 0
     if not verdict.healthy or unhealthy:
         reason = verdict.reason or f"{unhealthy} instances did not get healthy"
-        return _failed(cluster, session, desired, plan, replace(verdict, healthy=False, reason=reason), number)
-    healthy = _await_registration(session, desired, deadline)
+        return _failed(cluster, session, desired, plan, replace(verdict, healthy=False, reason=reason), end)
+    healthy = _await_registration(session, desired, deadline, end.instances)
     write_routes(plan.changes, session.consul, cluster.report)
     report_success(desired, cluster.report)
-    if number is not None:
-        _close(cluster, number, ReleaseOutcome.SUCCEEDED, "", verdict.deployment)
+    end.close(ReleaseOutcome.SUCCEEDED, "", verdict.deployment)
     return outcome_of(
-        session, desired, plan, Status.DEPLOYED, changed=True, verdict=verdict, number=number, instances=healthy
+        session, desired, plan, Status.DEPLOYED, changed=True, verdict=verdict, number=end.number, instances=healthy
     )
 
 
-def _await_registration(session: Session, desired: Desired, deadline: float) -> int:
-    """Nomad calls an allocation healthy by its own view; callers need Consul's. Answers how many are healthy."""
+def _await_registration(session: Session, desired: Desired, deadline: float, first: _Instances | None) -> int:
+    """Nomad calls an allocation healthy by its own view; callers need Consul's. Answers how many are healthy.
+
+    ``first`` is what Consul said just now, where it was asked.
+    """
     index, wanted = 0, bounds(desired)["min"]
     while True:
-        answer = session.consul.instances(
+        answer = first or session.consul.instances(
             desired.service, passing=True, index=index, wait=_REGISTRY_WAIT_SECONDS, connect=True
         )
+        first = None
         if len(answer.value) >= wanted:
             return len(answer.value)
         if time.monotonic() > deadline:
@@ -253,16 +235,15 @@ def _await_registration(session: Session, desired: Desired, deadline: float) -> 
 
 
 def _failed(
-    cluster: Cluster, session: Session, desired: Desired, plan: Plan, verdict: Verdict, number: int | None
+    cluster: Cluster, session: Session, desired: Desired, plan: Plan, verdict: Verdict, end: _End
 ) -> DeployOutcome:
     version = verdict.deployment.job_version if verdict.deployment else None
     failure = explain_failure(session.nomad, session.consul, desired.service, version, verdict.reason)
     if plan.release_before is None or plan.release_before == plan.release_after:
         _give_up(cluster, session, desired, verdict)
-    if number is not None:
-        _close(cluster, number, ReleaseOutcome.FAILED, verdict.reason, verdict.deployment)
+    end.close(ReleaseOutcome.FAILED, verdict.reason, verdict.deployment)
     return outcome_of(
-        session, desired, plan, Status.FAILED, changed=True, verdict=verdict, failure=failure, number=number
+        session, desired, plan, Status.FAILED, changed=True, verdict=verdict, failure=failure, number=end.number
     )
 
 
@@ -276,15 +257,60 @@ def _give_up(cluster: Cluster, session: Session, desired: Desired, verdict: Verd
         cluster.report(Event("warning", f"{desired.service} stopped: it has no earlier release to go back to", {}))
 
 
-def _close(
-    cluster: Cluster, number: int, outcome: ReleaseOutcome, reason: str, deployment: Deployment | None = None
-) -> None:
-    # What comes after the registration costs nobody time.
-    from hms_nomad.rollout.perform import close_release
+class _End:
+    """The end of a deploy in place: what is asked and done then, as much of it at once as does not depend on the rest.
 
-    if deployment is not None:
-        version: int | None = deployment.job_version
-    else:
-        job = cluster.nomad.read_job(cluster.service)
-        version = job.version if job is not None else None
-    close_release(cluster, number, outcome, reason, version)
+    ``number`` is that of its record (None: it has none).
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        session: Session,
+        desired: Desired,
+        number: int | None = None,
+        seen: Seen = NOTHING_SEEN,
+    ) -> None:
+        self._cluster = cluster
+        self._session = session
+        self._service = desired.service
+        self._begun = seen.begun
+        self._later = seen.later
+        self._tagged: Release | None = None
+        self.number = number
+        self.instances: _Instances | None = None
+
+    def beside(self, told: Deployment) -> Iterable[Callable[[], object]]:
+        """What is done beside the last look at a deployment that was told to be good; see ``follow``."""
+        if not told.done or told.status != "successful" or any(group.unhealthy for group in told.groups.values()):
+            return ()
+        # Whether the lock still stands is asked before each write of this context.
+        return (self._ask, partial(copy_context().run, self._tag, told)) if self._begun else (self._ask,)
+
+    def close(self, outcome: ReleaseOutcome, reason: str, deployment: Deployment | None = None) -> None:
+        """Write into the record how the deploy ended, at once or with the transaction at the end of the command."""
+        if self.number is None:
+            return
+        good = outcome is ReleaseOutcome.SUCCEEDED
+        if good and self._tagged is not None and self._begun is not None and self._later is not None:
+            step = self._cluster.store.amending(self._begun, self._tagged)
+            self._later(step, partial(self._close, outcome, reason, self._tagged.job_version))
+        elif deployment is not None:
+            self._close(outcome, reason, deployment.job_version)
+        else:
+            job = self._cluster.nomad.read_job(self._service)
+            self._close(outcome, reason, job.version if job is not None else None)
+
+    def _close(self, outcome: ReleaseOutcome, reason: str, version: int | None) -> None:
+        if self.number is not None:
+            close_release(self._cluster, self.number, outcome, reason, version)
+
+    def _ask(self) -> None:
+        self.instances = self._session.consul.instances(self._service, passing=True, connect=True)
+
+    def _tag(self, told: Deployment) -> None:
+        if self._begun is not None:
+            ended = self._cluster.wall_clock()
+            good = with_end(self._begun.release, ReleaseOutcome.SUCCEEDED, "", ended, told.job_version)
+            tag_release(self._cluster, good)
+            self._tagged = good

@@ -15,12 +15,14 @@ from hms_nomad.compile.desired import Desired
 from hms_nomad.rollout.begin import record
 from hms_nomad.rollout.policy import Policy, patience, policy_of
 from hms_nomad.spec.model import Spec
-from hms_nomad.workflows.converge import New, Seen, converge
-from hms_nomad.workflows.guard import Guard, Opening, guarded, intent
+from hms_nomad.workflows.converge import converge
+from hms_nomad.workflows.guard import Guard, guarded, intent
+from hms_nomad.workflows.new_service import New, Seen, look_at_new
 from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions as DeployOptions  # noqa: PLC0414 - offered here too
 from hms_nomad.workflows.outcome import DeployOutcome as DeployOutcome  # noqa: PLC0414
 from hms_nomad.workflows.outcome import Status as Status  # noqa: PLC0414
+from hms_nomad.workflows.run_record import Opening
 from hms_nomad.workflows.session import Session, evidenced
 
 _FIRST = 1
@@ -32,7 +34,8 @@ def deploy(
 ) -> DeployOutcome:
     """Bring the servers to what the spec says and wait until it is healthy (chapter 12, sections 3.2 and 4.1).
 
-    ``new`` is what was just read of a new service together with others; without it the service is read by itself.
+    ``new`` is what was just read of a new service together with others; without it the service is read by itself, a new
+    one before its lock is taken, any other one after that.
 
     A new release of a running service is rolled out: traffic moves to it only as fast as its health allows. Raises
     ForeignObjectError for objects that are not ours, LockedError while another command works on the service,
@@ -58,7 +61,17 @@ def deploy(
     policy = policy_of(spec, options.strategy)
     deadline = started + (options.timeout or patience(policy))
     aim = intent("deploy", desired, options, deadline)
-    with guarded(session, desired.service, aim, report, opening=_opening(desired, policy, options, new)) as run:
+
+    def looking() -> Opening | None:
+        nonlocal new
+        # Who expects a certain plan compares it with one that is made under the lock.
+        if new is None and options.guard is None:
+            new = look_at_new(session, desired)
+        elif new is None:
+            session.nomad.read_job(desired.service)
+        return _opening(desired, policy, options, new)
+
+    with guarded(session, desired.service, aim, report, looking=looking) as run:
         outcome = run.concluded(_converged(session, desired, policy, options, deadline, run, new))
         if outcome.status is Status.DEPLOYED:
             from hms_nomad.workflows.gateway import follow_routes
@@ -82,10 +95,10 @@ def _converged(
 ) -> DeployOutcome:
     """Where somebody was faster than this command since all services were read, the service is read by itself."""
     kept, meet = run.kept, new.meet if new is not None else None
-    if new is not None and run.opened:
+    if new is not None and run.begun is not None:
         # A conflict is with what nobody keeps a record of, such as entries written by hand.
         with contextlib.suppress(ConflictError):
-            seen = Seen(new, kept, _FIRST, run.later, meet)
+            seen = Seen(new, kept, run.begun, run.later, meet)
             return converge(session, desired, policy, options, deadline, run.report, seen)
         kept = None
     return converge(session, desired, policy, options, deadline, run.report, Seen(kept=kept, meet=meet))

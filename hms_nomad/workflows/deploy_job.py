@@ -20,8 +20,8 @@ from hms_nomad.plan.change import Action, Plan
 from hms_nomad.plan.diff import make_plan, with_attempt
 from hms_nomad.plan.observed import Observed
 from hms_nomad.rollout.begin import UnrollableChangeError, record
+from hms_nomad.rollout.closing import close_release
 from hms_nomad.rollout.cluster import Cluster
-from hms_nomad.rollout.perform import close_release
 from hms_nomad.rollout.policy import Policy, policy_of
 from hms_nomad.rollout.release import ReleaseOutcome
 from hms_nomad.spec.model import Spec

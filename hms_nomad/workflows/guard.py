@@ -7,51 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from hms_nomad.apply.audit import AuditError, ConsulTrail, FileTrail, Record
-from hms_nomad.apply.interrupts import OutOfTimeError
-from hms_nomad.apply.lock import Holder, LockLostError, ServiceLock, acquire, lock_key, this_process
+from hms_nomad.apply.audit import AuditError, ConsulTrail, FileTrail
+from hms_nomad.apply.lock import Holder, ServiceLock, acquire, lock_key
+from hms_nomad.apply.lock_session import LockSession
 from hms_nomad.apply.progress import Event, Report
-from hms_nomad.apply.run_journal import HalfDoneError, Planned, Run, RunJournal, planned_of
+from hms_nomad.apply.run_journal import HalfDoneError, Run, RunJournal, planned_of
 from hms_nomad.clients.consul_types import KvStep
-from hms_nomad.clients.errors import ConflictError, DeadlineExceededError, ServerError, UnavailableError
+from hms_nomad.clients.errors import ServerError, UnavailableError
 from hms_nomad.clients.transport import before_writes
 from hms_nomad.compile.desired import Desired
 from hms_nomad.platform.model import PlatformError
-from hms_nomad.rollout.release import Release
 from hms_nomad.rollout.store import Kept, RolloutStore
 from hms_nomad.workflows.audit import trail_of
-from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.outcome import DeployOptions
+from hms_nomad.workflows.run_record import Intent as Intent  # noqa: PLC0414 - offered here too
+from hms_nomad.workflows.run_record import Opening, accessor, record_of, result_of, result_of_error, run_of, why
 from hms_nomad.workflows.session import Session
 
 T = TypeVar("T")
 
 _PATIENCE_SECONDS = 60.0
 """How long one call is tried again in the midst of changes: a server that is started again is back by then."""
-
-
-class Intent(Struct, frozen=True):
-    """What a command is about to do: its name, why, and the digest of what it wants ("" when it wants no spec).
-
-    ``beside`` says that it may work next to another command, as those do that steer a rollout; without ``lock`` it does
-    so from the start, and keeps no other command waiting. ``same_seconds`` is how long it waits for another command
-    that wants just the same.
-    """
-
-    command: str
-    message: str = ""
-    who: str = ""
-    aim: str = ""
-    beside: bool = False
-    lock: bool = True
-    same_seconds: float = 0.0
 
 
 def intent(command: str, desired: Desired, options: DeployOptions, deadline: float) -> Intent:
@@ -66,23 +47,6 @@ def intent(command: str, desired: Desired, options: DeployOptions, deadline: flo
     )
 
 
-def result_of(outcome: object) -> str:
-    """How a command ended, in the word of its outcome."""
-    status = getattr(outcome, "status", None)
-    if status is not None:
-        return str(status)
-    return "failed" if getattr(outcome, "failure", None) else "done"
-
-
-class Opening(Struct, frozen=True):
-    """What a command that is known to change a service keeps with its lock: what it means to change, as the event that
-    announces it says, and the ``record`` of the deploy, the first of its service.
-    """
-
-    planned: Mapping[str, Any]
-    record: Release
-
-
 class Guard:
     """What a guarded command reports through, and says how it ended to."""
 
@@ -94,6 +58,7 @@ class Guard:
         run: Run,
         report: Report,
         patience: contextlib.ExitStack,
+        opening: Opening | None = None,
     ) -> None:
         self._session = session
         self._patience = patience
@@ -103,11 +68,14 @@ class Guard:
         self._run = replace(run, lock_id=lock.holder.lock_id)
         self._index = self._journal.index_among(lock.opened, run.id)
         self._opened = False
+        self.begun = _store(session, service).stored_among(lock.opened, opening.record) if opening else None
+        """The record of the deploy that was kept with the lock, and the journal with it; None where they were not."""
         if self._index:
             self._open()
         self._behind = False
         self._ahead = False
         self._later: list[KvStep] = []
+        self._otherwise: list[Callable[[], object]] = []
         self._result = ""
 
     def report(self, event: Event) -> None:
@@ -134,14 +102,14 @@ class Guard:
         """What was kept of the service before the lock was taken; None for who works without it."""
         return _store(self._session, self._run.service).kept_in(self._lock.read) if self._lock.held else None
 
-    @property
-    def opened(self) -> bool:
-        """Whether the journal, and with it what the lock was to be opened with, is there."""
-        return self._opened
+    def later(self, step: KvStep, otherwise: Callable[[], object] | None = None) -> None:
+        """Something to keep with the transaction at the end, which is only missed where this process dies before.
 
-    def later(self, step: KvStep) -> None:
-        """Something to keep with the transaction at the end, which is only missed where this process dies before."""
+        ``otherwise`` does it where that transaction is refused (None: then it is left out).
+        """
         self._later.append(step)
+        if otherwise is not None:
+            self._otherwise.append(otherwise)
 
     def concluded(self, outcome: T) -> T:
         """The command came to its end, good or bad, and nothing is left to do; answers what it came to."""
@@ -157,7 +125,7 @@ class Guard:
             if trail is not None:
                 trail.check()
             self._open()
-            self._run = replace(self._run, accessor=_accessor(self._session))
+            self._run = replace(self._run, accessor=accessor(self._session))
             self._index = self._journal.write(self._run, 0)
 
     def _open(self) -> None:
@@ -179,7 +147,7 @@ class Guard:
         gave_up = error is not None and not self._result
         result = self._result or "done"
         if gave_up and error is not None:
-            self._run, result = replace(self._run, ended=_why(error)), _result_of_error(error)
+            self._run, result = replace(self._run, ended=why(error)), result_of_error(error)
         keeps_journal = gave_up and bool(self._run.done)
         if keeps_journal:
             self._journal.write(self._run, self._index)
@@ -187,8 +155,12 @@ class Guard:
         steps = (*ending, *self._later, *self._lock.steps())
         # Tidying up the record of a run that died changes no service.
         recorded = self._run.done or result != "unchanged"
-        if not (recorded and self._record(self._run, result, steps)):
-            self._keep(steps)
+        if (recorded and self._record(self._run, result, steps)) or self._keep(steps):
+            return
+        if not keeps_journal:
+            self._journal.close(self._run.id)
+        for do in self._otherwise:
+            do()
 
     def _close_dead(self) -> None:
         """Runs that died or gave up before this one are mended by it, also where it found nothing left to change."""
@@ -207,21 +179,7 @@ class Guard:
         trail = trail_of(self._session)
         if trail is None:
             return False
-        record = Record(
-            time=time.time(),
-            platform=self._session.platform.name,
-            namespace=run.namespace,
-            service=run.service,
-            command=run.command,
-            who=run.who,
-            accessor=run.accessor,
-            run=run.id,
-            result=result,
-            digest=run.digest,
-            message=run.message,
-            objects=tuple((one.kind, one.name, one.action, one.index) for one in run.planned),
-            done=run.done,
-        )
+        record = record_of(self._session, run, result)
         try:
             if isinstance(trail, FileTrail):
                 trail.append(record)
@@ -234,15 +192,15 @@ class Guard:
             self._lock.given_back()
         return done
 
-    def _keep(self, steps: Sequence[KvStep]) -> None:
-        """The last steps by themselves; where one is refused, the lock was lost or the journal closed by somebody."""
-        if not steps:
-            return
-        ended = self._session.consul.kv_transact(f"end the run of {self._run.service}", steps)
-        if ended.done:
+    def _keep(self, steps: Sequence[KvStep]) -> bool:
+        """The last steps by themselves; where one is refused, something of them changed meanwhile, such as a lock that
+        was lost, or a journal that somebody closed.
+        """
+        if steps and not self._session.consul.kv_transact(f"end the run of {self._run.service}", steps).done:
+            return False
+        if steps:
             self._lock.given_back()
-        else:
-            self._journal.close(self._run.id)
+        return True
 
     def _look_ahead(self) -> None:
         """While instances start nothing else is to be done; what cannot be read now is read again at the end."""
@@ -255,11 +213,6 @@ class Guard:
         changed, self._run = self._behind or run != self._run, run
         if self._opened and changed and self._index:
             self._index, self._behind = self._journal.write(run, self._index), False
-
-
-def _accessor(session: Session) -> str:
-    token = session.consul.own_token() if session.consul.has_token else None
-    return token.accessor_id if token else ""
 
 
 def _store(session: Session, service: str) -> RolloutStore:
@@ -284,49 +237,57 @@ def know_the_embedded(session: Session, report: Report) -> None:
 
 @contextlib.contextmanager
 def guarded(
-    session: Session, service: str, intent: Intent, report: Report, *, opening: Opening | None = None
+    session: Session,
+    service: str,
+    intent: Intent,
+    report: Report,
+    *,
+    looking: Callable[[], Opening | None] | None = None,
 ) -> Iterator[Guard]:
     """Hold the lock of a service, waiting ``session.lock_wait`` seconds for it, and keep a journal of what is changed.
 
-    With an ``opening`` Nomad has answered just now, and the journal is opened with the lock.
+    ``looking`` looks at the service before that, Nomad in any case, and answers what is to be kept with the lock (None:
+    nothing; the journal is opened with the first change then, too).
 
     Raises LockedError when somebody else works on the service, LockLostError when the lock is lost on the way,
     HalfDoneError when a server is lost in the midst of changes, PlatformError for the embedded agent outside of
     development, and the errors of ``hms_nomad.clients.errors``.
     """
-    if opening is None:
-        # Whoever cannot reach Nomad, or one without a leader, takes no lock.
-        session.nomad.read_job(service)
-    know_the_embedded(session, report)
     namespace = session.platform.namespace
-    run = _run(session, service, intent, opening)
-    holder = Holder(service, run.who, intent.command, intent.aim, run.started, run.process, lock_id="")
     journal, store = RunJournal(session.consul, namespace, service), _store(session, service)
+    locks = session.locks or LockSession(session.consul)
+    with locks.ahead(f"hms-nomad {service}"):
+        # Whoever cannot reach Nomad, or one without a leader, takes no lock.
+        opening = looking() if looking is not None else _glance(session, service)
+        know_the_embedded(session, report)
+        run = run_of(session, service, intent, opening)
+        holder = Holder(service, run.who, intent.command, intent.aim, run.started, run.process, lock_id="")
 
-    def opened(mine: Holder) -> tuple[KvStep, ...]:
-        if opening is None:
-            return ()
-        return journal.opening(replace(run, lock_id=mine.lock_id)), store.adding(opening.record)
+        def opened(mine: Holder) -> tuple[KvStep, ...]:
+            if opening is None:
+                return ()
+            return journal.opening(replace(run, lock_id=mine.lock_id)), store.adding(opening.record)
 
-    def waiting(other: Holder) -> None:
-        report(Event("lock", f"waiting for {other}", {"service": service, "holder": other.who, "lock": other.lock_id}))
+        def waiting(other: Holder) -> None:
+            facts = {"service": service, "holder": other.who, "lock": other.lock_id}
+            report(Event("lock", f"waiting for {other}", facts))
 
-    begun = time.monotonic()
-    lock = acquire(
-        session.consul,
-        lock_key(namespace, service),
-        holder,
-        begun + session.lock_wait,
-        waiting,
-        beside=intent.beside,
-        take=intent.lock,
-        same_deadline=begun + intent.same_seconds,
-        session=session.locks,
-        reading=(journal.reading(), *store.reading()),
-        opening=opened,
-    )
+        begun = time.monotonic()
+        lock = acquire(
+            session.consul,
+            lock_key(namespace, service),
+            holder,
+            begun + session.lock_wait,
+            waiting,
+            beside=intent.beside,
+            take=intent.lock,
+            same_deadline=begun + intent.same_seconds,
+            session=locks,
+            reading=(journal.reading(), *store.reading()),
+            opening=opened,
+        )
     patience = contextlib.ExitStack()
-    guard = Guard(session, service, lock, run, report, patience)
+    guard = Guard(session, service, lock, run, report, patience, opening)
     ended: BaseException | None = None
     try:
         with patience, before_writes(guard.permit):
@@ -348,41 +309,6 @@ def guarded(
             lock.release()
 
 
-def _run(session: Session, service: str, intent: Intent, opening: Opening | None) -> Run:
-    """The record of a run that begins; what is opened with the lock needs the trail and the token before it."""
-    planned: tuple[Planned, ...] = ()
-    if opening is not None:
-        planned = planned_of(opening.planned["planned"])
-        trail = trail_of(session)
-        if trail is not None:
-            trail.check()
-    return Run(
-        id=uuid.uuid4().hex,
-        service=service,
-        namespace=session.platform.namespace,
-        command=intent.command,
-        who=intent.who or author().who,
-        accessor=_accessor(session) if opening is not None else "",
-        process=this_process(),
-        lock_id="",
-        started=time.time(),
-        digest=str(opening.planned["digest"]) if opening is not None else intent.aim,
-        planned=planned,
-        message=intent.message,
-    )
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, OutOfTimeError):
-        return "ran out of time"
-    if isinstance(error, KeyboardInterrupt):
-        return "was interrupted"
-    return f"gave up ({' '.join(str(error).split())[:300]})"
-
-
-def _result_of_error(error: BaseException) -> str:
-    if isinstance(error, OutOfTimeError | DeadlineExceededError):
-        return "out-of-time"
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    return "conflict" if isinstance(error, ConflictError | LockLostError) else "broken-off"
+def _glance(session: Session, service: str) -> Opening | None:
+    session.nomad.read_job(service)
+    return None

@@ -18,15 +18,14 @@ from msgspec.structs import replace
 
 from hms_nomad.apply.lock_session import LockSession
 from hms_nomad.apply.progress import Event, Report
-from hms_nomad.plan.change import Action, Plan
-from hms_nomad.plan.intentions import KIND as INTENTIONS
+from hms_nomad.plan.change import Plan
 from hms_nomad.rollout.journal import JournalError, journal_from, journal_key
 from hms_nomad.spec.fleet import cycles, deploy_order
 from hms_nomad.workflows import deploy as one
 from hms_nomad.workflows.as_they_end import as_they_end
-from hms_nomad.workflows.converge import New
 from hms_nomad.workflows.gate import Gate, Place
 from hms_nomad.workflows.gateway import all_route_warnings
+from hms_nomad.workflows.new_service import New, new_of
 from hms_nomad.workflows.observe import at_once
 from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
 from hms_nomad.workflows.plan import Planned, plan_each
@@ -78,12 +77,9 @@ class Fleet(Struct, frozen=True):
     def new(self, name: str) -> New | None:
         """What was read of a service of which nothing was there; None where it has to be read by itself."""
         found = self.planned[name]
-        if found.plan is None or found.desired is None or found.observed is None or found.observed.job is not None:
+        if found.plan is None or found.desired is None or found.observed is None:
             return None
-        own = (change for change in found.plan.changes if change.name == name or change.kind != INTENTIONS)
-        if found.desired.vault or any(change.action is not Action.CREATE for change in own):
-            return None
-        return New(found.desired, found.plan, found.observed)
+        return new_of(found.desired, found.plan, found.observed)
 
 
 def look_at(session: Session, files: Sequence[SpecFile]) -> Fleet:

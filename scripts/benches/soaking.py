@@ -18,7 +18,7 @@ from zero_loss.world import CALLER, SERVICE, World, running_world
 from hms_nomad.clients.envoy import EnvoyStats
 from hms_nomad.clients.errors import ServerError
 from hms_nomad.compile.names import METRICS_META
-from hms_nomad.rollout.perform import KEPT_RELEASES
+from hms_nomad.rollout.closing import KEPT_RELEASES
 from hms_nomad.workflows.deploy import DeployOptions, Status
 
 from .deploying import asked

@@ -232,3 +232,36 @@ def test_a_session_that_ended_is_replaced_and_what_somebody_else_took_meanwhile_
         lock.release()
     assert list_locks(cast("ConsulClient", consul), "default") == (theirs.holder,)
     theirs.release()
+
+
+def test_a_session_that_is_made_ahead_is_the_one_of_the_first_lock():
+    consul = Consul()
+    shared = LockSession(cast("ConsulClient", consul))
+    with shared.ahead("hms-nomad receipt-svc"):
+        lock = taken(consul, holder(), session=shared)
+    assert consul.sessions == [lock.holder.lock_id]
+    # The lock is alone on it, so it goes with the session.
+    assert lock.steps() == ()
+    lock.release()
+    assert (consul.keys, consul.sessions) == ({}, [])
+
+
+def test_a_session_that_no_lock_came_to_need_is_ended():
+    consul = Consul()
+    with LockSession(cast("ConsulClient", consul)).ahead("hms-nomad receipt-svc"):
+        pass
+    assert consul.sessions == []
+
+
+def test_a_session_that_could_not_be_made_ahead_is_told_to_the_lock_alone(monkeypatch: pytest.MonkeyPatch):
+    consul = Consul()
+
+    def lost(*_: object, **__: object) -> None:
+        raise UnavailableError("consul", "create a session", consul.address, "no leader")
+
+    monkeypatch.setattr(consul, "create_session", lost)
+    shared = LockSession(cast("ConsulClient", consul))
+    with shared.ahead("hms-nomad receipt-svc"):
+        pass
+    with shared.ahead("hms-nomad receipt-svc"), pytest.raises(UnavailableError, match="no leader"):
+        taken(consul, holder(), session=shared)

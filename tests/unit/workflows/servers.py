@@ -217,7 +217,8 @@ class FakeConsul:
                 self.keys.pop(step.key, None)
             elif step.verb != "check-session":
                 self.keys[step.key] = KvPair(step.key, step.value, 1, step.session)
-                pairs.append(self.keys[step.key])
+                # Consul does not send back what was written.
+                pairs.append(KvPair(step.key, b"", 1, step.session))
         return Transaction(tuple(pairs))
 
     def _is_refused(self, step: KvStep) -> bool:
