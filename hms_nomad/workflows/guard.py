@@ -34,6 +34,9 @@ T = TypeVar("T")
 _PATIENCE_SECONDS = 60.0
 """How long one call is tried again in the midst of changes: a server that is started again is back by then."""
 
+_WAITING = frozenset({"hold", "drain"})
+"""States of a rollout in which it waits for time to pass."""
+
 
 def intent(command: str, desired: Desired, options: DeployOptions, deadline: float) -> Intent:
     """What a command that brings a service to ``desired`` is about to do, until ``deadline`` of the monotonic clock."""
@@ -81,7 +84,7 @@ class Guard:
     def report(self, event: Event) -> None:
         """Pass an event on, and note in the journal what it says was planned, reached or done."""
         self._report(event)
-        if event.kind == "deployment":
+        if event.kind == "deployment" or (event.kind == "rollout" and event.data.get("state") in _WAITING):
             self._look_ahead()
         run = self._run
         if event.kind == "plan" and "planned" in event.data:
@@ -203,7 +206,7 @@ class Guard:
         return True
 
     def _look_ahead(self) -> None:
-        """While instances start nothing else is to be done; what cannot be read now is read again at the end."""
+        """While instances start, or end, nothing else is to be done; what cannot be read now is read at the end."""
         if not self._ahead and isinstance(trail := trail_of(self._session), ConsulTrail):
             with contextlib.suppress(AuditError, ServerError):
                 trail.look_ahead()

@@ -56,6 +56,23 @@ def test_calls_are_tried_for_long_only_once_something_is_written():
     assert servers.retries.patience_seconds == 0
 
 
+@pytest.mark.parametrize(
+    ("event", "ahead"),
+    [
+        (Event("deployment", "deployment is running", {}), True),
+        (Event("rollout", "judged", {"state": "hold"}), True),
+        (Event("rollout", "old instances finish", {"state": "drain"}), True),
+        (Event("rollout", "new instances start", {"state": "start"}), False),
+    ],
+    ids=["instances start", "a step is held", "old instances finish", "the job is to be registered"],
+)
+def test_the_end_of_the_audit_trail_is_looked_for_while_time_passes(event: Event, ahead: bool):
+    servers = session(FakeNomad(), FakeConsul())
+    with guarded(servers, "web", Intent("deploy"), quiet) as run:
+        run.report(event)
+        assert servers.chain.known is ahead
+
+
 @pytest.mark.parametrize("how", ["guarded", "scale", "hold"])
 @pytest.mark.parametrize(("development", "production"), [(False, False), (False, True), (True, True)])
 def test_the_embedded_agent_is_refused_outside_of_development(how: str, development: bool, production: bool):
