@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from hms_nomad.workflows.doctor_mesh import ask_dns
+from hms_nomad.platform.model_proxies import Sidecar
+from hms_nomad.workflows.doctor.mesh import ask_dns
 from tests.certificates import Authority
 from tests.contract.consul_server import consul_process
 from tests.contract.nomad_server import nomad_agent
@@ -34,7 +35,7 @@ def test_roots_that_end_soon_and_an_envoy_that_is_too_old(tmp_path: Path) -> Non
     authority = {"leaf_cert_ttl": "1h", "intermediate_cert_ttl": "24h", "root_cert_ttl": "48h"}
     config = {"connect": {"enabled": True, "ca_config": authority}, "default_intention_policy": "deny"}
     with consul_process(tmp_path, config=config) as consul:
-        image = {"driver": "docker", "image": "envoyproxy/envoy:v1.20.0"}
+        image = Sidecar(driver="docker", image="envoyproxy/envoy:v1.20.0")
         found = codes(patient(consul=Reach(consul.address), sidecar=image))
     assert {"D305", "D311"} <= found
     assert not found & {"D302", "D306", "D308"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hms_nomad.platform.model_proxies import Sidecar
 from tests.certificates import Authority, Pair
 from tests.contract.consul_server import Consul, consul_process, consul_with_tls, consul_without_leader
 from tests.contract.nomad_server import (
@@ -177,7 +178,7 @@ def test_a_vault_that_is_sealed_or_new(tmp_path: Path) -> None:
 
 def test_nodes_that_lack_what_services_need(tmp_path: Path) -> None:
     with nomad_unmeasured(tmp_path) as nomad:
-        session = patient(Reach(nomad.address), vault=Reach(NOWHERE), sidecar={"driver": "podman"})
+        session = patient(Reach(nomad.address), vault=Reach(NOWHERE), sidecar=Sidecar(driver="podman"))
         assert codes(session, "contract") == {"D205", "D207", "D210", "D211"}
         assert codes(session, "podman") == {"D204"}
         node = nomad.client().ready_nodes()[0].id

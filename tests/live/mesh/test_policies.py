@@ -95,8 +95,10 @@ def test_a_nomad_deployer_registers_scales_stops_and_works_with_deployments(stri
     client.scale_status("deployed")
     client.tag_version("deployed", stored.version, "release")
     client.untag_version("deployed", "release")
-    for deployment in client.job_deployments("deployed"):
-        client.fail_deployment(deployment.id)
+    # The scheduler makes the deployment a moment after the registration.
+    deployment = eventually(lambda: client.newest_deployment("deployed"))
+    assert deployment is not None
+    client.fail_deployment(deployment.id)
     client.scale_job("deployed", "main", 2, "by a test")
     client.job_versions("deployed")
     assert [one.id for one in client.list_jobs()] == ["deployed"]
