@@ -26,11 +26,11 @@ from hms_nomad.clients.errors import NotFoundError, UnavailableError
 from hms_nomad.compile.http_routes import ROUTE_KIND
 from hms_nomad.platform.context import load_platform
 from hms_nomad.rollout.wake import News
-from hms_nomad.workflows import registry as book
-from hms_nomad.workflows.gateway import gateway_routes
-from hms_nomad.workflows.gateway_rows import GatewayRoute
-from hms_nomad.workflows.registry import AnsweredRoute as AnsweredRoute  # noqa: PLC0414 - offered here too
-from hms_nomad.workflows.registry import Endpoint as Endpoint  # noqa: PLC0414
+from hms_nomad.workflows.mesh import registry as book
+from hms_nomad.workflows.mesh.registry import AnsweredRoute as AnsweredRoute  # noqa: PLC0414 - offered here too
+from hms_nomad.workflows.mesh.registry import Endpoint as Endpoint  # noqa: PLC0414
+from hms_nomad.workflows.platform.gateway import gateway_routes
+from hms_nomad.workflows.platform.gateway_rows import GatewayRoute
 from hms_nomad.workflows.session import Session, open_session
 
 _MAX_AGE_SECONDS = 1.0

@@ -35,7 +35,7 @@ import urllib3  # noqa: E402
 
 from hms_nomad.compile import compile_spec  # noqa: E402
 from hms_nomad.platform.model import Platform, ServerAddress  # noqa: E402
-from hms_nomad.workflows.plan import plan  # noqa: E402
+from hms_nomad.workflows.planning.plan import plan  # noqa: E402
 from hms_nomad.workflows.session import open_session  # noqa: E402
 from hms_nomad.workflows.specs import read_specs  # noqa: E402
 from tests.contract.consul_server import consul_process  # noqa: E402

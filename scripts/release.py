@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hms_nomad import __version__
 from hms_nomad.build.errors import KeyFileError, SigningError
 from hms_nomad.build.signing import Signer, is_signed, public_key
-from hms_nomad.workflows.signatures import read_signing_key
+from hms_nomad.workflows.building.signatures import read_signing_key
 
 ROOT = Path(__file__).resolve().parents[1]
 _SUMS = "SHA256SUMS"

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hms_nomad.dev import stack as dev
 from hms_nomad.dev.contexts import admin_context
 from hms_nomad.platform.context import load_platform
-from hms_nomad.workflows.bootstrap import prepare
-from hms_nomad.workflows.certs import active_root
+from hms_nomad.workflows.certs.overview import active_root
+from hms_nomad.workflows.platform.bootstrap import prepare
 from hms_nomad.workflows.session import open_session
 from tests.live.conftest import LiveStack, own_contexts, run_cli, running_stack
 from tests.live.secure.test_certs import SPEC

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hms_nomad.dev.contexts import admin_context
 from hms_nomad.dev.security import security_of
 from hms_nomad.platform.jobspecs import list_policies, read_policy
-from hms_nomad.workflows.bootstrap import prepare
+from hms_nomad.workflows.platform.bootstrap import prepare
 from tests.live.conftest import own_contexts, run_cli, running_stack
 from tests.live.mesh.rules import NOTHING, says_something, without_each
 from tests.live.secure.conftest import SecureStack

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hms_nomad.clients.errors import ServerError
 from hms_nomad.dev import stack as dev
 from hms_nomad.spec.duration import seconds
-from hms_nomad.workflows.caller import operator_name
+from hms_nomad.workflows.mesh.caller import operator_name
 from hms_nomad.workflows.session import Session, open_session
 from tests.live.conftest import LiveStack, own_contexts, run_cli, running_stack
 from tests.live.scaling.conftest import APP

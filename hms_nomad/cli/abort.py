@@ -5,9 +5,9 @@ from __future__ import annotations
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import DetachSteering, MessageOption, ServiceArgument, TimeoutOption
 from hms_nomad.cli.steering import steer
-from hms_nomad.workflows.abort import abort as workflow
 from hms_nomad.workflows.origin import author
-from hms_nomad.workflows.steering import SteerOptions
+from hms_nomad.workflows.rollouts.abort import abort as workflow
+from hms_nomad.workflows.rollouts.steering import SteerOptions
 
 app = new_app()
 

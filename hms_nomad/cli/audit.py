@@ -11,7 +11,7 @@ from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import OptionalServiceArgument, SinceOption, moment
 from hms_nomad.output.audit import audit_lines
 from hms_nomad.output.exit_codes import ExitCode
-from hms_nomad.workflows import audit as workflow
+from hms_nomad.workflows.operating import audit as workflow
 
 app = new_app("See who changed what, and check that the trail is whole.")
 

@@ -14,7 +14,7 @@ from hms_nomad.output.foundation import groundwork_document, groundwork_lines
 from hms_nomad.output.printer import is_terminal
 from hms_nomad.output.progress import shown
 from hms_nomad.plan.groundwork import Groundwork
-from hms_nomad.workflows import bootstrap as workflow
+from hms_nomad.workflows.platform import bootstrap as workflow
 
 app = new_app()
 

@@ -20,8 +20,8 @@ from hms_nomad.cli.options import (
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.progress import shown
 from hms_nomad.spec.diagnostics import Level
-from hms_nomad.workflows import build as workflow
-from hms_nomad.workflows.build_archive import Packed, build_archive
+from hms_nomad.workflows.building import build as workflow
+from hms_nomad.workflows.building.archive import Packed, build_archive
 from hms_nomad.workflows.specs import SpecFile, read_specs
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def build(
 
 def _signing_key(reference: str, files: list[SpecFile]) -> Signer:
     """The key of ``--sign``; what reads it is loaded only now."""
-    from hms_nomad.workflows.signatures import read_signing_key
+    from hms_nomad.workflows.building.signatures import read_signing_key
 
     if archives := [file.spec.name for file in files if file.spec.command]:
         raise typer.BadParameter(f"only images are signed, and {archives[0]} is an archive", param_hint="--sign")

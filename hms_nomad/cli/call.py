@@ -14,7 +14,7 @@ from hms_nomad.cli.completion import complete_service
 from hms_nomad.cli.options import AsOption, HeaderOption, ReleaseOption, TimeoutOption, headers_of
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.printer import inert
-from hms_nomad.workflows import call as workflow
+from hms_nomad.workflows.mesh import call as workflow
 
 app = new_app()
 

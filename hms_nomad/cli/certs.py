@@ -17,9 +17,10 @@ from hms_nomad.output.mesh import sidecar_document, span
 from hms_nomad.output.printer import Printer, inert, is_terminal
 from hms_nomad.output.progress import shown
 from hms_nomad.output.table import table
-from hms_nomad.workflows import certs as looking
-from hms_nomad.workflows import certs_issue, certs_rotate
-from hms_nomad.workflows.certs import CertsView, Held, Leaf, Problem
+from hms_nomad.workflows.certs import issue as certs_issue
+from hms_nomad.workflows.certs import overview as looking
+from hms_nomad.workflows.certs import rotate as certs_rotate
+from hms_nomad.workflows.certs.overview import CertsView, Held, Leaf, Problem
 
 app = new_app("See, check and renew certificates: of the mesh, of its services, and of the servers.")
 

@@ -11,7 +11,7 @@ from hms_nomad.cli.options import AsOption, ReleaseOption, ServiceArgument
 from hms_nomad.clients.forward import Carried
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.printer import inert
-from hms_nomad.workflows import connect as workflow
+from hms_nomad.workflows.mesh import connect as workflow
 
 app = new_app()
 

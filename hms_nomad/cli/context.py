@@ -14,7 +14,7 @@ from hms_nomad.output.printer import Printer
 from hms_nomad.output.table import table
 from hms_nomad.platform.context import Contexts, contexts_directory, list_contexts, use_context
 from hms_nomad.sections.section import as_data
-from hms_nomad.workflows.contexts import ContextView, view_context
+from hms_nomad.workflows.operating.contexts import ContextView, view_context
 
 app = new_app("Choose the cluster that commands talk to.")
 

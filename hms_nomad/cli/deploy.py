@@ -37,11 +37,11 @@ from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.printer import is_terminal
 from hms_nomad.output.progress import shown
 from hms_nomad.spec.diagnostics import Level
-from hms_nomad.workflows import deploy as workflow
+from hms_nomad.workflows.deploying import deploy as workflow
+from hms_nomad.workflows.deploying.prune import FleetId, fleet_of, leavers, remember
 from hms_nomad.workflows.origin import author
-from hms_nomad.workflows.prepare import prepare
-from hms_nomad.workflows.prune import FleetId, fleet_of, leavers, remember
-from hms_nomad.workflows.saved_plan import check_plan, find_saved_plan, read_planned
+from hms_nomad.workflows.planning.prepare import prepare
+from hms_nomad.workflows.planning.saved_plan import check_plan, find_saved_plan, read_planned
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile, read_specs
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from hms_nomad.build.signing import Signer
     from hms_nomad.plan.rules import DeployException
     from hms_nomad.platform.model import Platform
-    from hms_nomad.workflows.clusters import Target
+    from hms_nomad.workflows.deploying.clusters import Target
 
 app = new_app()
 
@@ -150,7 +150,7 @@ def deploy(
         )
     if clusters:
         from hms_nomad.cli.deploy_many import deploy_across
-        from hms_nomad.workflows.clusters import waves_of
+        from hms_nomad.workflows.deploying.clusters import waves_of
 
         run.confirm(*(target.platform for target in clusters))
         waves = waves_of(clusters, by_region=wave is Wave.REGION)
@@ -211,7 +211,7 @@ def _refuse_pruning(whole: FleetId | None, *, yes: bool, several: bool) -> None:
 
 def _clusters(run: Run, contexts: str) -> tuple[Target, ...]:
     """The clusters of ``--contexts``; what one cluster does not need is loaded only now."""
-    from hms_nomad.workflows.clusters import targets
+    from hms_nomad.workflows.deploying.clusters import targets
 
     return targets(parse_names(contexts), run.platform_of)
 
@@ -220,14 +220,14 @@ def _needed_exceptions(files: Sequence[SpecFile], platform: Platform) -> tuple[D
     """What a platform's rules let pass by an exception; they are loaded where there are any."""
     if not platform.rules:
         return ()
-    from hms_nomad.workflows.rules import refuse_denied
+    from hms_nomad.workflows.planning.rules import refuse_denied
 
     return refuse_denied(files, platform)
 
 
 def _signing_key(reference: str) -> Signer:
     """The key of ``--sign``; what reads it is loaded only now."""
-    from hms_nomad.workflows.signatures import read_signing_key
+    from hms_nomad.workflows.building.signatures import read_signing_key
 
     return read_signing_key(reference)
 
@@ -243,7 +243,7 @@ def _finish(
         run.printer.warn(f"left and not stopped: {', '.join(left)}")
         left = ()
     if left:
-        from hms_nomad.workflows.stop import StopOptions, stop
+        from hms_nomad.workflows.deploying.stop import StopOptions, stop
     for name in left:
         with shown(run.printer, f"Stopping {name}") as report:
             stop(session, name, StopOptions(), report)

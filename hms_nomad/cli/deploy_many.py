@@ -10,11 +10,11 @@ from hms_nomad.output.deploys import deploy_document, failure_lines
 from hms_nomad.output.faults import classify
 from hms_nomad.output.fleet_view import FleetProgress, fleet_shown
 from hms_nomad.output.fleets import NOT_TRIED, FleetRow, fleet_exit_code, fleet_lines
-from hms_nomad.workflows.clusters import ClusterResult, Target, deploy_to
-from hms_nomad.workflows.outcome import DeployOptions
+from hms_nomad.workflows.deploying.clusters import ClusterResult, Target, deploy_to
+from hms_nomad.workflows.deploying.outcome import DeployOptions
+from hms_nomad.workflows.deploying.waves import Result, deploy_all
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile
-from hms_nomad.workflows.waves import Result, deploy_all
 
 Options = Callable[[SpecFile], DeployOptions]
 

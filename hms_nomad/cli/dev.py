@@ -18,7 +18,7 @@ from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.printer import Printer
 from hms_nomad.output.progress import shown
 from hms_nomad.output.table import table
-from hms_nomad.workflows.bootstrap import prepare
+from hms_nomad.workflows.platform.bootstrap import prepare
 
 app = new_app("Run a whole platform on this machine, for development: Consul, Nomad, Vault and Envoy.")
 

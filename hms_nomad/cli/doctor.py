@@ -16,7 +16,7 @@ from hms_nomad.doctor.finding import Finding, Level, SectionResult
 from hms_nomad.doctor.machine import examine_machine
 from hms_nomad.output.doctor import examination_lines
 from hms_nomad.output.exit_codes import ExitCode
-from hms_nomad.workflows import doctor as workflow
+from hms_nomad.workflows.doctor import examine as workflow
 
 app = new_app()
 

@@ -13,7 +13,7 @@ from hms_nomad.cli.completion import complete_service
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.plan.drift import CHANGED, MISSING, OVERRULED, DriftedField
-from hms_nomad.workflows import drift as workflow
+from hms_nomad.workflows.planning import drift as workflow
 
 app = new_app()
 

@@ -6,7 +6,7 @@ from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import RolloutOption, ServiceArgument, TimeoutOption
 from hms_nomad.cli.steering import steer
 from hms_nomad.output.exit_codes import ExitCode
-from hms_nomad.workflows.drive import drive as workflow
+from hms_nomad.workflows.rollouts.drive import drive as workflow
 
 app = new_app()
 

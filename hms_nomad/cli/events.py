@@ -16,8 +16,8 @@ from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import SinceOption, moment
 from hms_nomad.clients.event_sink import FileSink, HttpSink, Sink
 from hms_nomad.output.printer import Printer
-from hms_nomad.workflows import feed as workflow
-from hms_nomad.workflows.feed_events import Kind
+from hms_nomad.workflows.feed import deliver as workflow
+from hms_nomad.workflows.feed.events import Kind
 
 app = new_app()
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.table import table
-from hms_nomad.workflows import gateway as workflow
-from hms_nomad.workflows.gateway_rows import GatewayRoute
+from hms_nomad.workflows.platform import gateway as workflow
+from hms_nomad.workflows.platform.gateway_rows import GatewayRoute
 
 app = new_app("Look at the way in from outside.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import ServiceArgument
 from hms_nomad.output.rollouts import history_document, history_lines
-from hms_nomad.workflows.history import history as workflow
+from hms_nomad.workflows.rollouts.history import history as workflow
 
 app = new_app()
 

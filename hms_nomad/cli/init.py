@@ -13,11 +13,11 @@ from msgspec.structs import replace
 
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.output.printer import inert, is_terminal
-from hms_nomad.workflows import init as workflow
-from hms_nomad.workflows.init_compose import drafts_of_compose
-from hms_nomad.workflows.init_job import draft_of_job
-from hms_nomad.workflows.init_sources import draft_of_sources
-from hms_nomad.workflows.status import not_there
+from hms_nomad.workflows.init import draft as workflow
+from hms_nomad.workflows.init.compose import drafts_of_compose
+from hms_nomad.workflows.init.job import draft_of_job
+from hms_nomad.workflows.init.sources import draft_of_sources
+from hms_nomad.workflows.operating.status import not_there
 
 app = new_app()
 

@@ -12,7 +12,7 @@ from hms_nomad.cli.options import AsOption, HeaderOption, ReleaseOption, Timeout
 from hms_nomad.clients.http_load import Tally
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.load import load_lines
-from hms_nomad.workflows import load as workflow
+from hms_nomad.workflows.mesh import load as workflow
 
 app = new_app()
 

@@ -9,7 +9,7 @@ import typer
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import OptionalServiceArgument, ServiceArgument
 from hms_nomad.output.locks import lock_document, lock_lines
-from hms_nomad.workflows import lock as workflow
+from hms_nomad.workflows.operating import lock as workflow
 
 app = new_app("See who works on a service, and end a lock that was left behind.")
 

@@ -13,8 +13,8 @@ import typer
 
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.output.printer import Printer, inert, is_terminal
-from hms_nomad.workflows import login as workflow
-from hms_nomad.workflows.login import LoggedIn, Proof, Server, Way
+from hms_nomad.workflows.operating import login as workflow
+from hms_nomad.workflows.operating.login import LoggedIn, Proof, Server, Way
 
 app = new_app()
 

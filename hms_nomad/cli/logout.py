@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from hms_nomad.cli.command import Run, command, new_app
-from hms_nomad.workflows import login as workflow
-from hms_nomad.workflows.login import Server
+from hms_nomad.workflows.operating import login as workflow
+from hms_nomad.workflows.operating.login import Server
 
 app = new_app()
 

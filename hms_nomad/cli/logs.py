@@ -10,8 +10,8 @@ import typer
 from hms_nomad.apply.progress import Event
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import ServiceArgument
-from hms_nomad.workflows import logs as workflow
-from hms_nomad.workflows.logs import TASK
+from hms_nomad.workflows.operating import logs as workflow
+from hms_nomad.workflows.operating.logs import TASK
 
 app = new_app()
 

@@ -29,9 +29,9 @@ from hms_nomad.output.mesh_policy import policy_lines
 from hms_nomad.output.mesh_svg import graph_svg
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.plan.rights import Decision, Request
-from hms_nomad.workflows import mesh as workflow
-from hms_nomad.workflows import mesh_policy as policies
-from hms_nomad.workflows import tap as tapping
+from hms_nomad.workflows.mesh import overview as workflow
+from hms_nomad.workflows.mesh import policy as policies
+from hms_nomad.workflows.mesh import tap as tapping
 from hms_nomad.workflows.specs import STDIN, SUFFIXES, read_origins, read_spec
 
 app = new_app("See who may call whom and who does, and how the sidecars that enforce it are.")

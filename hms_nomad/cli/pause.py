@@ -5,7 +5,7 @@ from __future__ import annotations
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import ServiceArgument
 from hms_nomad.cli.steering import steer
-from hms_nomad.workflows.pause import pause as workflow
+from hms_nomad.workflows.rollouts.pause import pause as workflow
 
 app = new_app()
 

@@ -20,13 +20,13 @@ from hms_nomad.cli.options import (
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.plans import Detail, plan_document, plan_lines
 from hms_nomad.output.progress import shown
-from hms_nomad.workflows import plan as workflow
-from hms_nomad.workflows.gateway import all_route_warnings
+from hms_nomad.workflows.deploying.prune import fleet_of, leavers
 from hms_nomad.workflows.observe import at_once
-from hms_nomad.workflows.prepare import prepare
-from hms_nomad.workflows.prune import fleet_of, leavers
-from hms_nomad.workflows.rules import refuse_denied
-from hms_nomad.workflows.saved_plan import refuse_unsavable, save_plan
+from hms_nomad.workflows.planning import plan as workflow
+from hms_nomad.workflows.planning.prepare import prepare
+from hms_nomad.workflows.planning.rules import refuse_denied
+from hms_nomad.workflows.planning.saved_plan import refuse_unsavable, save_plan
+from hms_nomad.workflows.platform.gateway import all_route_warnings
 from hms_nomad.workflows.specs import read_specs
 
 app = new_app()

@@ -17,8 +17,8 @@ from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.progress import shown
 from hms_nomad.output.table import table
 from hms_nomad.platform import jobspecs
-from hms_nomad.workflows import access_log as access_logs
-from hms_nomad.workflows import platform_jobs as workflow
+from hms_nomad.workflows.platform import access_log as access_logs
+from hms_nomad.workflows.platform import jobs as workflow
 
 app = new_app("Run the platform's own jobs.")
 

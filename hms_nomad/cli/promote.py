@@ -9,8 +9,8 @@ import typer
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import DetachSteering, ServiceArgument, TimeoutOption
 from hms_nomad.cli.steering import steer
-from hms_nomad.workflows.promote import promote as workflow
-from hms_nomad.workflows.steering import SteerOptions
+from hms_nomad.workflows.rollouts.promote import promote as workflow
+from hms_nomad.workflows.rollouts.steering import SteerOptions
 
 app = new_app()
 

@@ -12,8 +12,8 @@ from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import ServiceArgument
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.printer import Printer, inert
-from hms_nomad.workflows import provenance as workflow
-from hms_nomad.workflows.signatures import read_public_keys, trusted_keys
+from hms_nomad.workflows.building import provenance as workflow
+from hms_nomad.workflows.building.signatures import read_public_keys, trusted_keys
 
 app = new_app()
 

@@ -14,7 +14,7 @@ from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.table import table
 from hms_nomad.platform.model import PlatformError
 from hms_nomad.registry import Registry, Service
-from hms_nomad.workflows import registry as workflow
+from hms_nomad.workflows.mesh import registry as workflow
 
 app = new_app("Look up where services live. The registry is Consul's own catalog.")
 

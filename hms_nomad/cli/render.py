@@ -14,7 +14,7 @@ from hms_nomad.output.document import as_text
 from hms_nomad.output.printer import Printer
 from hms_nomad.output.table import table
 from hms_nomad.spec.origins import Origin
-from hms_nomad.workflows import render as workflow
+from hms_nomad.workflows.planning import render as workflow
 from hms_nomad.workflows.specs import read_origins, read_spec
 
 app = new_app()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import DetachSteering, InClusterOption, ServiceArgument, TimeoutOption
 from hms_nomad.cli.steering import steer
-from hms_nomad.workflows.pause import resume as workflow
-from hms_nomad.workflows.steering import SteerOptions
+from hms_nomad.workflows.rollouts.pause import resume as workflow
+from hms_nomad.workflows.rollouts.steering import SteerOptions
 
 app = new_app()
 

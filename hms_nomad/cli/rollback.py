@@ -22,9 +22,9 @@ from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.plans import plan_lines
 from hms_nomad.output.printer import is_terminal
 from hms_nomad.output.progress import shown
-from hms_nomad.workflows import rollback as workflow
+from hms_nomad.workflows.deploying.outcome import DeployOptions, DeployOutcome
 from hms_nomad.workflows.origin import author
-from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome
+from hms_nomad.workflows.rollouts import rollback as workflow
 from hms_nomad.workflows.session import Session
 
 app = new_app()

@@ -11,7 +11,7 @@ import typer
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import ServiceArgument
 from hms_nomad.output.printer import Printer, inert
-from hms_nomad.workflows import sbom as workflow
+from hms_nomad.workflows.building import sbom as workflow
 
 app = new_app()
 

@@ -15,8 +15,8 @@ from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.progress import shown
 from hms_nomad.output.scale import event_lines, rule_lines
-from hms_nomad.workflows import scale as workflow
-from hms_nomad.workflows.guard import Intent, guarded
+from hms_nomad.workflows.deploying.guard import Intent, guarded
+from hms_nomad.workflows.operating import scale as workflow
 from hms_nomad.workflows.origin import author
 
 _PATIENCE_SECONDS = 300.0

@@ -11,10 +11,10 @@ from hms_nomad.output.locks import lock_document, orphan_lines, unfinished_docum
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.output.table import table
 from hms_nomad.output.top import Figures, use_of
-from hms_nomad.workflows import lock as locks
-from hms_nomad.workflows import orphans as left
-from hms_nomad.workflows import status as workflow
-from hms_nomad.workflows import top
+from hms_nomad.workflows.operating import lock as locks
+from hms_nomad.workflows.operating import orphans as left
+from hms_nomad.workflows.operating import status as workflow
+from hms_nomad.workflows.operating import top
 from hms_nomad.workflows.session import Session
 
 app = new_app()

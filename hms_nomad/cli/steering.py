@@ -10,7 +10,7 @@ from hms_nomad.output.deploys import evidence_lines
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.progress import shown
 from hms_nomad.output.rollouts import steered_document, steered_lines
-from hms_nomad.workflows.steering import Steered, SteerOutcome
+from hms_nomad.workflows.rollouts.steering import Steered, SteerOutcome
 
 _ENDINGS = {
     Steered.TAKEN_BACK: ExitCode.FAILED,

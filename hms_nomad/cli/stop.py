@@ -14,7 +14,7 @@ from hms_nomad.cli.options import ServiceArgument, TimeoutOption
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.printer import Printer, is_terminal
 from hms_nomad.output.progress import shown
-from hms_nomad.workflows import stop as workflow
+from hms_nomad.workflows.deploying import stop as workflow
 
 app = new_app()
 

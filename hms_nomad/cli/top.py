@@ -12,7 +12,7 @@ from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import OptionalServiceArgument, parse_seconds
 from hms_nomad.output.screen import screen
 from hms_nomad.output.top import top_lines
-from hms_nomad.workflows import top as workflow
+from hms_nomad.workflows.operating import top as workflow
 
 app = new_app()
 

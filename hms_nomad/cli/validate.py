@@ -16,9 +16,9 @@ from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.facts import UNKNOWN, Facts
 from hms_nomad.spec.report_formats import diagnostics_to_json, diagnostics_to_sarif
-from hms_nomad.workflows import validate as workflow
 from hms_nomad.workflows.cluster_facts import gather_facts
-from hms_nomad.workflows.rules import Judgement, judge_specs, load_rules
+from hms_nomad.workflows.planning import validate as workflow
+from hms_nomad.workflows.planning.rules import Judgement, judge_specs, load_rules
 
 app = new_app()
 

@@ -8,9 +8,9 @@ from hms_nomad.cli.options import RolloutOption, ServiceArgument, TimeoutOption
 from hms_nomad.cli.steering import steer
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.rollouts import steered_document
+from hms_nomad.workflows.rollouts.steering import Steered
+from hms_nomad.workflows.rollouts.watch import watch as workflow
 from hms_nomad.workflows.session import Session
-from hms_nomad.workflows.steering import Steered
-from hms_nomad.workflows.watch import watch as workflow
 
 app = new_app()
 

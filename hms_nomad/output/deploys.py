@@ -15,7 +15,7 @@ _PLAIN_CAUSES = frozenset({"D600", "D607", "D613", "D614", "D615"})
 
 
 class Deployed(Protocol):
-    """What is printed of a deploy: the fields of ``hms_nomad.workflows.deploy.DeployOutcome``."""
+    """What is printed of a deploy: the fields of ``hms_nomad.workflows.deploying.deploy.DeployOutcome``."""
 
     @property
     def service(self) -> str: ...  # noqa: D102

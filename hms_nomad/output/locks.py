@@ -15,7 +15,7 @@ _COLUMNS = ("SERVICE", "COMMAND", "BY", "SINCE", "STATE", "LOCK ID")
 
 
 class Locked(Protocol):
-    """What is printed of a lock: fields of ``hms_nomad.workflows.lock.LockState``."""
+    """What is printed of a lock: fields of ``hms_nomad.workflows.operating.lock.LockState``."""
 
     @property
     def holder(self) -> Holder: ...  # noqa: D102
@@ -24,7 +24,7 @@ class Locked(Protocol):
 
 
 class Left(Protocol):
-    """What is printed of something left behind: fields of ``hms_nomad.workflows.orphans.Orphan``."""
+    """What is printed of something left behind: fields of ``hms_nomad.workflows.operating.orphans.Orphan``."""
 
     @property
     def kind(self) -> str: ...  # noqa: D102

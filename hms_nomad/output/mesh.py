@@ -21,7 +21,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 class Edge(Protocol):
-    """The fields of ``hms_nomad.workflows.mesh.Edge``."""
+    """The fields of ``hms_nomad.workflows.mesh.overview.Edge``."""
 
     @property
     def source(self) -> str: ...  # noqa: D102
@@ -34,7 +34,7 @@ class Edge(Protocol):
 
 
 class Sidecar(Protocol):
-    """The fields of ``hms_nomad.workflows.mesh.SidecarState`` that a table shows."""
+    """The fields of ``hms_nomad.workflows.mesh.overview.SidecarState`` that a table shows."""
 
     @property
     def service(self) -> str: ...  # noqa: D102

@@ -18,7 +18,7 @@ _COLORS = {
 
 
 class Setting(Protocol):
-    """The fields of ``hms_nomad.workflows.mesh_policy.Explained``."""
+    """The fields of ``hms_nomad.workflows.mesh.policy.Explained``."""
 
     @property
     def setting(self) -> str: ...  # noqa: D102
@@ -31,7 +31,7 @@ class Setting(Protocol):
 
 
 class Caller(Protocol):
-    """The fields of ``hms_nomad.workflows.mesh_policy.CallerState``."""
+    """The fields of ``hms_nomad.workflows.mesh.policy.CallerState``."""
 
     @property
     def service(self) -> str: ...  # noqa: D102

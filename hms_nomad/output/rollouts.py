@@ -23,7 +23,7 @@ _SHORT_COMMIT = 10
 
 
 class Steering(Protocol):
-    """What is printed of a steering command: fields of ``hms_nomad.workflows.steering.SteerOutcome``."""
+    """What is printed of a steering command: fields of ``hms_nomad.workflows.rollouts.steering.SteerOutcome``."""
 
     @property
     def service(self) -> str: ...  # noqa: D102
@@ -44,7 +44,7 @@ class Steering(Protocol):
 
 
 class Remembered(Protocol):
-    """What is printed of a history: fields of ``hms_nomad.workflows.history.History``."""
+    """What is printed of a history: fields of ``hms_nomad.workflows.rollouts.history.History``."""
 
     @property
     def service(self) -> str: ...  # noqa: D102

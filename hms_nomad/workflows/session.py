@@ -20,8 +20,8 @@ from hms_nomad.clients.retries import RetryBudget
 from hms_nomad.compile.desired import Desired, Evidence
 from hms_nomad.compile.images import NO_PINS, Pins
 from hms_nomad.platform.model import Platform, ServerAddress
+from hms_nomad.workflows.deploying.turns import Turns
 from hms_nomad.workflows.tokens import token_of
-from hms_nomad.workflows.turns import Turns
 
 if TYPE_CHECKING:
     from hms_nomad.clients.vault import VaultClient

@@ -25,10 +25,10 @@ from hms_nomad.clients.errors import DeadlineExceededError
 from hms_nomad.compile import compile_spec
 from hms_nomad.sections.section import as_data
 from hms_nomad.spec.model import Spec
-from hms_nomad.workflows.deploy import DeployOptions
+from hms_nomad.workflows.deploying.deploy import DeployOptions
+from hms_nomad.workflows.deploying.stop import StopOptions, stop
+from hms_nomad.workflows.deploying.waves import AT_ONCE, deploy_all
 from hms_nomad.workflows.specs import SpecFile
-from hms_nomad.workflows.stop import StopOptions, stop
-from hms_nomad.workflows.waves import AT_ONCE, deploy_all
 
 from .figures import Figure, Goal, command, ours, plain_environment
 

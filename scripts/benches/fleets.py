@@ -15,10 +15,10 @@ from typing import Any
 import bench_plan
 
 from hms_nomad.platform.model import Platform, ServerAddress
-from hms_nomad.workflows.gateway import all_route_warnings
 from hms_nomad.workflows.observe import at_once
-from hms_nomad.workflows.plan import plan
-from hms_nomad.workflows.prepare import prepare
+from hms_nomad.workflows.planning.plan import plan
+from hms_nomad.workflows.planning.prepare import prepare
+from hms_nomad.workflows.platform.gateway import all_route_warnings
 from hms_nomad.workflows.session import open_session
 from hms_nomad.workflows.specs import SpecFile, read_specs
 from tests.contract.consul_server import Consul, consul_process

@@ -25,7 +25,7 @@ from zero_loss.ways import run_job
 from zero_loss.world import World, quiet, running_world
 
 from hms_nomad.platform.model_proxies import Gateway
-from hms_nomad.workflows.platform_jobs import GATEWAY, install
+from hms_nomad.workflows.platform.jobs import GATEWAY, install
 
 from .figures import Figure, Goal
 

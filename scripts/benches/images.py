@@ -20,10 +20,10 @@ from hms_nomad.clients.retries import RetryBudget
 from hms_nomad.platform.model import Platform
 from hms_nomad.platform.model_images import Images
 from hms_nomad.spec.model import Spec
-from hms_nomad.workflows.pins import pinned
-from hms_nomad.workflows.prepare import prepare
+from hms_nomad.workflows.building.signatures import read_signing_key
+from hms_nomad.workflows.planning.pins import pinned
+from hms_nomad.workflows.planning.prepare import prepare
 from hms_nomad.workflows.session import Session
-from hms_nomad.workflows.signatures import read_signing_key
 from hms_nomad.workflows.specs import SpecFile
 from tests.registry_server import image_registry
 

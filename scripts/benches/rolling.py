@@ -11,8 +11,8 @@ from zero_loss.ways import run_job
 from zero_loss.world import CALLER, PLAIN, SERVICE, World, running_world
 
 from hms_nomad.compile import compile_spec
-from hms_nomad.workflows.deploy import DeployOptions
-from hms_nomad.workflows.rollback import rollback
+from hms_nomad.workflows.deploying.deploy import DeployOptions
+from hms_nomad.workflows.rollouts.rollback import rollback
 
 from .figures import Figure, Goal
 

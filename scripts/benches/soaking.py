@@ -19,7 +19,7 @@ from hms_nomad.clients.envoy import EnvoyStats
 from hms_nomad.clients.errors import ServerError
 from hms_nomad.compile.names import METRICS_META
 from hms_nomad.rollout.closing import KEPT_RELEASES
-from hms_nomad.workflows.deploy import DeployOptions, Status
+from hms_nomad.workflows.deploying.deploy import DeployOptions, Status
 
 from .deploying import asked
 from .figures import Figure, Goal

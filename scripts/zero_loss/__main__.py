@@ -10,8 +10,8 @@ import sys
 import threading
 from dataclasses import asdict
 
-from hms_nomad.workflows.abort import abort
-from hms_nomad.workflows.steering import SteerOptions
+from hms_nomad.workflows.rollouts.abort import abort
+from hms_nomad.workflows.rollouts.steering import SteerOptions
 from zero_loss.ways import OURS, SHORT, gone, names, nothing, plain_run, start_plain, tagged
 from zero_loss.ways_back import ways_back
 from zero_loss.world import PLAIN, SERVICE, TAGGED, Loaded, World, quiet, running_world

@@ -21,10 +21,10 @@ from hms_nomad.compile.desired import Intention
 from hms_nomad.plan.diff import entry_changes
 from hms_nomad.plan.observed import Observed
 from hms_nomad.sections.section import as_data
-from hms_nomad.workflows.abort import abort
-from hms_nomad.workflows.deploy import DeployOptions
-from hms_nomad.workflows.rollback import rollback
-from hms_nomad.workflows.steering import SteerOptions
+from hms_nomad.workflows.deploying.deploy import DeployOptions
+from hms_nomad.workflows.rollouts.abort import abort
+from hms_nomad.workflows.rollouts.rollback import rollback
+from hms_nomad.workflows.rollouts.steering import SteerOptions
 from zero_loss.world import CALLER, PLAIN, SERVICE, TAGGED, Loaded, World
 
 Way = Callable[[World], None]

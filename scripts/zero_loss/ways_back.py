@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hms_nomad.spec.model import Spec
-from hms_nomad.workflows.deploy import Status
+from hms_nomad.workflows.deploying.deploy import Status
 from zero_loss.world import World
 
 _DEADLINE = 10.0

@@ -24,7 +24,7 @@ from hms_nomad.platform.context import load_platform
 from hms_nomad.platform.model import Platform
 from hms_nomad.sections.reading import read
 from hms_nomad.spec.model import Spec
-from hms_nomad.workflows.deploy import DeployOptions, DeployOutcome, Status, deploy
+from hms_nomad.workflows.deploying.deploy import DeployOptions, DeployOutcome, Status, deploy
 from hms_nomad.workflows.session import Session, open_session
 from zero_loss.way_out import way_out
 

@@ -13,7 +13,7 @@ from hms_nomad.clients.consul_types import AclRight
 from hms_nomad.clients.errors import DeniedError
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.platform.model import Platform
-from hms_nomad.workflows.caller import Caller
+from hms_nomad.workflows.mesh.caller import Caller
 from hms_nomad.workflows.session import Session
 from tests.contract.consul_server import Consul
 from tests.contract.nomad_server import Nomad

@@ -13,7 +13,7 @@ from hms_nomad.build.engine import find_engine
 from hms_nomad.clients.retries import RetryBudget
 from hms_nomad.platform.model import Platform
 from hms_nomad.platform.model_images import Images
-from hms_nomad.workflows.build import BuildOptions, build_image
+from hms_nomad.workflows.building.build import BuildOptions, build_image
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile
 from tests.unit.specs import spec

@@ -27,12 +27,12 @@ from hms_nomad.clients.oci import OCI_MANIFEST, RegistryClient, digest_of
 from hms_nomad.clients.retries import RetryBudget
 from hms_nomad.platform.model import Platform
 from hms_nomad.spec.image import parse_image
-from hms_nomad.workflows import provenance as chain
-from hms_nomad.workflows import sbom
-from hms_nomad.workflows.making import Making, known_evidence, seal
+from hms_nomad.workflows.building import provenance as chain
+from hms_nomad.workflows.building import sbom
+from hms_nomad.workflows.building.making import Making, known_evidence, seal
+from hms_nomad.workflows.building.signatures import read_public_keys, read_signing_key
 from hms_nomad.workflows.revision import Revision
 from hms_nomad.workflows.session import Session
-from hms_nomad.workflows.signatures import read_public_keys, read_signing_key
 from tests.binaries import binary
 from tests.contract.test_signatures import pair
 from tests.registry_server import image_registry

@@ -25,9 +25,9 @@ from hms_nomad.platform.context import ContextError
 from hms_nomad.platform.model import Platform
 from hms_nomad.platform.model_images import Images, RegistryAccess
 from hms_nomad.sections.reading import read
-from hms_nomad.workflows.prepare import prepare
+from hms_nomad.workflows.building.signatures import read_signing_key
+from hms_nomad.workflows.planning.prepare import prepare
 from hms_nomad.workflows.session import Session
-from hms_nomad.workflows.signatures import read_signing_key
 from hms_nomad.workflows.specs import SpecFile
 from tests.contract.test_signatures import pair
 from tests.live.faults.proxy import FaultProxy, Rule

@@ -20,9 +20,9 @@ from hms_nomad.output.faults import classify
 from hms_nomad.plan.rules import DeployDeniedError
 from hms_nomad.platform.model import Platform
 from hms_nomad.platform.model_images import Images
-from hms_nomad.workflows.prepare import prepare
+from hms_nomad.workflows.building.signatures import read_signing_key
+from hms_nomad.workflows.planning.prepare import prepare
 from hms_nomad.workflows.session import Session
-from hms_nomad.workflows.signatures import read_signing_key
 from hms_nomad.workflows.specs import SpecFile
 from tests.registry_server import image_registry
 from tests.unit.specs import spec

@@ -10,7 +10,7 @@ from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.nomad import NomadClient
 from hms_nomad.clients.vault import VaultClient
 from hms_nomad.platform.model import Platform, ServerAddress
-from hms_nomad.workflows.doctor import examine
+from hms_nomad.workflows.doctor.examine import examine
 from hms_nomad.workflows.session import Session
 
 NOWHERE = "http://127.0.0.1:9"

@@ -17,7 +17,7 @@ from tests.live.faults.world import left_behind, spec_of
 _PATIENCE_SECONDS = 120.0
 _TICK_SECONDS = 0.01
 _PROGRAM = (
-    "import sys, runpy, hms_nomad.cli.deploy, hms_nomad.workflows.deploy; "
+    "import sys, runpy, hms_nomad.cli.deploy, hms_nomad.workflows.deploying.deploy; "
     "print('loaded', flush=True); sys.stdin.readline(); "
     "runpy.run_module('hms_nomad', run_name='__main__', alter_sys=True)"
 )

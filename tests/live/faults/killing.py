@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from hms_nomad.workflows.orphans import find_orphans
+from hms_nomad.workflows.operating.orphans import find_orphans
 from hms_nomad.workflows.session import Session
 from tests.live.conftest import LiveStack, run_cli
 from tests.live.faults.proxy import WRITES, faulty_servers

@@ -18,7 +18,7 @@ import pytest
 from hms_nomad.clients.errors import DeniedError, ServerError
 from hms_nomad.clients.http_call import HTTP, open_socket
 from hms_nomad.clients.http_call import ask as ask_target
-from hms_nomad.workflows.caller import Caller, target_of
+from hms_nomad.workflows.mesh.caller import Caller, target_of
 from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli, LiveStack, Ran
 

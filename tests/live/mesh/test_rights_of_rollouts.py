@@ -8,7 +8,7 @@ import pytest
 
 from hms_nomad.platform.jobspecs import read_policy
 from hms_nomad.platform.model import Platform, Rollouts, ServerAddress
-from hms_nomad.workflows.platform_jobs import ROLLOUTS, install, remove
+from hms_nomad.workflows.platform.jobs import ROLLOUTS, install, remove
 from hms_nomad.workflows.session import Session
 from tests.contract.consul_server import Consul
 from tests.contract.nomad_server import Nomad

@@ -21,8 +21,8 @@ from hms_nomad.plan.observed import release_of
 from hms_nomad.rollout.journal import Journal
 from hms_nomad.rollout.store import RolloutStore
 from hms_nomad.sections.section import as_data
-from hms_nomad.workflows.lock import work_on
-from hms_nomad.workflows.rollout_job import drivers
+from hms_nomad.workflows.operating.lock import work_on
+from hms_nomad.workflows.rollouts.rollout_job import drivers
 from tests.live.conftest import LiveStack
 from tests.live.faults.world import started
 from tests.live.rollouts.program import JOB

@@ -18,7 +18,7 @@ from hms_nomad.platform.model import Rollouts
 from hms_nomad.rollout.journal import Rollout
 from hms_nomad.rollout.store import RolloutStore
 from hms_nomad.sections.section import as_data
-from hms_nomad.workflows.rollout_job import Driver, drivers
+from hms_nomad.workflows.rollouts.rollout_job import Driver, drivers
 from tests.live.conftest import Cli, LiveStack, own_contexts
 from tests.live.faults.world import started
 from tests.live.rollouts.program import JOB, installed_rollouts

@@ -22,11 +22,11 @@ from zero_loss.world import CALLER, SERVICE, World
 from hms_nomad.rollout.begin import RejectedReleaseError
 from hms_nomad.rollout.store import RolloutStore
 from hms_nomad.sections.section import as_data
-from hms_nomad.workflows.abort import abort
-from hms_nomad.workflows.deploy import DeployOptions, Status
-from hms_nomad.workflows.history import history
-from hms_nomad.workflows.promote import promote
-from hms_nomad.workflows.steering import Steered, SteerOptions
+from hms_nomad.workflows.deploying.deploy import DeployOptions, Status
+from hms_nomad.workflows.rollouts.abort import abort
+from hms_nomad.workflows.rollouts.history import history
+from hms_nomad.workflows.rollouts.promote import promote
+from hms_nomad.workflows.rollouts.steering import Steered, SteerOptions
 from tests.live.conftest import Cli, LiveStack
 from tests.live.faults.world import started
 from tests.live.rollouts.any_order import one_release

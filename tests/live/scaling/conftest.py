@@ -14,7 +14,7 @@ import pytest
 from hms_nomad.platform.context import save_context
 from hms_nomad.platform.model import Autoscaler, Platform, Telemetry
 from hms_nomad.platform.model_proxies import Gateway
-from hms_nomad.workflows.caller import operator_name
+from hms_nomad.workflows.mesh.caller import operator_name
 from tests.live.conftest import Cli, LiveStack, own_contexts, run_cli
 
 APP = """

@@ -14,8 +14,8 @@ import yaml
 
 from hms_nomad.platform.jobspecs import dashboards, read_text
 from hms_nomad.platform.model import Platform
+from hms_nomad.workflows.platform.telemetry import prometheus
 from hms_nomad.workflows.session import Session
-from hms_nomad.workflows.telemetry import prometheus
 from tests.live.conftest import Cli
 from tests.live.scaling.conftest import GATEWAY_PORT
 from tests.waiting import eventually

@@ -15,7 +15,7 @@ import requests
 from hms_nomad.dev.contexts import admin_context
 from hms_nomad.dev.security import Security, security_of
 from hms_nomad.platform.context import load_platform
-from hms_nomad.workflows.bootstrap import prepare
+from hms_nomad.workflows.platform.bootstrap import prepare
 from hms_nomad.workflows.session import Session, open_session
 from tests.live.conftest import Cli, LiveStack, own_contexts, run_cli, running_stack
 from tests.live.secure.secret_services import Canaries, Services

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hms_nomad.clients.certificates import read_pem
-from hms_nomad.workflows.certs import active_root
+from hms_nomad.workflows.certs.overview import active_root
 from tests.live.conftest import Cli
 from tests.live.secure.conftest import SecureStack
 from tests.live.stack.server import SERVER

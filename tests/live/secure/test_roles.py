@@ -342,7 +342,7 @@ def test_no_token_is_in_what_commands_say_what_servers_keep_or_on_the_disk(
 ) -> None:
     plan = tmp_path / "kept.plan"
     assert desk.run("deployer", ("plan", desk.spec(OWN), "--out", str(plan)))[0] in (0, 1)
-    monkeypatch.setattr("hms_nomad.workflows.status.list_status", _crash)
+    monkeypatch.setattr("hms_nomad.workflows.operating.status.list_status", _crash)
     code, said = desk.run("operator", ("status",))
     assert (code, "a bug of this test" in said) == (70, True)
 

@@ -31,12 +31,12 @@ def _told(event, arguments):
 
 sys.addaudithook(_told)
 if os.environ.get("HMS_TEST_CRASH"):
-    import hms_nomad.workflows.status
+    import hms_nomad.workflows.operating.status
 
     def _crash(session, *_, **__):
         raise RuntimeError(f"a bug of this test, with {session!r}")
 
-    hms_nomad.workflows.status.list_status = _crash
+    hms_nomad.workflows.operating.status.list_status = _crash
 """
 _OURS = b"hms_nomad"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hms_nomad.workflows.runs import runs
+from hms_nomad.workflows.operating.runs import runs
 from hms_nomad.workflows.session import Session
 from tests.live.conftest import Cli, LiveStack
 from tests.waiting import eventually

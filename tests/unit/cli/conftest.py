@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from hms_nomad.workflows.prepare import Prepared
+from hms_nomad.workflows.planning.prepare import Prepared
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ from hms_nomad.apply.failure import Failure
 from hms_nomad.apply.progress import Event
 from hms_nomad.clients.errors import UnavailableError
 from hms_nomad.plan.change import Action, Change, FieldChange, Plan
-from hms_nomad.workflows.deploy import DeployOptions, DeployOutcome, Status
-from hms_nomad.workflows.plan import Planned
-from hms_nomad.workflows.waves import Fleet
+from hms_nomad.workflows.deploying.deploy import DeployOptions, DeployOutcome, Status
+from hms_nomad.workflows.deploying.waves import Fleet
+from hms_nomad.workflows.planning.plan import Planned
 from tests.unit.cli.running import json_of, run
 
 SECRET = "hunter2"
@@ -68,7 +68,7 @@ def deploys(monkeypatch):
                 raise outcome
             return outcome
 
-        monkeypatch.setattr("hms_nomad.workflows.deploy.deploy", deploy)
+        monkeypatch.setattr("hms_nomad.workflows.deploying.deploy.deploy", deploy)
         return asked
 
     return becomes
@@ -192,8 +192,8 @@ def fleet(monkeypatch, tmp_path):
             planned = {f.spec.name: Planned(f.spec, plan=replace(PLAN, service=f.spec.name)) for f in files}
             return Fleet(planned, frozenset(), {}, ())
 
-        monkeypatch.setattr("hms_nomad.workflows.deploy.deploy", deploy)
-        monkeypatch.setattr("hms_nomad.workflows.waves.look_at", look_at)
+        monkeypatch.setattr("hms_nomad.workflows.deploying.deploy.deploy", deploy)
+        monkeypatch.setattr("hms_nomad.workflows.deploying.waves.look_at", look_at)
         return asked
 
     def spec_of(name, *uses):

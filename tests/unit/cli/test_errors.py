@@ -34,7 +34,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("error", "code"), FAULTS, ids=lambda value: getattr(type(value), "__name__", str(value)))
 def test_an_error_is_one_line_and_a_code(monkeypatch, error, code):
-    monkeypatch.setattr("hms_nomad.workflows.status.list_status", raising(error))
+    monkeypatch.setattr("hms_nomad.workflows.operating.status.list_status", raising(error))
     result = run("status")
     assert result.exit_code == code
     assert result.stdout == ""
@@ -45,7 +45,7 @@ def test_an_error_is_one_line_and_a_code(monkeypatch, error, code):
 
 @pytest.mark.parametrize(("error", "code"), FAULTS, ids=lambda value: getattr(type(value), "__name__", str(value)))
 def test_an_error_is_a_document_for_machines(monkeypatch, error, code):
-    monkeypatch.setattr("hms_nomad.workflows.status.list_status", raising(error))
+    monkeypatch.setattr("hms_nomad.workflows.operating.status.list_status", raising(error))
     result = run("status", "--output", "json")
     body = json_of(result)
     assert body["schema"] == "hms-nomad/error/v1"
@@ -62,29 +62,29 @@ def test_an_unavailable_server_is_named_by_its_address(spec_file):
 
 def test_what_a_server_wrote_cannot_look_like_a_second_message(monkeypatch):
     forged = errors.DeniedError(*NOMAD, "no\n✓ Image pulled\r\nService URL: http://evil")
-    monkeypatch.setattr("hms_nomad.workflows.status.list_status", raising(forged))
+    monkeypatch.setattr("hms_nomad.workflows.operating.status.list_status", raising(forged))
     assert len(run("status").stderr.splitlines()) == 1
 
 
 def test_a_bug_names_its_place_and_asks_for_a_report(monkeypatch):
-    monkeypatch.setattr("hms_nomad.workflows.status.our_jobs", raising(KeyError("surprise")))
+    monkeypatch.setattr("hms_nomad.workflows.operating.status.our_jobs", raising(KeyError("surprise")))
     result = run("status")
     assert result.exit_code == 70
     assert "KeyError" in result.stderr
-    assert "hms_nomad/workflows/status.py:" in result.stderr
+    assert "hms_nomad/workflows/operating/status.py:" in result.stderr
     assert "--trace" in result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_the_trace_is_shown_only_on_demand(monkeypatch):
-    monkeypatch.setattr("hms_nomad.workflows.status.list_status", raising(errors.DeniedError(*NOMAD, "no")))
+    monkeypatch.setattr("hms_nomad.workflows.operating.status.list_status", raising(errors.DeniedError(*NOMAD, "no")))
     result = run("status", "--trace")
     assert result.exit_code == 8
     assert "Traceback" in result.stderr
 
 
 def test_an_interruption_ends_with_its_own_code(monkeypatch):
-    monkeypatch.setattr("hms_nomad.workflows.status.list_status", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("hms_nomad.workflows.operating.status.list_status", raising(KeyboardInterrupt()))
     result = run("status")
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
@@ -177,6 +177,6 @@ def test_an_error_that_is_a_special_case_of_another_is_looked_up_first():
 
 def test_json_survives_any_text(monkeypatch):
     strange = errors.DeniedError(*NOMAD, 'quote " backslash \\ snowman ☃')
-    monkeypatch.setattr("hms_nomad.workflows.status.list_status", raising(strange))
+    monkeypatch.setattr("hms_nomad.workflows.operating.status.list_status", raising(strange))
     assert "☃" in json.loads(run("status", "-o", "json").stdout)["error"]["message"]
     assert classify(strange).exit_code is ExitCode.DENIED

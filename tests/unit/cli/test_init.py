@@ -10,9 +10,9 @@ import pytest
 from hms_nomad.compile import compile_spec
 from hms_nomad.plan.normal import job_differences
 from hms_nomad.spec.loader import load_spec
-from hms_nomad.workflows.init import Draft, drafted, label_of
-from hms_nomad.workflows.init_compose import drafts_of_compose
-from hms_nomad.workflows.init_job import CannotConvertError, draft_of_job
+from hms_nomad.workflows.init.compose import drafts_of_compose
+from hms_nomad.workflows.init.draft import Draft, drafted, label_of
+from hms_nomad.workflows.init.job import CannotConvertError, draft_of_job
 from hms_nomad.workflows.specs import read_spec
 from tests.unit.cli.running import json_of, run
 from tests.unit.compile.test_golden import PLATFORM, SPECS, WITH_JOB

@@ -47,7 +47,7 @@ def vault(monkeypatch):
         def logout(self):
             told.append(("logout", self.token))
 
-    monkeypatch.setattr("hms_nomad.workflows.login.VaultLogin", Client)
+    monkeypatch.setattr("hms_nomad.workflows.operating.login.VaultLogin", Client)
     monkeypatch.setenv("VAULT_ADDR", ADDRESS)
     return told
 

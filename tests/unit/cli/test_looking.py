@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from hms_nomad.apply.progress import Event
 from hms_nomad.plan.change import Action, Change, FieldChange, Plan
 from hms_nomad.plan.foresight import Foresight
-from hms_nomad.workflows import registry, status
-from hms_nomad.workflows.lock import Work
-from hms_nomad.workflows.logs import LogLine, LogOptions
-from hms_nomad.workflows.orphans import Orphan
+from hms_nomad.workflows.mesh import registry
+from hms_nomad.workflows.operating import status
+from hms_nomad.workflows.operating.lock import Work
+from hms_nomad.workflows.operating.logs import LogLine, LogOptions
+from hms_nomad.workflows.operating.orphans import Orphan
 from tests.unit.cli.running import json_of, run
 
 KEEP = Change("service-resolver", "receipt-svc", Action.KEEP, (), {}, 7)
@@ -77,7 +78,7 @@ def answering(monkeypatch, name, answer):
 
 
 def test_a_plan_is_read_object_by_object_and_field_by_field(monkeypatch, spec_file):
-    answering(monkeypatch, "plan.plan", (PLAN,))
+    answering(monkeypatch, "planning.plan.plan", (PLAN,))
     result = run("plan", spec_file)
     assert result.exit_code == 1
     assert result.stdout == (
@@ -94,7 +95,7 @@ def test_a_plan_is_read_object_by_object_and_field_by_field(monkeypatch, spec_fi
 
 
 def test_levels_of_a_plan_show_less_and_more(monkeypatch, spec_file):
-    answering(monkeypatch, "plan.plan", (PLAN,))
+    answering(monkeypatch, "planning.plan.plan", (PLAN,))
     summary = run("plan", spec_file, "--detailed", "summary").stdout
     assert summary.startswith("receipt-svc: ")
     assert len(summary.splitlines()) == 2
@@ -103,7 +104,7 @@ def test_levels_of_a_plan_show_less_and_more(monkeypatch, spec_file):
 
 def test_a_plan_says_what_the_scheduler_foresees(monkeypatch, spec_file):
     full = Foresight({"app": {"canary": 2, "ignore": 2}}, {"app": "memory is exhausted on 1 node"}, "old driver\n")
-    answering(monkeypatch, "plan.plan", (replace(PLAN, foresight=full),))
+    answering(monkeypatch, "planning.plan.plan", (replace(PLAN, foresight=full),))
     said = run("plan", spec_file).stdout
     assert "  Nomad: group app: 2 canaries, 2 left alone\n" in said
     assert "  Nomad: group app finds no node: memory is exhausted on 1 node\n" in said
@@ -114,14 +115,14 @@ def test_a_plan_says_what_the_scheduler_foresees(monkeypatch, spec_file):
 
 
 def test_a_plan_without_changes_ends_with_0(monkeypatch, spec_file):
-    answering(monkeypatch, "plan.plan", (replace(PLAN, release_before="r2222222222", changes=(KEEP,)),))
+    answering(monkeypatch, "planning.plan.plan", (replace(PLAN, release_before="r2222222222", changes=(KEEP,)),))
     result = run("plan", spec_file)
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0] == "receipt-svc: nothing to change (release r2222222222)"
 
 
 def test_a_plan_for_machines(monkeypatch, spec_file):
-    answering(monkeypatch, "plan.plan", (PLAN,))
+    answering(monkeypatch, "planning.plan.plan", (PLAN,))
     body = json_of(run("plan", spec_file, "-o", "json"))
     assert (body["schema"], body["changed"]) == ("hms-nomad/plan/v1", True)
     (plan,) = body["plans"]
@@ -135,8 +136,8 @@ def test_a_plan_for_machines(monkeypatch, spec_file):
 
 
 def test_the_status_of_all_services_is_one_table(monkeypatch):
-    answering(monkeypatch, "status.list_status", (RECEIPT, replace(RECEIPT, service="db", deployment=None)))
-    answering(monkeypatch, "orphans.find_orphans", ())
+    answering(monkeypatch, "operating.status.list_status", (RECEIPT, replace(RECEIPT, service="db", deployment=None)))
+    answering(monkeypatch, "operating.orphans.find_orphans", ())
     assert run("status").stdout == (
         "NAME         VERSION  RELEASE      STATE     HEALTHY  SCALING  DEPLOYMENT  URL\n"
         "receipt-svc  1.0.0    r1111111111  degraded  1/2      2-10     successful  http://receipt-svc.mesh/receipt\n"
@@ -145,15 +146,15 @@ def test_the_status_of_all_services_is_one_table(monkeypatch):
 
 
 def test_no_service_is_no_error(monkeypatch):
-    answering(monkeypatch, "status.list_status", ())
-    answering(monkeypatch, "orphans.find_orphans", ())
+    answering(monkeypatch, "operating.status.list_status", ())
+    answering(monkeypatch, "operating.orphans.find_orphans", ())
     assert "hms-nomad deploy" in run("status").stdout
     assert json_of(run("status", "-o", "json"))["services"] == []
 
 
 def test_what_was_left_behind_is_named_with_its_remedy(monkeypatch):
-    answering(monkeypatch, "status.list_status", (RECEIPT,))
-    answering(monkeypatch, "orphans.find_orphans", (ORPHAN,))
+    answering(monkeypatch, "operating.status.list_status", (RECEIPT,))
+    answering(monkeypatch, "operating.orphans.find_orphans", (ORPHAN,))
     assert run("status").stdout.splitlines()[-1] == (
         "gone-svc: left behind: service-router of a service that has no job; hms-nomad stop gone-svc"
     )
@@ -169,10 +170,10 @@ def test_what_was_left_behind_is_named_with_its_remedy(monkeypatch):
 
 def test_the_status_of_a_service_says_why_an_instance_is_sick(monkeypatch):
     detail = status.ServiceDetail(RECEIPT, (SICK,), "app: memory is exhausted on 1 node")
-    answering(monkeypatch, "status.service_status", detail)
-    answering(monkeypatch, "lock.work_on", Work(None, ()))
-    answering(monkeypatch, "orphans.find_orphans", ())
-    answering(monkeypatch, "top.figures_of", None)
+    answering(monkeypatch, "operating.status.service_status", detail)
+    answering(monkeypatch, "operating.lock.work_on", Work(None, ()))
+    answering(monkeypatch, "operating.orphans.find_orphans", ())
+    answering(monkeypatch, "operating.top.figures_of", None)
     lines = run("status", "receipt-svc").stdout.splitlines()
     assert lines[0] == "receipt-svc 1.0.0 (release r1111111111): degraded"
     assert "Not placed  app: memory is exhausted on 1 node" in lines
@@ -183,7 +184,7 @@ def test_the_status_of_a_service_says_why_an_instance_is_sick(monkeypatch):
 
 
 def test_the_registry_is_a_phone_book(monkeypatch):
-    answering(monkeypatch, "registry.list_registry", (REGISTERED,))
+    answering(monkeypatch, "mesh.registry.list_registry", (REGISTERED,))
     line = run("registry", "list").stdout.splitlines()[1]
     assert line.split() == [
         "receipt-svc",
@@ -199,7 +200,7 @@ def test_the_registry_is_a_phone_book(monkeypatch):
 
 
 def test_a_lookup_gives_version_url_and_addresses(monkeypatch):
-    answering(monkeypatch, "registry.lookup", REGISTERED)
+    answering(monkeypatch, "mesh.registry.lookup", REGISTERED)
     assert run("registry", "lookup", "receipt-svc").stdout == (
         "receipt-svc 1.0.0\n"
         "URL        http://receipt-svc.mesh/receipt\n"
@@ -228,8 +229,8 @@ def logs(monkeypatch):
         yield LogLine("3f2a91bc-0000", "stdout", "Sent receipt to a@b")
         yield LogLine("3f2a91bc-0000", "stderr", "\x1b[2Joops")
 
-    monkeypatch.setattr("hms_nomad.workflows.logs.read_logs", read)
-    monkeypatch.setattr("hms_nomad.workflows.logs.follow_logs", read)
+    monkeypatch.setattr("hms_nomad.workflows.operating.logs.read_logs", read)
+    monkeypatch.setattr("hms_nomad.workflows.operating.logs.follow_logs", read)
     return asked
 
 

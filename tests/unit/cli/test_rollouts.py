@@ -11,10 +11,10 @@ from hms_nomad.rollout.begin import RolloutRunningError
 from hms_nomad.rollout.journal import Journal, Rejection
 from hms_nomad.rollout.records import NoSuchReleaseError
 from hms_nomad.rollout.release import ReleaseOutcome
-from hms_nomad.workflows.history import History
-from hms_nomad.workflows.outcome import DeployOptions, DeployOutcome, Status
-from hms_nomad.workflows.rollback import RollbackPlan
-from hms_nomad.workflows.steering import Steered, SteerOptions, SteerOutcome, nothing
+from hms_nomad.workflows.deploying.outcome import DeployOptions, DeployOutcome, Status
+from hms_nomad.workflows.rollouts.history import History
+from hms_nomad.workflows.rollouts.rollback import RollbackPlan
+from hms_nomad.workflows.rollouts.steering import Steered, SteerOptions, SteerOutcome, nothing
 from tests.unit.cli.running import json_of, run
 from tests.unit.cli.test_deploy import PLAN
 from tests.unit.rollout.records import release

@@ -12,7 +12,7 @@ from hms_nomad.dev.stack import DownResult, ServerState, ServerStatus, StackStat
 from hms_nomad.platform.context import save_context
 from hms_nomad.platform.model import Platform, ServerAddress
 from hms_nomad.spec.facts import UNKNOWN
-from hms_nomad.workflows.stop import StopOptions, StopOutcome, StopPlan
+from hms_nomad.workflows.deploying.stop import StopOptions, StopOutcome, StopPlan
 from tests.unit.cli.running import json_of, run
 
 
@@ -127,7 +127,7 @@ def stops(monkeypatch):
     stopped = []
     outcome = StopOutcome("receipt-svc", True, False, ("job receipt-svc stopped",), ("payment-svc",), ("x y",))
     monkeypatch.setattr(
-        "hms_nomad.workflows.stop.plan_stop",
+        "hms_nomad.workflows.deploying.stop.plan_stop",
         lambda *_: StopPlan("receipt-svc", True, False, False, False, (), ("payment-svc",), ()),
     )
 
@@ -135,7 +135,7 @@ def stops(monkeypatch):
         stopped.append((name, options))
         return outcome
 
-    monkeypatch.setattr("hms_nomad.workflows.stop.stop", stop)
+    monkeypatch.setattr("hms_nomad.workflows.deploying.stop.stop", stop)
     return stopped
 
 
@@ -170,7 +170,7 @@ def test_yes_answers_the_question(stops, monkeypatch):
 
 def test_stopping_what_is_not_there_is_no_error(monkeypatch):
     nothing = StopOutcome("receipt-svc", False, False, (), (), ())
-    monkeypatch.setattr("hms_nomad.workflows.stop.stop", lambda *_: nothing)
+    monkeypatch.setattr("hms_nomad.workflows.deploying.stop.stop", lambda *_: nothing)
     result = run("stop", "receipt-svc")
     assert (result.exit_code, result.stdout) == (
         0,

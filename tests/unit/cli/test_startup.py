@@ -57,14 +57,19 @@ def test_the_version_is_one_line():
     assert re.fullmatch(r"hms-nomad \d+\.\d+\.\d+\S*\n", result.stdout)
 
 
-@pytest.mark.parametrize("verb", ["plan", "deploy"])
-def test_without_anything_to_build_nothing_is_loaded_that_builds_or_that_asks_vault_and_registries(tmp_path, verb):
+@pytest.mark.parametrize(("room", "verb"), [("planning", "plan"), ("deploying", "deploy")])
+def test_without_anything_to_build_nothing_is_loaded_that_builds_or_asks_others(tmp_path, room, verb):
     spec = tmp_path / "receipt.hms.yml"
     spec.write_text("name: receipt\nversion: 1.0.0\nimage: receipt:1.0.0\nport: 8080\n", encoding="utf-8")
     # No server is there: what is loaded until then is what every plan and deploy loads.
     loaded = modules_of(verb, str(spec), code=6)
-    assert f"hms_nomad.workflows.{verb}" in loaded
-    assert not loaded & {"hvac", "hms_nomad.build.engine", "hms_nomad.workflows.build", "hms_nomad.clients.oci"}
+    assert f"hms_nomad.workflows.{room}.{verb}" in loaded
+    assert not loaded & {
+        "hvac",
+        "hms_nomad.build.engine",
+        "hms_nomad.workflows.building.build",
+        "hms_nomad.clients.oci",
+    }
     assert "pydantic" not in loaded
 
 
@@ -72,7 +77,13 @@ def test_one_service_loads_nothing_that_several_services_or_clusters_need(tmp_pa
     spec = tmp_path / "receipt.hms.yml"
     spec.write_text("name: receipt\nversion: 1.0.0\nimage: receipt:1.0.0\nport: 8080\n", encoding="utf-8")
     loaded = modules_of("deploy", str(spec), code=6)
-    rooms = ("workflows.waves", "workflows.clusters", "workflows.external", "workflows.stop", "doctor")
+    rooms = (
+        "workflows.deploying.waves",
+        "workflows.deploying.clusters",
+        "workflows.deploying.external",
+        "workflows.deploying.stop",
+        "doctor",
+    )
     assert not loaded & {f"hms_nomad.{room}" for room in rooms}
 
 
@@ -80,7 +91,13 @@ def test_what_only_rollouts_and_secrets_need_is_not_loaded_before_the_first_call
     spec = tmp_path / "receipt.hms.yml"
     spec.write_text("name: receipt\nversion: 1.0.0\nimage: receipt:1.0.0\nport: 8080\n", encoding="utf-8")
     loaded = modules_of("deploy", str(spec), code=6)
-    rooms = ("rollout.drive", "rollout.perform", "rollout.sidecars", "rollout.traffic", "workflows.rollout_job")
+    rooms = (
+        "rollout.drive",
+        "rollout.perform",
+        "rollout.sidecars",
+        "rollout.traffic",
+        "workflows.rollouts.rollout_job",
+    )
     assert not loaded & {f"hms_nomad.{room}" for room in (*rooms, "apply.vault_roles", "clients.envoy")}
 
 

@@ -16,7 +16,7 @@ import yaml
 from hms_nomad.platform.model import Platform, ServerAddress
 from hms_nomad.platform.model_proxies import Sidecar
 from hms_nomad.spec.schema import spec_schema
-from hms_nomad.workflows.render import render, render_hcl
+from hms_nomad.workflows.planning.render import render, render_hcl
 from hms_nomad.workflows.specs import read_spec
 from tests.binaries import binary
 

@@ -14,8 +14,8 @@ import pytest
 from hms_nomad.apply.checkpoint import CheckpointError, open_checkpoint
 from hms_nomad.clients.errors import InvalidRequestError, UnavailableError, UnknownOutcomeError
 from hms_nomad.clients.event_sink import FileSink, HttpSink
-from hms_nomad.workflows.feed import Delivery
-from hms_nomad.workflows.feed_events import Item
+from hms_nomad.workflows.feed.deliver import Delivery
+from hms_nomad.workflows.feed.events import Item
 
 ORIGIN = "test/default"
 

@@ -17,7 +17,7 @@ from hms_nomad.compile import compile_spec
 from hms_nomad.plan.change import Action, Change
 from hms_nomad.platform.model import Platform
 from hms_nomad.platform.model_proxies import Gateway
-from hms_nomad.workflows import gateway as workflow
+from hms_nomad.workflows.platform import gateway as workflow
 from tests.unit.specs import spec
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, session
 

@@ -6,8 +6,8 @@ import pytest
 
 from hms_nomad.clients.errors import InvalidRequestError
 from hms_nomad.platform.model import Platform
-from hms_nomad.workflows.call import service_of
-from hms_nomad.workflows.caller import operator_name
+from hms_nomad.workflows.mesh.call import service_of
+from hms_nomad.workflows.mesh.caller import operator_name
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hms_nomad.clients.consul_types import Instance
 from hms_nomad.clients.envoy import EnvoySample
 from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.clients.snapshot import Snapshot
-from hms_nomad.workflows import egress
-from hms_nomad.workflows.egress import await_closed, reasons_of, refusals_now, verdict_on
+from hms_nomad.workflows.platform import egress
+from hms_nomad.workflows.platform.egress import await_closed, reasons_of, refusals_now, verdict_on
 
 ALLOCATION = "76df310a-0000-1111-2222-333333333333"
 PLACE = {"telemetry": "10.0.0.1:9000"}

@@ -11,7 +11,7 @@ from hms_nomad.plan.observed import Observed, ObservedEntry
 from hms_nomad.plan.outside import ObservedOutside, plan_outside, without_link
 from hms_nomad.platform.model import Platform, PlatformError
 from hms_nomad.spec.loader import examine
-from hms_nomad.workflows.render import render, render_hcl
+from hms_nomad.workflows.planning.render import render, render_hcl
 from tests.unit.specs import spec
 
 NOTHING = Observed(job=None, entries={}, intentions={})

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hms_nomad.output.mesh import graph_lines, graph_mermaid, sidecar_lines
 from hms_nomad.output.mesh_svg import graph_svg
 from hms_nomad.output.printer import Color, Look, Printer
-from hms_nomad.workflows.mesh import Edge, SidecarState
+from hms_nomad.workflows.mesh.overview import Edge, SidecarState
 
 PRINTER = Printer(Look(color=Color.NEVER))
 NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)

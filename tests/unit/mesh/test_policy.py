@@ -20,7 +20,7 @@ from hms_nomad.platform.model_proxies import Gateway
 from hms_nomad.spec.loader import examine
 from hms_nomad.spec.origins import origins
 from hms_nomad.spec.selection import Selection
-from hms_nomad.workflows.mesh_policy import explain_service, explain_spec
+from hms_nomad.workflows.mesh.policy import explain_service, explain_spec
 
 FILE = """\
 name: receipt-svc

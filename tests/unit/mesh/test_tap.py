@@ -12,9 +12,9 @@ from hms_nomad.compile.access_log import access_logs
 from hms_nomad.output.mesh import request_line
 from hms_nomad.output.printer import Color, Format, Look, Printer
 from hms_nomad.platform.model import PlatformError
-from hms_nomad.workflows import tap as tapping
-from hms_nomad.workflows.logs import LogLine, LogOptions, follow_logs
-from hms_nomad.workflows.tap import TapOptions, tap
+from hms_nomad.workflows.mesh import tap as tapping
+from hms_nomad.workflows.mesh.tap import TapOptions, tap
+from hms_nomad.workflows.operating.logs import LogLine, LogOptions, follow_logs
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, allocation, job, session, task
 
 A = "aaaa1111-0000-1111-2222-333333333333"

@@ -20,13 +20,13 @@ from hms_nomad.compile.scaling import HOLD_KEY
 from hms_nomad.plan.diff import make_plan
 from hms_nomad.platform.model import Platform
 from hms_nomad.rollout.cluster import Cluster
-from hms_nomad.workflows.audit import verify_audit
-from hms_nomad.workflows.outcome import DeployOptions
-from hms_nomad.workflows.plan import plan
-from hms_nomad.workflows.prepare import prepare
+from hms_nomad.workflows.deploying.outcome import DeployOptions
+from hms_nomad.workflows.deploying.waves import deploy_all
+from hms_nomad.workflows.operating.audit import verify_audit
+from hms_nomad.workflows.planning.plan import plan
+from hms_nomad.workflows.planning.prepare import prepare
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile
-from hms_nomad.workflows.waves import deploy_all
 from tests.unit.plan.test_plan import NOTHING
 from tests.unit.specs import spec
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, updated

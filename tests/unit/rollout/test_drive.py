@@ -18,15 +18,15 @@ from hms_nomad.rollout.journal import Author, Journal
 from hms_nomad.rollout.policy import policy_of
 from hms_nomad.rollout.records import NoSuchReleaseError
 from hms_nomad.rollout.release import ReleaseOutcome
-from hms_nomad.workflows.abort import abort
-from hms_nomad.workflows.converge import converge
-from hms_nomad.workflows.history import history
-from hms_nomad.workflows.outcome import DeployOptions, Status
-from hms_nomad.workflows.pause import pause, resume
-from hms_nomad.workflows.promote import promote
-from hms_nomad.workflows.rollback import plan_rollback, rollback
-from hms_nomad.workflows.steering import Steered, SteerOptions
-from hms_nomad.workflows.watch import watch
+from hms_nomad.workflows.deploying.converge import converge
+from hms_nomad.workflows.deploying.outcome import DeployOptions, Status
+from hms_nomad.workflows.rollouts.abort import abort
+from hms_nomad.workflows.rollouts.history import history
+from hms_nomad.workflows.rollouts.pause import pause, resume
+from hms_nomad.workflows.rollouts.promote import promote
+from hms_nomad.workflows.rollouts.rollback import plan_rollback, rollback
+from hms_nomad.workflows.rollouts.steering import Steered, SteerOptions
+from hms_nomad.workflows.rollouts.watch import watch
 from tests.unit.rollout.servers import FakeConsul, FakeEnvoy, FakeNomad, Log
 from tests.unit.specs import spec
 
@@ -59,11 +59,11 @@ class Stage:
         )
         original = cluster_module.Cluster
         monkeypatch.setattr(
-            "hms_nomad.workflows.converge.Cluster",
+            "hms_nomad.workflows.deploying.converge.Cluster",
             lambda *arguments, **named: original(*arguments, **named, envoy=self.envoy),
         )
         for workflow in ("abort", "pause", "promote", "rollback"):
-            monkeypatch.setattr(f"hms_nomad.workflows.{workflow}.guarded", self._unguarded)
+            monkeypatch.setattr(f"hms_nomad.workflows.rollouts.{workflow}.guarded", self._unguarded)
 
     def _unguarded(self, session, name, intent, report):
         class Run:

@@ -11,7 +11,7 @@ import pytest
 from hms_nomad.clients.errors import UnavailableError
 from hms_nomad.clients.prometheus import Sample
 from hms_nomad.platform.model import Autoscaler, Platform
-from hms_nomad.workflows import autoscaler as workflow
+from hms_nomad.workflows.platform import autoscaler as workflow
 
 POLICY = {"evaluation_interval": "15s", "check": []}
 HELD = {**POLICY, "schedule": [{"start": "0 0 * * *", "end": "0 1 * * *"}]}

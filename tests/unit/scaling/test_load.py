@@ -169,7 +169,7 @@ def test_only_services_of_the_mesh_are_loaded(url):
     from types import SimpleNamespace
 
     from hms_nomad.platform.model import Platform
-    from hms_nomad.workflows.load import LoadOptions, load
+    from hms_nomad.workflows.mesh.load import LoadOptions, load
 
     with pytest.raises(InvalidRequestError, match="no URL of the mesh"):
         load(SimpleNamespace(platform=Platform()), url, LoadOptions(), lambda tally: None)

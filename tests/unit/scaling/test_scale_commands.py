@@ -11,7 +11,7 @@ import pytest
 from hms_nomad.clients.nomad_types import ScalingEvent
 from hms_nomad.compile.scaling_rules import Rule, Says, Voice
 from hms_nomad.platform.context import CONTEXT_VARIABLE, DIRECTORY_VARIABLE
-from hms_nomad.workflows import scale as workflow
+from hms_nomad.workflows.operating import scale as workflow
 from tests.unit.cli.running import run
 
 HELD = workflow.Scaled("receipt-svc", 2, 5, 2, 10, True, "2026-11-24T23:59Z")

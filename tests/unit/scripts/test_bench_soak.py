@@ -19,7 +19,7 @@ from benches import soaking
 from benches.soaking import Soaked, grown, soak
 
 from hms_nomad.clients.errors import UnavailableError
-from hms_nomad.workflows.deploy import Status
+from hms_nomad.workflows.deploying.deploy import Status
 
 DONE = SimpleNamespace(status=Status.DEPLOYED)
 FAILED = SimpleNamespace(status=Status.FAILED, failure=SimpleNamespace(reason="no node"))

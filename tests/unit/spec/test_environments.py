@@ -13,8 +13,8 @@ from hms_nomad.spec.loader import examine, load_spec
 from hms_nomad.spec.origins import origins
 from hms_nomad.spec.schema import spec_schema
 from hms_nomad.spec.selection import Selection
+from hms_nomad.workflows.planning.validate import validate
 from hms_nomad.workflows.specs import read_origins, read_spec, read_specs
-from hms_nomad.workflows.validate import validate
 from tests.unit.spec.lines import FILE
 
 TEXT = """\

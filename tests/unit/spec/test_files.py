@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hms_nomad.compile.files import templates
 from hms_nomad.spec.diagnostics import SpecError
+from hms_nomad.workflows.planning.validate import validate
 from hms_nomad.workflows.specs import read_origins, read_spec
-from hms_nomad.workflows.validate import validate
 from tests.unit.specs import spec
 
 BASE = "name: a-svc\nversion: 1.0.0\nimage: ghcr.io/gov/a:1.0\nport: 80\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hms_nomad.spec.diagnostics import Level, SpecError
+from hms_nomad.workflows.planning.validate import validate
 from hms_nomad.workflows.specs import read_spec, read_specs
-from hms_nomad.workflows.validate import validate
 from tests.unit.spec.lines import CHAPTER
 
 

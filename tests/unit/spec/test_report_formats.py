@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hms_nomad.spec.loader import examine
 from hms_nomad.spec.report_formats import diagnostics_to_json, diagnostics_to_sarif
-from hms_nomad.workflows.validate import validate
+from hms_nomad.workflows.planning.validate import validate
 from tests.unit.spec.lines import CHAPTER, FILE
 
 

@@ -10,7 +10,7 @@ from hms_nomad.spec.diagnostics import Level
 from hms_nomad.spec.facts import Facts, NodeFacts
 from hms_nomad.spec.fleet import cycles, deploy_order
 from hms_nomad.spec.loader import load_spec
-from hms_nomad.workflows.validate import validate
+from hms_nomad.workflows.planning.validate import validate
 from tests.unit.spec.lines import CHAPTER
 from tests.unit.spec.test_rules import CAREFUL
 

@@ -28,7 +28,7 @@ from hms_nomad.clients.snapshot import Snapshot
 from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.plan.change import Action, Change
 from hms_nomad.platform.model import Platform
-from hms_nomad.workflows.turns import Turns
+from hms_nomad.workflows.deploying.turns import Turns
 
 OURS = {OWNER_KEY: OWNER}
 

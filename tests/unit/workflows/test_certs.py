@@ -13,9 +13,9 @@ from hms_nomad.clients.consul_types import CaConfiguration, CaRoot
 from hms_nomad.clients.errors import InvalidRequestError
 from hms_nomad.dev.authority import ensure_authority
 from hms_nomad.platform.model import Platform
-from hms_nomad.workflows import certs
-from hms_nomad.workflows.certs_issue import issue
-from hms_nomad.workflows.mesh import SidecarState
+from hms_nomad.workflows.certs import overview as certs
+from hms_nomad.workflows.certs.issue import issue
+from hms_nomad.workflows.mesh.overview import SidecarState
 
 NOW = datetime.now(UTC)
 

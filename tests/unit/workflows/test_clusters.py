@@ -6,7 +6,7 @@ import pytest
 
 from hms_nomad.platform.context import ContextError
 from hms_nomad.platform.model import Platform
-from hms_nomad.workflows.clusters import targets, waves_of
+from hms_nomad.workflows.deploying.clusters import targets, waves_of
 from tests.unit.cli.running import run
 
 REGIONS = {"eu-1": "eu", "us-1": "us", "eu-2": "eu"}

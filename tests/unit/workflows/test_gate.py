@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from hms_nomad.workflows import as_they_end as threads
-from hms_nomad.workflows.as_they_end import as_they_end
-from hms_nomad.workflows.gate import Gate
+from hms_nomad.workflows.deploying import as_they_end as threads
+from hms_nomad.workflows.deploying.as_they_end import as_they_end
+from hms_nomad.workflows.deploying.gate import Gate
 
 NEVER = 3600.0
 PLACES = 3

@@ -13,8 +13,8 @@ from hms_nomad.clients.errors import UnavailableError
 from hms_nomad.output.exit_codes import ExitCode
 from hms_nomad.output.faults import classify
 from hms_nomad.platform.model import Platform, PlatformError
-from hms_nomad.workflows.guard import Intent, guarded
-from hms_nomad.workflows.scale import hold_count, scale
+from hms_nomad.workflows.deploying.guard import Intent, guarded
+from hms_nomad.workflows.operating.scale import hold_count, scale
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, job, session
 
 LOST = UnavailableError("nomad", "register job web", "http://nomad", "No cluster leader", 500, transient=True)

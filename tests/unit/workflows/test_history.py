@@ -15,8 +15,8 @@ from hms_nomad.rollout.policy import policy_of
 from hms_nomad.rollout.store import RolloutStore
 from hms_nomad.sections.reading import read
 from hms_nomad.spec.model import Spec
-from hms_nomad.workflows.drift import DriftState, drift
-from hms_nomad.workflows.history import history
+from hms_nomad.workflows.planning.drift import DriftState, drift
+from hms_nomad.workflows.rollouts.history import history
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, allocation, session, updated
 
 AUTHOR = Author("kim@desk")

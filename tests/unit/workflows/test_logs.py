@@ -8,7 +8,7 @@ import pytest
 
 from hms_nomad.clients.errors import NotFoundError, UnavailableError
 from hms_nomad.clients.snapshot import Snapshot
-from hms_nomad.workflows.logs import LogLine, LogOptions, follow_logs, read_logs
+from hms_nomad.workflows.operating.logs import LogLine, LogOptions, follow_logs, read_logs
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, allocation, job, session, task
 
 A, B = "aaaa1111", "bbbb2222"

@@ -22,9 +22,9 @@ from hms_nomad.plan.change import ForeignObjectError, Plan
 from hms_nomad.platform.model import Platform
 from hms_nomad.rollout.release import ReleaseOutcome, release_bytes
 from hms_nomad.rollout.store import RolloutStore
-from hms_nomad.workflows.audit import list_audit, verify_audit
-from hms_nomad.workflows.deploy import deploy
-from hms_nomad.workflows.outcome import DeployOptions, Status
+from hms_nomad.workflows.deploying.deploy import deploy
+from hms_nomad.workflows.deploying.outcome import DeployOptions, Status
+from hms_nomad.workflows.operating.audit import list_audit, verify_audit
 from hms_nomad.workflows.session import Session
 from tests.unit.plan.test_call_counts import Counted
 from tests.unit.specs import spec

@@ -15,7 +15,7 @@ from hms_nomad.rollout.journal import Author
 from hms_nomad.rollout.policy import policy_of
 from hms_nomad.rollout.release import ReleaseOutcome, desired_of
 from hms_nomad.rollout.store import RolloutStore
-from hms_nomad.workflows.drift import DriftState, drift
+from hms_nomad.workflows.planning.drift import DriftState, drift
 from tests.unit.specs import spec
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, session
 

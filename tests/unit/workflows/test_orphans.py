@@ -13,7 +13,7 @@ from hms_nomad.apply.run_journal import Run, runs_prefix
 from hms_nomad.clients.consul_types import KvPair
 from hms_nomad.rollout.journal import Author, Journal, Rollout, journal_bytes, journal_key
 from hms_nomad.rollout.policy import Policy
-from hms_nomad.workflows.orphans import find_orphans
+from hms_nomad.workflows.operating.orphans import find_orphans
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, job, session, sidecar
 
 DEAD = replace(this_process(), pid=2**22 + 1, started="1")

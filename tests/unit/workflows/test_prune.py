@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hms_nomad.plan.change import OtherFleetError
-from hms_nomad.workflows.prune import FleetId, fleet_of, leavers, remember
+from hms_nomad.workflows.deploying.prune import FleetId, fleet_of, leavers, remember
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, job, session
 
 HERE = FleetId("services", "git.agency.gov/shop:services")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from hms_nomad.clients.errors import UnavailableError
 from hms_nomad.clients.prometheus import Sample
-from hms_nomad.workflows import telemetry
+from hms_nomad.workflows.platform import telemetry
 
 LISTENER = {"envoy_http_conn_manager_prefix": "public_listener", "allocation": "0123abcd"}
 ROWS = (

@@ -7,7 +7,7 @@ import pytest
 from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.compile import compile_spec
 from hms_nomad.platform.model import Platform
-from hms_nomad.workflows.registry import AnsweredRoute, allocation_of, answered_routes, list_registry, lookup
+from hms_nomad.workflows.mesh.registry import AnsweredRoute, allocation_of, answered_routes, list_registry, lookup
 from tests.unit.specs import spec
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, session, sidecar
 

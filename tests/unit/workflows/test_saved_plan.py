@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from hms_nomad.plan.saved import StalePlanError
-from hms_nomad.workflows.plan import plan
-from hms_nomad.workflows.saved_plan import check_plan, find_saved_plan, read_planned, save_plan
+from hms_nomad.workflows.planning.plan import plan
+from hms_nomad.workflows.planning.saved_plan import check_plan, find_saved_plan, read_planned, save_plan
 from hms_nomad.workflows.specs import read_specs
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, session
 

@@ -12,7 +12,7 @@ from hms_nomad.compile import compile_spec
 from hms_nomad.plan.change import Action
 from hms_nomad.plan.diff import make_plan
 from hms_nomad.platform.model import Platform
-from hms_nomad.workflows.shared_entries import write_shared
+from hms_nomad.workflows.deploying.shared_entries import write_shared
 from tests.unit.plan.test_plan import NOTHING
 from tests.unit.specs import spec
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, session

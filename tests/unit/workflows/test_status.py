@@ -8,7 +8,7 @@ from hms_nomad.clients.consul_types import Check
 from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.clients.nomad_types import Deployment, DeploymentGroup, PlacementFailure
 from hms_nomad.plan.change import ForeignObjectError
-from hms_nomad.workflows.status import list_status, service_status
+from hms_nomad.workflows.operating.status import list_status, service_status
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, allocation, job, session, sidecar, task
 
 

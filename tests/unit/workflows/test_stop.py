@@ -10,7 +10,7 @@ from hms_nomad.plan.change import ForeignObjectError
 from hms_nomad.rollout.journal import Author, Journal, Rollout, journal_bytes, journal_key
 from hms_nomad.rollout.policy import policy_of
 from hms_nomad.rollout.release import releases_prefix
-from hms_nomad.workflows.stop import StopOptions, plan_stop, stop
+from hms_nomad.workflows.deploying.stop import StopOptions, plan_stop, stop
 from tests.unit.specs import spec
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, allocation, job, session
 

@@ -10,12 +10,12 @@ import pytest
 from hms_nomad.apply.lock import list_locks
 from hms_nomad.clients.errors import ConflictError, InvalidRequestError
 from hms_nomad.platform.model import Platform
-from hms_nomad.workflows.audit import verify_audit
-from hms_nomad.workflows.outcome import DeployOptions
-from hms_nomad.workflows.plan import plan
+from hms_nomad.workflows.deploying.outcome import DeployOptions
+from hms_nomad.workflows.deploying.waves import AT_ONCE, deploy_all
+from hms_nomad.workflows.operating.audit import verify_audit
+from hms_nomad.workflows.planning.plan import plan
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile
-from hms_nomad.workflows.waves import AT_ONCE, deploy_all
 from tests.unit.specs import spec
 from tests.unit.workflows.servers import FakeConsul, FakeNomad
 

@@ -1,0 +1,1 @@
+"""Sources become images and archives, with what lies beside them: bills of materials, statements, signatures."""

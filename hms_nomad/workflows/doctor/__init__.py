@@ -1,0 +1,1 @@
+"""What the doctor asks, and what it judges of the answers."""

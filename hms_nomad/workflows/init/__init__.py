@@ -1,0 +1,1 @@
+"""First specs, out of answers, sources, compose files and running jobs."""

@@ -1,0 +1,1 @@
+"""Rollouts that are steered, watched, driven elsewhere, remembered and undone."""
