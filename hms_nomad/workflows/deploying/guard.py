@@ -164,14 +164,17 @@ class Guard:
             self._journal.write(self._run, self._index)
         ending = (self._journal.closing(self._run.id, self._index),) if not keeps_journal and self._index else ()
         steps = (*ending, *self._later, *self._lock.steps())
-        # Tidying up the record of a run that died changes no service.
-        recorded = self._run.done or result != "unchanged"
-        if (recorded and self._record(self._run, result, steps)) or self._keep(steps):
-            return
-        if not keeps_journal:
-            self._journal.close(self._run.id)
-        for do in self._otherwise:
-            do()
+        # What waited for the end is worth waiting for a server that comes back soon.
+        patience = self._session.retries.patient(_PATIENCE_SECONDS) if self._later else contextlib.nullcontext()
+        with patience:
+            # Tidying up the record of a run that died changes no service.
+            recorded = self._run.done or result != "unchanged"
+            if (recorded and self._record(self._run, result, steps)) or self._keep(steps):
+                return
+            if not keeps_journal:
+                self._journal.close(self._run.id)
+            for do in self._otherwise:
+                do()
 
     def _close_dead(self) -> None:
         """Runs that died or gave up before this one are mended by it, also where it found nothing left to change."""

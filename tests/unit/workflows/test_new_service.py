@@ -198,3 +198,18 @@ def test_who_was_faster_since_the_look_is_noticed_and_the_service_read_again(mon
     assert deployed(session).status is Status.DEPLOYED
     assert session.nomad.done == [f"register {NAME}"]
     assert stored(session).releases[0].outcome is ReleaseOutcome.SUCCEEDED
+
+
+def test_for_the_end_a_server_that_comes_back_soon_is_worth_waiting_for(monkeypatch):
+    session = servers()
+    consul = session.consul._server
+    transact, patience = consul.kv_transact, []
+
+    def kv_transact(operation: str, *given: Any, **named: Any) -> Any:
+        patience.append(session.retries.patience_seconds)
+        return transact(operation, *given, **named)
+
+    monkeypatch.setattr(consul, "kv_transact", kv_transact)
+    deployed(session)
+    assert patience[-1] == 60.0
+    assert session.retries.patience_seconds == 0.0
