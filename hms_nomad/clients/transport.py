@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
+from threading import BoundedSemaphore
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -35,6 +36,8 @@ _FIRST_BACKOFF_SECONDS = 0.2
 _LONGEST_BACKOFF_SECONDS = 5.0
 _LONGEST_ERROR_BODY = 65536
 _CONNECTIONS = 16
+# Blocking queries and streams, one a service that waits and eight of a fleet at most, need the other connections.
+_SMALL_CALLS_AT_ONCE = 12
 _ANY_STATUS = frozenset(range(300, 600))
 
 
@@ -98,6 +101,7 @@ class Transport:
         self.server = server
         self.connection = connection
         self.session = _GuardedSession(connection, params)
+        self._small_calls = BoundedSemaphore(_SMALL_CALLS_AT_ONCE)
         if connection.token:
             self.session.headers[token_header] = connection.token
 
@@ -222,7 +226,12 @@ class Transport:
         accepted: frozenset[int] = frozenset(),
     ) -> T:
         timeout = blocking_timeout(self.connection.read_timeout, wait)
-        with self.calling(operation, write=write, read_timeout=timeout, accepted=accepted):
+        # Threads of a fleet that all begin at once take turns, so that a server sees few connections of one command.
+        small = wait == 0 and _CURRENT.get(None) is None
+        with (
+            self._small_calls if small else nullcontext(),
+            self.calling(operation, write=write, read_timeout=timeout, accepted=accepted),
+        ):
             return send()
 
 

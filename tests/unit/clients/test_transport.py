@@ -478,3 +478,35 @@ def test_an_address_that_has_to_be_quoted_is_quoted() -> None:
             sending.session.get(f"{wire.address}/v1/kv/a b")
 
     assert wire.questions[0].path == "/v1/kv/a%20b"
+
+
+def test_a_server_sees_twelve_small_calls_of_a_command_at_once_and_queries_that_wait_beside_them():
+    one = Transport("nomad", Connection("http://127.0.0.1:9"), "X-Nomad-Token", {})
+    meeting, guard = threading.Barrier(12, timeout=30), threading.Lock()
+    under_way: list[int] = []
+    beside: list[str] = []
+
+    def small() -> None:
+        with guard:
+            under_way.append(under_way[-1] + 1 if under_way else 1)
+        if meeting.wait() == 0:
+            beside.append(one.read("wait for news", lambda: "news", wait=1.0))
+        with guard:
+            under_way.append(under_way[-1] - 1)
+
+    with ThreadPoolExecutor(24) as pool:
+        list(pool.map(lambda _: one.read("read a job", small), range(24)))
+    assert (max(under_way), under_way[-1]) == (12, 0)
+    assert beside == ["news"] * 2
+
+
+def test_a_call_within_a_call_waits_for_no_turn():
+    one = Transport("nomad", Connection("http://127.0.0.1:9"), "X-Nomad-Token", {})
+    meeting = threading.Barrier(12, timeout=30)
+
+    def outer() -> str:
+        meeting.wait()
+        return one.read("read a part of it", lambda: "part")
+
+    with ThreadPoolExecutor(12) as pool:
+        assert set(pool.map(lambda _: one.read("read a job", outer), range(12))) == {"part"}
