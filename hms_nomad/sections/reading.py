@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from hms_nomad.sections.section import Section, marked
+from hms_nomad.sections.section import UNLIMITED, Section, marked
 from hms_nomad.sections.shape import Shape, members
 
 _S = TypeVar("_S", bound=Section)
@@ -124,7 +124,7 @@ def _text(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
     if not isinstance(data, str):
         misfits.append(Misfit(path, "type", shape, data))
         return None
-    if shape.limits is _FREE:
+    if shape.limits is UNLIMITED:
         return data
     pattern = shape.limits.pattern
     if beyond := _beyond(_LENGTHS, shape, data, len(data), path):
@@ -132,9 +132,6 @@ def _text(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
     elif pattern is not None and not _compiled(pattern).search(data):
         misfits.append(Misfit(path, "pattern", shape, data, pattern))
     return data
-
-
-_FREE = Shape("text").limits
 
 
 @cache

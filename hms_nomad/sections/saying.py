@@ -6,9 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from hms_nomad.sections.reading import Misfit
-from hms_nomad.sections.shape import members
-
-_BOUNDS = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
+from hms_nomad.sections.shape import BOUNDS, members
 
 
 def said(misfit: Misfit) -> str:
@@ -27,14 +25,13 @@ def _wrong(misfit: Misfit) -> str:
         return f"is unknown: did you mean {near[0]}?" if near else f"is unknown: the keys here are {', '.join(known)}"
     if misfit.kind == "pattern":
         return f"{'is a key that ' if misfit.of_key else ''}must have the form {misfit.limit}"
-    if misfit.kind in _BOUNDS:
-        return f"must be {_BOUNDS[misfit.kind].format(misfit.limit)}, not {misfit.value}"
+    if misfit.kind in BOUNDS:
+        return f"must be {BOUNDS[misfit.kind].format(misfit.limit)}, not {misfit.value}"
     if misfit.kind in {"min_length", "max_length"}:
         one, more = ("character", "characters") if isinstance(misfit.value, str) else ("entry", "entries")
         bound = "at least" if misfit.kind == "min_length" else "at most"
         return f"must have {bound} {misfit.limit} {one if misfit.limit == 1 else more}"
-    article = "" if misfit.shape.kind in {"text", "boolean", "choice", "either", "anything"} else "a "
-    return f"must be {article}{misfit.shape.words}, not {kind_of(misfit.value)}"
+    return f"must be {misfit.shape.one}, not {kind_of(misfit.value)}"
 
 
 def kind_of(value: Any) -> str:

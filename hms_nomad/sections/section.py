@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform, overload
+from functools import cache
+from typing import Any, ClassVar, Self, TypedDict, TypeVar, Unpack, dataclass_transform, overload
 
 from msgspec import NODEFAULT, Struct, StructMeta
 from msgspec.structs import fields, replace
@@ -29,6 +30,9 @@ class Limits(Struct, frozen=True):
     kind: str | None = None
 
 
+UNLIMITED = Limits()
+
+
 class Field(Struct, frozen=True):
     """The declaration of one field; ``default`` is ``msgspec.NODEFAULT`` where a value is needed."""
 
@@ -38,35 +42,26 @@ class Field(Struct, frozen=True):
     limits: Limits
 
 
-@overload
-def field(
-    *,
-    default: _T,
-    description: str = ...,
-    examples: Sequence[Any] = ...,
-    pattern: str | None = ...,
-    min_length: int | None = ...,
-    max_length: int | None = ...,
-    ge: float | None = ...,
-    gt: float | None = ...,
-    le: float | None = ...,
-    lt: float | None = ...,
-) -> _T: ...
+class _Said(TypedDict, total=False):
+    """What ``field`` takes besides a default: the meaning of a field, examples, and its ``Limits``."""
+
+    description: str
+    examples: Sequence[Any]
+    pattern: str | None
+    min_length: int | None
+    max_length: int | None
+    ge: float | None
+    gt: float | None
+    le: float | None
+    lt: float | None
 
 
 @overload
-def field(
-    *,
-    description: str = ...,
-    examples: Sequence[Any] = ...,
-    pattern: str | None = ...,
-    min_length: int | None = ...,
-    max_length: int | None = ...,
-    ge: float | None = ...,
-    gt: float | None = ...,
-    le: float | None = ...,
-    lt: float | None = ...,
-) -> Any: ...
+def field(*, default: _T, **said: Unpack[_Said]) -> _T: ...
+
+
+@overload
+def field(**said: Unpack[_Said]) -> Any: ...
 
 
 def field(
@@ -133,7 +128,7 @@ def declaration(model: type[Section], name: str) -> Field:
         if name in (declared := kind.__dict__.get("_declared", {})):
             found: Field = declared[name]
             return found
-    return Field(NODEFAULT, "", (), Limits())
+    return Field(NODEFAULT, "", (), UNLIMITED)
 
 
 def as_data(value: Any, *, defaults: bool = True, nothing: bool = True) -> Any:
@@ -142,7 +137,7 @@ def as_data(value: Any, *, defaults: bool = True, nothing: bool = True) -> Any:
     Without ``defaults`` a field with its default value is left out, without ``nothing`` one that is None.
     """
     if isinstance(value, Section):
-        usual = {} if defaults else _usual(type(value))
+        usual = {} if defaults else defaults_of(type(value))
         body = {name: getattr(value, name) for name in value.__struct_fields__}
         return {
             name: as_data(part, defaults=defaults, nothing=nothing)
@@ -156,10 +151,11 @@ def as_data(value: Any, *, defaults: bool = True, nothing: bool = True) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _usual(model: type[Section]) -> dict[str, Any]:
-    return {one.name: default_of(one) for one in fields(model) if not one.required}
-
-
-def default_of(info: Any) -> Any:
-    """The default of an entry of ``msgspec.structs.fields``, or NODEFAULT."""
-    return info.default_factory() if info.default_factory is not NODEFAULT else info.default
+@cache
+def defaults_of(model: type[Section]) -> dict[str, Any]:
+    """The defaults of a section's fields by their names; those that must be given have none."""
+    return {
+        one.name: one.default if one.default_factory is NODEFAULT else one.default_factory()
+        for one in fields(model)
+        if not one.required
+    }

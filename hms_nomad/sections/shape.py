@@ -8,12 +8,10 @@ from datetime import date
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from msgspec import NODEFAULT, Struct
+from msgspec import Struct
 from msgspec.structs import fields, replace
 
-from hms_nomad.sections.section import Limits, Section, declaration, default_of
-
-_UNLIMITED = Limits()
+from hms_nomad.sections.section import UNLIMITED, Limits, Section, declaration, defaults_of
 
 
 class Shape(Struct, frozen=True):
@@ -31,7 +29,7 @@ class Shape(Struct, frozen=True):
     choices: tuple[str, ...] = ()
     forms: tuple[Shape, ...] = ()
     optional: bool = False
-    limits: Limits = _UNLIMITED
+    limits: Limits = UNLIMITED
 
     @property
     def pattern(self) -> str | None:
@@ -53,7 +51,16 @@ class Shape(Struct, frozen=True):
             return f"mapping of names to {_PLURALS.get(self.item.kind, self.item.words)}"
         return _WORDS[self.kind]
 
+    @property
+    def one(self) -> str:
+        """One value of the shape, for example "a list of durations"."""
+        return self.words if self.kind in _WITHOUT_ARTICLE else f"a {self.words}"
 
+
+BOUNDS = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
+"""What a number must be, by the names of its limits."""
+
+_WITHOUT_ARTICLE = frozenset({"text", "boolean", "choice", "either", "anything"})
 _WORDS = {
     "text": "text",
     "name": "service name",
@@ -90,15 +97,13 @@ class Member(Struct, frozen=True):
 @cache
 def members(model: type[Section]) -> dict[str, Member]:
     """The fields of a section by their names, in their order."""
-    found = {}
+    found, defaults = {}, defaults_of(model)
     for info in fields(model):
         declared = declaration(model, info.name)
-        default = default_of(info)
-        needed = default is NODEFAULT
         found[info.name] = Member(
             _limited(_shape(info.type), declared.limits),
-            needed,
-            None if needed else default,
+            info.name not in defaults,
+            defaults.get(info.name),
             declared.description,
             declared.examples,
         )
@@ -125,7 +130,7 @@ def _annotated(arguments: tuple[Any, ...]) -> Shape:
 
 def _limited(shape: Shape, limits: Limits) -> Shape:
     """The shape with further limits; what both say, the outer says."""
-    if limits == _UNLIMITED:
+    if limits == UNLIMITED:
         return shape
     said = {name: value for name in limits.__struct_fields__ if (value := getattr(limits, name)) is not None}
     return replace(shape, kind=limits.kind or shape.kind, limits=replace(shape.limits, **said))

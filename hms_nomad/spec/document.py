@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from hms_nomad.patterns import lazy_pattern
+from hms_nomad.sections.reading import Path as Path  # noqa: PLC0414 - offered here too
 
-Path = tuple[str | int, ...]
 """Where a value stands in a document: ``("routes", 0, "path")``."""
 
 MAX_BYTES = 1024 * 1024

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from hms_nomad.sections.section import Section
-from hms_nomad.sections.shape import Member, Shape, members
+from hms_nomad.sections.shape import BOUNDS, Member, Shape, members
 from hms_nomad.spec.model import Source
 from hms_nomad.spec.model_job import NEEDED
 
@@ -144,14 +144,7 @@ def _default(member: Member, children: tuple[str, ...]) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-_SENTENCES = {
-    "ge": "at least {}",
-    "gt": "more than {}",
-    "le": "at most {}",
-    "lt": "less than {}",
-    "min_length": "not empty",
-    "max_length": "at most {} characters long",
-}
+_SENTENCES = {**BOUNDS, "min_length": "not empty", "max_length": "at most {} characters long"}
 
 
 def _limits(shape: Shape) -> tuple[str, ...]:

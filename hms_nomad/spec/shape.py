@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from hms_nomad.sections.reading import Path
 from hms_nomad.sections.section import Section
 from hms_nomad.sections.shape import Member, Shape, members
 from hms_nomad.spec.model import Source
 
-Step = str | int
 
-
-def shape_at(path: tuple[Step, ...], model: type[Section] = Source) -> Shape | None:
+def shape_at(path: Path, model: type[Section] = Source) -> Shape | None:
     """The shape of the value at a path of a document, or None where the language knows nothing there."""
     shape: Shape | None = Shape("section", model=model)
     for step in path:
@@ -23,13 +22,13 @@ def shape_at(path: tuple[Step, ...], model: type[Section] = Source) -> Shape | N
     return shape
 
 
-def field_names(path: tuple[Step, ...]) -> list[str]:
+def field_names(path: Path) -> list[str]:
     """The names that may stand as keys of the section at a path; none where any name may."""
     shape = shape_at(path)
     return list(members(shape.model)) if shape and shape.kind == "section" and shape.model else []
 
 
-def field_at(path: tuple[Step, ...]) -> Member | None:
+def field_at(path: Path) -> Member | None:
     """The declaration of the field at a path."""
     parent = shape_at(path[:-1])
     if not path or parent is None or parent.kind != "section" or parent.model is None:

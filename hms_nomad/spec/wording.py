@@ -10,7 +10,7 @@ from typing import Any
 from hms_nomad.sections.reading import Misfit
 from hms_nomad.sections.saying import kind_of
 from hms_nomad.sections.section import Limits
-from hms_nomad.sections.shape import Shape, members
+from hms_nomad.sections.shape import BOUNDS, Shape, members
 from hms_nomad.spec.document import Document, Path, Problem, quoted, spoken
 from hms_nomad.spec.forms import ABSOLUTE_PATH, FILE_PATH, MODE, USER
 from hms_nomad.spec.model import ATTRIBUTE, DATACENTER
@@ -156,7 +156,7 @@ def _wrong_type(misfit: Misfit, document: Document) -> Problem:
     return Problem(
         "HMS103",
         mark,
-        f"{subject} must be {_article(shape)}, not {what}",
+        f"{subject} must be {shape.one}, not {what}",
         fix,
     )
 
@@ -188,13 +188,6 @@ def _type_fix(value: Any, written: str, shape: Shape, path: Path) -> str:
     return fixes.get(shape.kind, "write key: value")
 
 
-def _article(shape: Shape) -> str:
-    words = shape.words
-    if shape.kind in {"text", "boolean", "choice", "anything"}:
-        return words
-    return f"a {words}"
-
-
 def _bad_form(misfit: Misfit, document: Document) -> Problem:
     said = _wrong_form(spoken(misfit.path), str(misfit.value), misfit.shape, misfit.path)
     return Problem("HMS106", document.mark(misfit.path), *said)
@@ -222,19 +215,12 @@ def _out_of_bounds(misfit: Misfit, document: Document) -> Problem:
     if isinstance(value, str) and misfit.kind == "min_length":
         return Problem("HMS105", mark, f"{subject} is empty", "give it a value or remove the key")
     counted = "characters" if isinstance(value, str) else "entries"
-    bound = {
-        "ge": f"at least {limit}",
-        "gt": f"more than {limit}",
-        "le": f"at most {limit}",
-        "lt": f"less than {limit}",
-        "min_length": f"at least {limit} {counted}",
-        "max_length": f"at most {limit} {counted}",
-    }[misfit.kind]
-    if isinstance(value, str):
-        return Problem("HMS105", mark, f"{subject} is {len(value)} characters long", f"it must have {bound}")
-    if isinstance(value, list | dict):
-        return Problem("HMS105", mark, f"{subject} has {len(value)} entries", f"it must have {bound}")
-    return Problem("HMS105", mark, f"{subject} is {_shown(value, path)}", f"it must be {bound}")
+    if misfit.kind in BOUNDS:
+        fix = f"it must be {BOUNDS[misfit.kind].format(limit)}"
+        return Problem("HMS105", mark, f"{subject} is {_shown(value, path)}", fix)
+    fix = f"it must have {'at least' if misfit.kind == 'min_length' else 'at most'} {limit} {counted}"
+    length = f"is {len(value)} characters long" if isinstance(value, str) else f"has {len(value)} entries"
+    return Problem("HMS105", mark, f"{subject} {length}", fix)
 
 
 def _shown(value: Any, path: Path) -> str:
