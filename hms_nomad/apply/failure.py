@@ -6,6 +6,7 @@ import contextlib
 
 from msgspec import Struct
 
+from hms_nomad.apply.follow import deployment_of
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.errors import ServerError
 from hms_nomad.clients.nomad import NomadClient
@@ -74,9 +75,11 @@ def _instances(nomad: NomadClient, service: str, job_version: int | None) -> lis
     """
     if job_version is None:
         return list(nomad.job_allocations(service).value)
-    newest = nomad.newest_deployment(service)
-    has_all = newest is not None and newest.job_version == job_version and newest.status != "successful"
-    found = nomad.deployment_allocations(newest.id) if newest and has_all else nomad.job_allocations(service)
+    own = deployment_of(nomad, service, job_version)
+    if own is not None and own.status != "successful":
+        found = nomad.deployment_allocations(own.id)
+    else:
+        found = nomad.job_allocations(service)
     return [one for one in found.value if one.job_version == job_version]
 
 

@@ -282,35 +282,32 @@ class _End:
 
     def beside(self, told: Deployment) -> Iterable[Callable[[], object]]:
         """What is done beside the last look at a deployment that was told to be good; see ``follow``."""
-        if not told.done or told.status != "successful" or any(group.unhealthy for group in told.groups.values()):
+        if told.status != "successful" or any(group.unhealthy for group in told.groups.values()):
             return ()
+        if self._begun is None:
+            return (self._ask,)
         # Whether the lock still stands is asked before each write of this context.
-        return (self._ask, partial(copy_context().run, self._tag, told)) if self._begun else (self._ask,)
+        return self._ask, partial(copy_context().run, self._tag, self._begun.release, told)
 
     def close(self, outcome: ReleaseOutcome, reason: str, deployment: Deployment | None = None) -> None:
         """Write into the record how the deploy ended, at once or with the transaction at the end of the command."""
         if self.number is None:
             return
+        close = partial(close_release, self._cluster, self.number, outcome, reason)
         good = outcome is ReleaseOutcome.SUCCEEDED
         if good and self._tagged is not None and self._begun is not None and self._later is not None:
             step = self._cluster.store.amending(self._begun, self._tagged)
-            self._later(step, partial(self._close, outcome, reason, self._tagged.job_version))
+            self._later(step, partial(close, self._tagged.job_version))
         elif deployment is not None:
-            self._close(outcome, reason, deployment.job_version)
+            close(deployment.job_version)
         else:
             job = self._cluster.nomad.read_job(self._service)
-            self._close(outcome, reason, job.version if job is not None else None)
-
-    def _close(self, outcome: ReleaseOutcome, reason: str, version: int | None) -> None:
-        if self.number is not None:
-            close_release(self._cluster, self.number, outcome, reason, version)
+            close(job.version if job is not None else None)
 
     def _ask(self) -> None:
         self.instances = self._session.consul.instances(self._service, passing=True, connect=True)
 
-    def _tag(self, told: Deployment) -> None:
-        if self._begun is not None:
-            ended = self._cluster.wall_clock()
-            good = with_end(self._begun.release, ReleaseOutcome.SUCCEEDED, "", ended, told.job_version)
-            tag_release(self._cluster, good)
-            self._tagged = good
+    def _tag(self, begun: Release, told: Deployment) -> None:
+        good = with_end(begun, ReleaseOutcome.SUCCEEDED, "", self._cluster.wall_clock(), told.job_version)
+        tag_release(self._cluster, good)
+        self._tagged = good

@@ -64,14 +64,12 @@ def deploy(
 
     def looking() -> Opening | None:
         nonlocal new
-        # Who expects a certain plan compares it with one that is made under the lock.
-        if new is None and options.guard is None:
-            new = look_at_new(session, desired)
-        elif new is None:
-            session.nomad.read_job(desired.service)
+        new = new or look_at_new(session, desired)
         return _opening(desired, policy, options, new)
 
-    with guarded(session, desired.service, aim, report, looking=looking) as run:
+    # Who expects a certain plan compares it with one that is made under the lock.
+    first = looking if new is not None or options.guard is None else None
+    with guarded(session, desired.service, aim, report, looking=first) as run:
         outcome = run.concluded(_converged(session, desired, policy, options, deadline, run, new))
         if outcome.status is Status.DEPLOYED:
             from hms_nomad.workflows.platform.gateway import follow_routes

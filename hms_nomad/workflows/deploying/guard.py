@@ -210,11 +210,12 @@ class Guard:
         """The last steps by themselves; where one is refused, something of them changed meanwhile, such as a lock that
         was lost, or a journal that somebody closed.
         """
-        if steps and not self._session.consul.kv_transact(f"end the run of {self._run.service}", steps).done:
-            return False
-        if steps:
+        if not steps:
+            return True
+        ended = self._session.consul.kv_transact(f"end the run of {self._run.service}", steps).done
+        if ended:
             self._lock.given_back()
-        return True
+        return ended
 
     def _look_ahead(self) -> None:
         """While instances start, or end, nothing else is to be done; what cannot be read now is read at the end."""

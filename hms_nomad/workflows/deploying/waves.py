@@ -135,7 +135,7 @@ def deploy_all(
     by_name = {file.spec.name: file for file in files}
     results: dict[str, Result] = {}
     chosen_of: dict[str, DeployOptions] = {}
-    new_of: dict[str, New | None] = {}
+    read_as_new: dict[str, New | None] = {}
     stop = threading.Event()
 
     def work(file: SpecFile, place: Place | None) -> Result:
@@ -147,7 +147,7 @@ def deploy_all(
         if (found := fleet.unchanged(file.spec.name, detached=chosen.detach)) is not None:
             return Result(file, _as_it_was(fleet, file, found))
         try:
-            new = new_of[file.spec.name]
+            new = read_as_new[file.spec.name]
             if place is not None and new is not None:
                 new = replace(new, meet=place.meet)
             elif place is not None:
@@ -162,9 +162,9 @@ def deploy_all(
         for wave in deploy_order(file.spec for file in files):
             chosen_of.update({name: options(by_name[name]) for name in wave})
             # Who does not wait comes to it soon after everything was read.
-            new_of.update({name: fleet.new(name) if chosen_of[name].detach else None for name in wave})
+            read_as_new.update({name: fleet.new(name) if chosen_of[name].detach else None for name in wave})
             # With ``fail_fast`` few services have begun when one fails.
-            meeting = sum(new_of[name] is not None for name in wave) > 1 and not fail_fast
+            meeting = sum(read_as_new[name] is not None for name in wave) > 1 and not fail_fast
             for result in _results(work, [by_name[name] for name in wave], meeting=meeting):
                 results[result.file.spec.name] = result
                 if fail_fast and not result.good:
