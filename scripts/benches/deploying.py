@@ -33,6 +33,9 @@ from hms_nomad.workflows.specs import SpecFile
 from .figures import Figure, Goal, command, ours, plain_environment
 
 WAITING_SECONDS = 60.0
+OFTEN = {"path": "/health", "interval": "2s", "timeout": "1s"}
+"""A check as most services have it."""
+
 _TURNS = 3
 
 
@@ -95,8 +98,7 @@ def _one_service(world: World, blocks: int) -> list[Figure]:
 
 def _written(folder: Path, world: World, name: str) -> tuple[Path, Path]:
     """The spec of a service, and the job that one would write by hand for it."""
-    often = {"path": "/health", "interval": "2s", "timeout": "1s"}
-    spec = world.spec(name, version="1.0.0", scaling={"min": 2, "max": 4}, health=often)
+    spec = world.spec(name, version="1.0.0", scaling={"min": 2, "max": 4}, health=OFTEN)
     body = as_data(spec, defaults=False)
     file, job = folder / f"{name}.hms.json", folder / f"{name}-job.json"
     file.write_text(json.dumps(body), encoding="utf-8")

@@ -21,13 +21,12 @@ from hms_nomad.compile.names import METRICS_META
 from hms_nomad.rollout.closing import KEPT_RELEASES
 from hms_nomad.workflows.deploying.deploy import DeployOptions, Status
 
-from .deploying import asked
+from .deploying import OFTEN, asked
 from .figures import Figure, Goal
 
 FLAT = 1.1
 _HOPELESS = 3
 _TOLD_FAULTS = 5
-_OFTEN = {"path": "/health", "interval": "2s", "timeout": "1s"}
 _ROLLOUT = {"strategy": "rolling", "drain": "1s", "min_healthy": "1s"}
 _ACTIVE_CLUSTERS = re.compile(r"^envoy_cluster_manager_active_clusters(?:{.*})? (\d+)", re.MULTILINE)
 
@@ -118,7 +117,7 @@ def _round(world: World, soaked: Soaked, processes: Mapping[str, psutil.Process]
     world.version = 2 + soaked.done % 2
     try:
         # One that was taken back is refused without it, and the soak would end with the first.
-        outcome = world.deploy(world.spec(allow=[CALLER], health=_OFTEN, rollout=_ROLLOUT), DeployOptions(force=True))
+        outcome = world.deploy(world.spec(allow=[CALLER], health=OFTEN, rollout=_ROLLOUT), DeployOptions(force=True))
     except Exception as error:  # noqa: BLE001 - whatever ends a deploy is what a soak is there to find
         soaked.failed(f"{type(error).__name__}: {error}")
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,13 @@ from hms_nomad.sections.shape import members
 from hms_nomad.spec.model import Spec
 
 HEAVY = ("requests", "urllib3", "pydantic", "yaml", "nomad", "consul", "hvac", "tenacity", "rich", "psutil", "docker")
+
+
+@pytest.fixture
+def one_service(tmp_path: Path) -> Path:
+    spec = tmp_path / "receipt.hms.yml"
+    spec.write_text("name: receipt\nversion: 1.0.0\nimage: receipt:1.0.0\nport: 8080\n", encoding="utf-8")
+    return spec
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -58,11 +66,9 @@ def test_the_version_is_one_line():
 
 
 @pytest.mark.parametrize(("room", "verb"), [("planning", "plan"), ("deploying", "deploy")])
-def test_without_anything_to_build_nothing_is_loaded_that_builds_or_asks_others(tmp_path, room, verb):
-    spec = tmp_path / "receipt.hms.yml"
-    spec.write_text("name: receipt\nversion: 1.0.0\nimage: receipt:1.0.0\nport: 8080\n", encoding="utf-8")
+def test_without_anything_to_build_nothing_is_loaded_that_builds_or_asks_others(one_service, room, verb):
     # No server is there: what is loaded until then is what every plan and deploy loads.
-    loaded = modules_of(verb, str(spec), code=6)
+    loaded = modules_of(verb, str(one_service), code=6)
     assert f"hms_nomad.workflows.{room}.{verb}" in loaded
     assert not loaded & {
         "hvac",
@@ -73,10 +79,8 @@ def test_without_anything_to_build_nothing_is_loaded_that_builds_or_asks_others(
     assert "pydantic" not in loaded
 
 
-def test_one_service_loads_nothing_that_several_services_or_clusters_need(tmp_path):
-    spec = tmp_path / "receipt.hms.yml"
-    spec.write_text("name: receipt\nversion: 1.0.0\nimage: receipt:1.0.0\nport: 8080\n", encoding="utf-8")
-    loaded = modules_of("deploy", str(spec), code=6)
+def test_one_service_loads_nothing_that_several_services_or_clusters_need(one_service):
+    loaded = modules_of("deploy", str(one_service), code=6)
     rooms = (
         "workflows.deploying.waves",
         "workflows.deploying.clusters",
@@ -87,10 +91,8 @@ def test_one_service_loads_nothing_that_several_services_or_clusters_need(tmp_pa
     assert not loaded & {f"hms_nomad.{room}" for room in rooms}
 
 
-def test_what_only_rollouts_and_secrets_need_is_not_loaded_before_the_first_call(tmp_path):
-    spec = tmp_path / "receipt.hms.yml"
-    spec.write_text("name: receipt\nversion: 1.0.0\nimage: receipt:1.0.0\nport: 8080\n", encoding="utf-8")
-    loaded = modules_of("deploy", str(spec), code=6)
+def test_what_only_rollouts_and_secrets_need_is_not_loaded_before_the_first_call(one_service):
+    loaded = modules_of("deploy", str(one_service), code=6)
     rooms = (
         "rollout.drive",
         "rollout.perform",
