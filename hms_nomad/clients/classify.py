@@ -45,8 +45,10 @@ _ABSENT = (
 _NOT_TAKEN_UP = (
     r"no cluster leader|no path to (region|node|datacenter)|no (known )?(consul )?servers|not ready to serve"
     r"|vault is sealed|too many (requests|connections)|rate limit|connection refused|no route to host"
-    r"|try again later|is initializing|not initialized"
+    r"|try again later|is initializing|not initialized|failed to get conn"
 )
+# Servers and agents pass most requests on; the one that should have it was never reached, whatever the reason.
+_NOT_PASSED_ON = r"failed to get conn"
 # The request was lost on its way between servers or while it was being committed.
 _LOST_ON_THE_WAY = (
     r"leadership (lost|transfer)|node is not the leader|raft is (already )?shut|i/o timeout|context deadline exceeded"
@@ -117,6 +119,8 @@ def _classify_failure(request: Request, status: int, detail: str, page: bool) ->
     if _says(_DENIED, core):
         return _denied(request, detail, status)
     if _says(_NOT_TAKEN_UP, core):
+        if _says(_NOT_PASSED_ON, core):
+            detail = f"it cannot pass the request on to the server that has to take it, mostly the leader ({detail})"
         return UnavailableError(*where, detail, status, transient=True)
     if _says(_LOST_ON_THE_WAY, core):
         return _lost(request, detail, status)

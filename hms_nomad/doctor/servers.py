@@ -71,6 +71,7 @@ def reach_code(error: ServerError) -> str:
         ("cannot be read", "D118"),
         ("no leader", "D110"),
         ("no cluster leader", "D110"),
+        ("cannot pass the request on", "D110"),
     )
     return next((code for words, code in causes if words in detail), "D101")
 

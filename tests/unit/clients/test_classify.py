@@ -99,6 +99,7 @@ def test_the_content_is_refused(status: int, text: str) -> None:
         (503, "Vault is sealed"),
         (429, "Too many concurrent connections"),
         (500, "rpc error getting client: failed to get conn: dial tcp 10.0.0.1:8300: connect: connection refused"),
+        (500, "rpc error: failed to get conn: rpc error: lead thread didn't get connection"),
         (503, PAGE),
     ],
 )
@@ -107,6 +108,13 @@ def test_nothing_was_taken_up(status: int, text: str) -> None:
         error = classify(request, status, text, {})
         assert type(error) is UnavailableError
         assert error.transient
+
+
+def test_a_server_that_cannot_reach_its_leader_is_no_server_that_refuses_us() -> None:
+    told = "rpc error getting client: failed to get conn: dial tcp 10.0.0.1:8300: connect: connection refused"
+    error = classify(READ, 500, told, {})
+    assert error.detail.startswith("it cannot pass the request on to the server that has to take it, mostly the leader")
+    assert error.detail.endswith(f"({told})")
 
 
 @pytest.mark.parametrize(
