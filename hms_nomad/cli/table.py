@@ -45,6 +45,7 @@ COMMANDS: dict[str, Entry] = {
     "watch": Entry("hms_nomad.cli.watch", "Follow a rollout that others drive.", LOOKING),
     "history": Entry("hms_nomad.cli.history", "Show the deploys of a service, and how they ended.", LOOKING),
     "logs": Entry("hms_nomad.cli.logs", "Show what the instances of a service write.", LOOKING),
+    "exec": Entry("hms_nomad.cli.exec", "Run a command in an instance of a service, such as a shell.", LOOKING),
     "provenance": Entry("hms_nomad.cli.provenance", "Show where what runs comes from, and check it.", LOOKING),
     "sbom": Entry("hms_nomad.cli.sbom", "Show the packages in what runs.", LOOKING),
     "registry": Entry("hms_nomad.cli.registry", "Look up where services live.", LOOKING),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import ssl
 
 import requests
 from urllib3.exceptions import (
@@ -51,6 +53,17 @@ def broken(  # noqa: PLR0911
     if isinstance(error, _BROKEN):
         return lost_answer(request, f"the connection broke: {_innermost(error)}")
     return not_sent(request, f"the request cannot be made ({type(error).__name__})")
+
+
+def broken_socket(request: Request, error: OSError, connection: Connection, *, reached: bool = True) -> ServerError:
+    """The same for a connection that was opened without requests, before anything was sent over it."""
+    if isinstance(error, ssl.SSLError):
+        return _broken_tls(request, _innermost(error))
+    if isinstance(error, socket.gaierror):
+        return not_sent(request, "the host name cannot be resolved")
+    if isinstance(error, TimeoutError):
+        return not_sent(request, f"no connection within {connection.connect_timeout:g} s", transient=reached)
+    return not_sent(request, f"no connection: {_innermost(error)}", transient=reached)
 
 
 def _broken_tls(request: Request, words: str) -> ServerError:

@@ -73,12 +73,8 @@ def shown_by(server: str, connection: Connection) -> Certificate:
     """
     parts = urlsplit(connection.address)
     host = parts.hostname or ""
-    context = ssl.create_default_context(cafile=connection.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if connection.client_cert:
-        context.load_cert_chain(connection.client_cert, connection.client_key)
     target = Target(server, host, parts.port or _HTTPS_PORT, server_name=connection.tls_server_name or host)
-    with open_socket(target, connection.connect_timeout, context) as opened:
+    with open_socket(target, connection.connect_timeout, connection.tls()) as opened:
         shown = opened.getpeercert(binary_form=True) if isinstance(opened, ssl.SSLSocket) else None
     if not shown:
         raise UnavailableError(server, "read its certificate", connection.address, "it showed none")

@@ -63,7 +63,8 @@ _INVALID = (
     r"|does not (exist|permit|match)|cannot |can't |could not parse|duplicate|exceeds?\b|too (long|large|many)"
     r"|conflicts with|not permitted|errors? occurred|reserved|should (not )?|contains|has no |unlicensed|enterprise"
     r"|not enabled|denied by|disallowed|failed validation|validation failed|malformed|expected|empty|references|"
-    r"protocol|already exists|no such|not found|is not a |unpermitted|did not provide|task not running"
+    r"protocol|already exists|no such|not found|is not a |unpermitted|did not provide"
+    r'|task ("[^"]*" (is )?)?not (running|started)'
 )
 _PLAIN_FAILURES = frozenset({"registry", "artifact store"})
 """Servers whose 5xx is never a "no"."""

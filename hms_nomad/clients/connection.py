@@ -74,6 +74,14 @@ class Connection:
             return None
         return (self.client_cert, self.client_key) if self.client_key else self.client_cert
 
+    def tls(self) -> ssl.SSLContext:
+        """The same trust for a connection that is opened without requests. Raises OSError for a file that is gone."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.client_cert is not None:
+            context.load_cert_chain(self.client_cert, self.client_key, password=_NO_PASSWORD)
+        return context
+
     def _check_certificates(self) -> None:
         """Load the files once, because the libraries below blame the server for a file that cannot be used."""
         if self.ca_file is not None:

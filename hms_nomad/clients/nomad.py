@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from hms_nomad.clients.errors import UnavailableError
 from hms_nomad.clients.nomad_acl import AclCalls
 from hms_nomad.clients.nomad_calls import absent, rows
 from hms_nomad.clients.nomad_events import EventReader
+from hms_nomad.clients.nomad_exec import Resized, TaskCommand, Typed, run_in_task
 from hms_nomad.clients.nomad_jobs import JobCalls
 from hms_nomad.clients.nomad_log_places import Place, PlacedLine, PlacedReader
 from hms_nomad.clients.nomad_logs import LogReader
@@ -172,6 +173,20 @@ class NomadClient(JobCalls, ScalingCalls, RolloutCalls, AclCalls):
         """
         segment = self._segment("read logs", alloc_id)
         return PlacedReader(self._transport, self._client.stream_logs, segment, task).follow(after, stop, is_over)
+
+    def run_in_task(
+        self, command: TaskCommand, incoming: Iterable[Typed | Resized], wrote: Callable[[str, bytes], None]
+    ) -> int:
+        """Run a command in a running task; answers its exit code.
+
+        ``incoming`` is what is typed, read by a thread of its own; ``wrote`` hears of each piece of "stdout" or
+        "stderr", as bytes. Raises NotFoundError for an unknown allocation or a task that has not started, DeniedError,
+        InvalidRequestError where there is no such program, UnknownOutcomeError where the connection ends before the
+        command does.
+        API: https://developer.hashicorp.com/nomad/api-docs/client#exec-allocation (WebSocket)
+        """
+        path = f"/v1/client/allocation/{self._segment(command.operation, command.allocation)}/exec"
+        return run_in_task(self._transport, path, self._params, command, incoming, wrote)
 
     def _list_one_job(self) -> Any:
         return self._jobs.request(method="get", params={"per_page": "1"}).json()

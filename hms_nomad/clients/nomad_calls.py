@@ -30,8 +30,8 @@ class NomadCalls:
         """``connection`` says how the cluster is reached; ``region`` is the agent's own when None."""
         self.namespace = namespace
         self.region = region
-        params = {"namespace": namespace} | ({"region": region} if region else {})
-        self._transport = Transport("nomad", connection, "X-Nomad-Token", params)
+        self._params = {"namespace": namespace} | ({"region": region} if region else {})
+        self._transport = Transport("nomad", connection, "X-Nomad-Token", self._params)
         self.embedded = False
         """True once the embedded agent of a development stack has answered, which stands in for a Nomad."""
         self._transport.session.hooks["response"].append(self._recognize)

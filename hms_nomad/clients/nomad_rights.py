@@ -20,6 +20,7 @@ _RIGHTS = (
     (r"tag version\b|remove tag\b", "submit-job"),
     (r"(stop|restart) (task\b.* of )?allocation\b|send \w+ to\b", "alloc-lifecycle"),
     (r"read std(out|err)\b", "read-logs"),
+    (r"run a command in\b", "alloc-exec and alloc-node-exec where its driver isolates nothing"),
 )
 _TABLE = tuple((lazy_pattern(operations), right) for operations, right in _RIGHTS)
 

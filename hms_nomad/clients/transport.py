@@ -102,8 +102,12 @@ class Transport:
         self.connection = connection
         self.session = _GuardedSession(connection, params)
         self._small_calls = BoundedSemaphore(_SMALL_CALLS_AT_ONCE)
-        if connection.token:
-            self.session.headers[token_header] = connection.token
+        self._token_header = token_header
+        self.session.headers.update(self.token_headers())
+
+    def token_headers(self) -> dict[str, str]:
+        """The header that carries the token, for what is not sent through the session; empty without a token."""
+        return {self._token_header: self.connection.token} if self.connection.token else {}
 
     def __repr__(self) -> str:
         return f"Transport({self.server} at {self.connection.address})"

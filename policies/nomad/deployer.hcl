@@ -1,9 +1,10 @@
-# Plan, deploy, promote, roll back, scale and stop services in one namespace.
+# Plan, deploy, promote, roll back, scale and stop services in one namespace, and run commands in their instances.
 namespace "{namespace}" {
   capabilities = [
     "list-jobs",
     "read-job",
     "read-logs",
+    "alloc-exec",
     "plan-job",
     "register-job",
     "deregister-job",

@@ -5,6 +5,8 @@ namespace "{namespace}" {
     "list-jobs",
     "read-job",
     "read-logs",
+    "alloc-exec",
+    "alloc-node-exec",
     "plan-job",
     "register-job",
     "purge-job",

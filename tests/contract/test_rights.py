@@ -12,6 +12,7 @@ import pytest
 
 from hms_nomad.clients.errors import DeniedError, NotFoundError, ServerError
 from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.clients.nomad_exec import TaskCommand
 from tests.contract.jobs import Jobs, jobs_of
 from tests.contract.nomad_server import Nomad, job
 
@@ -46,6 +47,10 @@ def guarded(strict_nomad: Nomad) -> Iterator[Guarded]:
     with jobs_of(owner) as jobs:
         jobs.struct("happening")
         yield Guarded(owner, jobs)
+
+
+def _unheard(stream: str, data: bytes) -> None:
+    pytest.fail(f"a task that has ended wrote {data!r} to {stream}")
 
 
 CALLS: list[tuple[str, str, Call]] = [
@@ -85,6 +90,11 @@ CALLS: list[tuple[str, str, Call]] = [
     ("signal_allocation", "alloc-lifecycle", lambda client, its: client.signal_allocation(its.allocation, "SIGHUP")),
     ("allocation_checks", "read-job", lambda client, its: client.allocation_checks(its.allocation)),
     ("allocation_stats", "read-job", lambda client, its: client.allocation_stats(its.allocation)),
+    (
+        "run_in_task",
+        "alloc-exec and alloc-node-exec",
+        lambda client, its: client.run_in_task(TaskCommand(its.allocation, "work", ("true",)), (), _unheard),
+    ),
     ("logs", "read-logs", lambda client, its: list(client.logs(its.allocation, "work"))),
     (
         "placed_logs",

@@ -16,6 +16,7 @@ from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.errors import DeniedError, UnavailableError, UnknownOutcomeError
 from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.clients.nomad_exec import TaskCommand
 from hms_nomad.clients.vault import VaultClient
 from tests.certificates import Authority, Pair
 from tests.contract.consul_server import consul_with_tls
@@ -41,6 +42,12 @@ KINDS = [
         nomad_with_tls,
         lambda connection: NomadClient(connection).version(),
         lambda connection: NomadClient(connection).stop_job("web"),
+    ),
+    Kind(
+        "nomad-websocket",
+        nomad_with_tls,
+        lambda connection: NomadClient(connection).version(),
+        lambda connection: NomadClient(connection).run_in_task(TaskCommand("web", "app", ("true",)), (), print),
     ),
     Kind(
         "consul",

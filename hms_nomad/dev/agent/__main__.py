@@ -42,6 +42,8 @@ async def _serve(settings: AgentSettings, listener: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        # Whoever asks for a WebSocket is told like everybody else that the path is not known.
+        ws="none",
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )

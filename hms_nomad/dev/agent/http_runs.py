@@ -74,6 +74,8 @@ class RunRoutes:
             return JSONResponse(dict(runner.native.results) if runner and runner.native.results else None)
         if what == "stats":
             return JSONResponse(await self._usage.of(alloc, self._core.client.runners.get(alloc_id)))
+        if what == "exec":
+            raise RefusedError(501, "commands in tasks are not supported by the embedded agent")
         body = json.loads(await request.body() or b"{}")
         runner = self._runner(alloc)
         if what == "restart":

@@ -15,11 +15,8 @@ from msgspec import Struct
 from hms_nomad.apply.progress import Event, Report
 from hms_nomad.clients.errors import NotFoundError, ServerError, UnavailableError
 from hms_nomad.clients.nomad_types import Allocation
-from hms_nomad.compile.desired import OWNER, OWNER_KEY
 from hms_nomad.compile.names import TASK as TASK  # noqa: PLC0414 - the task whose output is shown by default
-from hms_nomad.plan.change import ForeignObjectError
-from hms_nomad.workflows.operating.runs import latest_run
-from hms_nomad.workflows.operating.status import not_there
+from hms_nomad.workflows.operating.instances import instances_of, job_meant, with_task
 from hms_nomad.workflows.session import Session
 
 _WATCH_SECONDS = 30.0
@@ -55,7 +52,7 @@ def read_logs(session: Session, name: str, options: LogOptions, report: Report) 
     there is no such service or instance, and the other errors of ``hms_nomad.clients.errors``.
     """
     unreadable: list[ServerError] = []
-    name = _meant(session, name)
+    name = job_meant(session, name, _reading(name))
     chosen = _chosen(session, name, options)
     for allocation in chosen:
         try:
@@ -76,7 +73,7 @@ def follow_logs(session: Session, name: str, options: LogOptions, report: Report
 
     Raises as ``read_logs``. Closing the iterator ends all reading.
     """
-    name = _meant(session, name)
+    name = job_meant(session, name, _reading(name))
     _chosen(session, name, options)
     follower = _Follower(session, name, options, report)
     try:
@@ -85,39 +82,16 @@ def follow_logs(session: Session, name: str, options: LogOptions, report: Report
         follower.stop.set()
 
 
-def _meant(session: Session, name: str) -> str:
-    """The job whose instances are meant: that of the name, or the latest run of one with a schedule."""
-    job = session.nomad.read_job(name)
-    if job is None:
-        raise not_there(session, name)
-    if job.meta.get(OWNER_KEY) != OWNER:
-        raise ForeignObjectError("job", name)
-    run = latest_run(session, job)
-    if run is None:
-        detail = f"{name} has not run yet; hms-nomad status {name} shows its schedule"
-        raise NotFoundError("nomad", f"read logs of {name}", session.nomad.address, detail, 404)
-    return run
-
-
 def _chosen(session: Session, name: str, options: LogOptions) -> list[Allocation]:
     """The instances whose logs are meant: the named one, else those that live, else the latest."""
-    found = sorted(session.nomad.job_allocations(name).value, key=lambda one: (one.create_index, one.name))
-    if options.allocation:
-        named = [one for one in found if one.id.startswith(options.allocation)]
-        if not named:
-            detail = f"{name} has no instance {options.allocation!r}; see hms-nomad status {name}"
-            raise NotFoundError("nomad", f"read logs of {name}", session.nomad.address, detail, 404)
-        return _with_task(session, name, named, options.task)
-    return _with_task(session, name, [one for one in found if not one.done] or found[-1:], options.task)
+    found = instances_of(session, name, _reading(name), options.allocation)
+    if not options.allocation:
+        found = [one for one in found if not one.done] or found[-1:]
+    return with_task(session, name, _reading(name), found, options.task)
 
 
-def _with_task(session: Session, name: str, found: list[Allocation], task: str) -> list[Allocation]:
-    """The instances, if one of them has such a task; an instance whose tasks are not known yet may have it."""
-    known = {each for one in found for each in one.tasks}
-    if known and task not in known:
-        detail = f"{name} has no task {task!r}; there is {', '.join(sorted(known))}"
-        raise NotFoundError("nomad", f"read logs of {name}", session.nomad.address, detail, 404)
-    return found
+def _reading(name: str) -> str:
+    return f"read logs of {name}"
 
 
 def _asked_tail(options: LogOptions) -> int | None:

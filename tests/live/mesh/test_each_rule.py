@@ -17,6 +17,7 @@ from hms_nomad.apply.foundation_vault import delete_in_vault, holds_secrets, rea
 from hms_nomad.clients.consul_types import AclRight, ExternalService
 from hms_nomad.clients.errors import DeniedError, ServerError
 from hms_nomad.clients.nomad import NomadClient
+from hms_nomad.clients.nomad_exec import TaskCommand
 from hms_nomad.clients.vault import VaultClient
 from hms_nomad.compile.foundation import CONNECT_POLICY, KV_MOUNT, BaseObject, Facts, RoleText, foundation
 from hms_nomad.compile.gateway import gateway_entry
@@ -66,13 +67,22 @@ _DEPLOYS: tuple[NomadCheck, ...] = (
     lambda client, its: client.scale_job(its.job, "no-such-group", 1, ""),
     lambda client, its: client.dispatch_job(its.job, {}),
 )
+
+
+def _command_in(task: str) -> NomadCheck:
+    """Nomad looks for the right to commands first, then for the task, then for that to one that nothing isolates."""
+    return lambda client, its: client.run_in_task(TaskCommand(its.allocation, task, ("true",)), (), lambda *_: None)
+
+
 _NOMAD: Mapping[str, Sequence[NomadCheck]] = {
     "viewer": (*_VIEWS, *_AGENTS),
     "planner": _PLANS,
-    "deployer": (*_VIEWS, *_AGENTS, *_PLANS, *_ROLLS, *_DEPLOYS),
+    "deployer": (*_VIEWS, *_AGENTS, *_PLANS, *_ROLLS, *_DEPLOYS, _command_in("no-such-task")),
     "operator": (
         *(*_VIEWS, *_AGENTS, *_PLANS, *_ROLLS, *_DEPLOYS),
         lambda client, _: client.stop_job("no-such-job", purge=True),
+        _command_in("no-such-task"),
+        _command_in("work"),
     ),
     "rollouts": (*_VIEWS, *_ROLLS),
     "autoscaler": (

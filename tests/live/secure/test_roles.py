@@ -63,6 +63,8 @@ ROWS = (
     "certs status",
     "doctor",
     "call",
+    "exec",
+    "exec, where nothing isolates",
     "certs issue",
     "lock release",
     "deploy",
@@ -87,7 +89,8 @@ _ROUTE = {
 _TLS = {"ref": "pki", "file": "tls.pem", "names": ["tax.mesh"]}
 
 DENIED = 8
-OWN, OTHER = "tax-shown", "other-shown"
+_IN_CHROOT = "/usr/local/bin/consul"
+OWN, OTHER, ISOLATED = "tax-shown", "other-shown", "tax-isolated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class Desk:
         self._folder = folder
         self._number = 0
         self._count = 1
+        self._made: list[str] = []
         (folder / "app.py").write_text(SERVER, encoding="utf-8")
         self.config = folder / "config"
         self.tokens: dict[str, dict[str, str]] = {}
@@ -160,9 +164,19 @@ class Desk:
         file.write_text(json.dumps(body), encoding="utf-8")
         return str(file)
 
+    def isolated(self) -> str:
+        """A service whose driver isolates it; it runs from the first time on."""
+        if ISOLATED not in self._made:
+            # The only program beside Envoy in the chroot of the test's stack; it talks to nobody.
+            words = [_IN_CHROOT, "agent", "-dev", "-bind", "127.0.0.1"]
+            done = self._cli("deploy", self.spec(ISOLATED, driver="exec", command=words, health=None), "--yes")
+            assert done.exit_code == 0, done.stderr
+            self._made.append(ISOLATED)
+        return ISOLATED
+
     def ended(self) -> None:
         """Nothing of it is left."""
-        for name in (OWN, OTHER):
+        for name in (OWN, OTHER, *self._made):
             assert self._cli("stop", name, "--purge", "--yes").exit_code == 0
         with self._secure.as_admin() as session:
             session.consul.destroy_session(self.locked())
@@ -239,6 +253,8 @@ class Desk:
             # What it finds wrong with this stack is no matter here, but for rights.
             "doctor": Try(lambda: ("doctor",), codes=(0, 1), never="D401"),
             "call": plain("call", "GET", f"http://{OWN}.mesh/", "--as", "tax-caller"),
+            "exec": Try(lambda: ("exec", self.isolated(), _IN_CHROOT, "version"), shown="Consul v"),
+            "exec, where nothing isolates": plain("exec", OWN, "echo", "inside", shown="inside"),
             "certs issue": Try(lambda: ("certs", "issue", OWN, "--out", self.issued())),
             "lock release": Try(lambda: ("lock", "release", "tax-locked", "--id", self.locked())),
             "deploy": Try(lambda: ("deploy", self.spec(OWN), "--yes")),

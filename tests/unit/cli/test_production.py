@@ -18,6 +18,7 @@ CHANGING = {
     ("bootstrap",),
     ("certs", "rotate"),
     ("deploy",),
+    ("exec",),
     ("lock", "release"),
     ("pause",),
     ("platform", "access-log"),

@@ -77,6 +77,8 @@ def test_it_is_not_there(status: int, text: str) -> None:
     ("status", "text"),
     [
         (400, "Job must be specified"),
+        (500, 'task "work" is not running.'),
+        (500, 'task "work" not started yet.'),
         (500, "1 error occurred:\n\t* Task group main validation failed"),
         (500, "Meta must not be specified"),
         (500, 'discovery chain "web" uses inconsistent protocols; service "web" is using "tcp"'),
