@@ -7,7 +7,9 @@ What neither says has its default; ``origins`` tells which it was.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,9 +165,15 @@ def remove_context(name: str) -> None:
 
 
 def keep_private(file: Path, text: str) -> None:
-    """Write a private file (0600) below the contexts' directory, with the folders (0700) that lack."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_private(file, text)
+    """Write a private file (0600) below the contexts' directory, with the folders (0700) that lack.
+
+    Raises ContextError when it cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(file, text)
+    except OSError as error:
+        raise ContextError(f"{file} cannot be written: {error.strerror}") from None
 
 
 def _folder() -> Path:
@@ -179,20 +187,37 @@ def _file(name: str) -> Path:
 
 
 def _current() -> str | None:
+    file = contexts_directory() / _CURRENT
     try:
-        return (contexts_directory() / _CURRENT).read_text(encoding="utf-8").strip() or None
-    except FileNotFoundError:
+        return _text_of(file).strip() or None
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise ContextError(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ContextError(f"{file} names no context; choose one with: hms-nomad context use NAME") from None
+
+
+def _text_of(file: Path) -> str:
+    """What a file holds; a pipe or a device would be read for ever. Raises OSError and UnicodeDecodeError."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no file")
+    return file.read_text(encoding="utf-8")
 
 
 def _read(name: str) -> dict[str, Any]:
     file = _file(name)
     try:
-        body = yaml.safe_load(file.read_text(encoding="utf-8"))
+        body = yaml.safe_load(_text_of(file))
     except FileNotFoundError:
         known = ", ".join(list_contexts().names) or "none"
         raise ContextError(f"there is no context {name!r} (known: {known}); see hms-nomad context list") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ContextError(f"{file} cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise ContextError(f"{file}: this is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        # A text that is no UTF-8, and a date that no calendar has.
         raise ContextError(f"{file}: this is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(body, dict):
         raise ContextError(f"{file}: a context is a mapping of fields such as nomad and consul")
