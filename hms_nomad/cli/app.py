@@ -70,24 +70,27 @@ def _report(error: BaseException, words: list[str]) -> int:
     if isinstance(error, TyperException):
         return _report_usage(error, words)
     from hms_nomad.output.faults import classify
+    from hms_nomad.output.printer import tame
 
     fault = classify(error)
     if "--trace" in words:
-        traceback.print_exception(error, file=sys.stderr)
-    typer.echo(fault.line, err=True)
+        typer.echo(tame("".join(traceback.format_exception(error))), err=True, nl=False)
+    typer.echo(tame(fault.line), err=True)
     _report_json(fault.as_document(), words)
     return fault.exit_code
 
 
 def _report_usage(error: TyperException, words: list[str]) -> int:
     """A command line that nobody can follow, or a group without a command, which then shows its help."""
+    from hms_nomad.output.printer import tame
+
     message = error.format_message()
     context = getattr(error, "ctx", None)
     if not words or (context is not None and message == context.get_help()):
         typer.echo(message, err=True)
     else:
         hint = f"; see {context.command_path} --help" if context is not None else ""
-        typer.echo(f"error: {' '.join(message.split()).rstrip('.')}{hint}", err=True)
+        typer.echo(tame(f"error: {' '.join(message.split()).rstrip('.')}{hint}"), err=True)
     body = {"code": "usage", "exit_code": int(ExitCode.BAD_INPUT), "message": message, "diagnostics": []}
     _report_json(body, words)
     return ExitCode.BAD_INPUT

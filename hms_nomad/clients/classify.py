@@ -97,7 +97,7 @@ def classify(request: Request, status: int, body: str, headers: Mapping[str, str
     if status in (502, 504):
         return _lost(request, detail, status)
     if 300 <= status < 400:
-        target = headers.get("Location", "another address")
+        target = _printable(headers.get("Location", "another address"))
         return UnavailableError(*where, f"it sends callers on to {target}; give that address instead", status)
     if status == 400 and _says(_WANTS_HTTPS, detail):
         return not_sent(request, "it speaks https only; give an https address")
@@ -182,8 +182,12 @@ def _detail(body: str, status: int) -> str:
     if _is_page(body):
         return f"the answer is a web page (HTTP {status}); is a proxy in between?"
     text = " ".join(_unwrapped(body).split())
-    text = "".join(character for character in text if character.isprintable())
-    return text[:_LONGEST_DETAIL] or f"HTTP {status} without a reason"
+    return _printable(text) or f"HTTP {status} without a reason"
+
+
+def _printable(text: str) -> str:
+    """A foreign text as an error may carry it: not too long, and nothing in it that a terminal would obey."""
+    return "".join(character for character in text if character.isprintable())[:_LONGEST_DETAIL]
 
 
 def _unwrapped(body: str) -> str:
@@ -192,7 +196,7 @@ def _unwrapped(body: str) -> str:
         return body
     try:
         errors = json.loads(body).get("errors")
-    except ValueError:
+    except (ValueError, RecursionError):
         return body
     if errors == []:
         return ""

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from re import Match
 from typing import Any, TextIO
 
 from msgspec import Struct
@@ -14,8 +15,12 @@ from hms_nomad.output.document import as_text, document
 from hms_nomad.patterns import lazy_pattern
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-_CONTROL = lazy_pattern(r"(?!\x1b\[[0-9;]*m)[\x00-\x08\x0a-\x1f\x7f-\x9f]")
-_ANY_CONTROL = lazy_pattern(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_TURNING = r"\u2028-\u202e\u2066-\u2069"
+"""Characters that turn the direction of writing, or break a line: what follows looks like something else."""
+
+_CONTROL = lazy_pattern(rf"(?!\x1b\[[0-9;]*m)[\x00-\x08\x0a-\x1f\x7f-\x9f{_TURNING}]")
+_ANY_CONTROL = lazy_pattern(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}]")
+_COMMANDING = lazy_pattern(rf"(?!\x1b\[[0-9;]*m)[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}]")
 
 
 class Format(StrEnum):
@@ -74,31 +79,31 @@ class Printer:
     def show(self, command: str, body: Mapping[str, Any], lines: Callable[[], Iterable[str]]) -> None:
         """The result of a command: ``body`` as a JSON document, or ``lines`` as text."""
         if self.json:
-            self._write(as_text(document(command, body)))
+            self._write_json(document(command, body), indent=2)
         else:
             self.text(lines())
 
     def record(self, command: str, body: Mapping[str, Any]) -> None:
         """One document of a stream, on a line of its own."""
-        self._write(as_text(document(command, body), indent=None), at_once=True)
+        self._write_json(document(command, body), at_once=True)
 
     def stream(self, value: Mapping[str, Any]) -> None:
         """One JSON value of a stream in somebody else's schema, on a line of its own."""
-        self._write(as_text(value, indent=None), at_once=True)
+        self._write_json(value, at_once=True)
 
     def text(self, lines: Iterable[str]) -> None:
         """Lines of data."""
         for line in lines:
-            self._write(line)
+            self._write(tame(line) if self.on_terminal else line)
 
     def note(self, line: str) -> None:
         """A line about what happens; not shown with ``--quiet``."""
         if not self.quiet:
-            print(line, file=self._err)
+            print(tame(line), file=self._err)
 
     def warn(self, line: str) -> None:
         """A line that has to be seen."""
-        print(line, file=self._err)
+        print(tame(line), file=self._err)
 
     def style(self, text: str, *styles: str) -> str:
         """``text`` in colour where stdout shows colours."""
@@ -116,8 +121,15 @@ class Printer:
         """A line that somebody else wrote: on a terminal only its colours are let through, elsewhere all of it."""
         if not self.on_terminal:
             return text
-        safe = _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+        safe = _CONTROL.sub(_named, text)
         return f"{safe}\x1b[0m" if "\x1b[" in safe else safe
+
+    def _write_json(self, value: Mapping[str, Any], *, indent: int | None = None, at_once: bool = False) -> None:
+        text = as_text(value, indent=indent)
+        if self.on_terminal:
+            # JSON itself writes only the first 32 characters in another way.
+            text = _COMMANDING.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+        self._write(text, at_once=at_once)
 
     def _write(self, line: str, *, at_once: bool = False) -> None:
         if self.closed:
@@ -149,7 +161,20 @@ def is_terminal(stream: TextIO) -> bool:
 
 def inert(text: str) -> str:
     """``text`` on one line and without control characters, as cells of tables need it."""
-    return _ANY_CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text.replace("\n", " ").replace("\t", " "))
+    return _ANY_CONTROL.sub(_named, text.replace("\n", " ").replace("\t", " "))
+
+
+def tame(text: str) -> str:
+    """``text`` with its lines and colours, and without anything else that a terminal would obey.
+
+    The last guard for what goes to a person: names and reasons in it can be somebody else's words.
+    """
+    return _COMMANDING.sub(_named, text)
+
+
+def _named(found: Match[str]) -> str:
+    code = ord(found.group())
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def forget_stdout() -> None:

@@ -180,3 +180,13 @@ def test_json_survives_any_text(monkeypatch):
     monkeypatch.setattr("hms_nomad.workflows.operating.status.list_status", raising(strange))
     assert "☃" in json.loads(run("status", "-o", "json").stdout)["error"]["message"]
     assert classify(strange).exit_code is ExitCode.DENIED
+
+
+@pytest.mark.parametrize("trace", [[], ["--trace"]])
+def test_an_error_commands_no_terminal(monkeypatch, trace):
+    error = ContextError("a \x1b]0;title\x07 \x1b[2J \u202eb \x9b1m")
+    monkeypatch.setattr("hms_nomad.workflows.operating.status.list_status", raising(error))
+    result = run("status", *trace)
+    assert result.exit_code == 2
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(result.stderr)
+    assert "error: a \\x1b]0;title\\x07 \\x1b[2J \\u202eb \\x9b1m" in result.stderr

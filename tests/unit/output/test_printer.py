@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from hms_nomad.output.printer import Color, Format, Look, Printer, inert, shows_color
+from hms_nomad.output.printer import Color, Format, Look, Printer, inert, shows_color, tame
 from tests.unit.output.terminals import Terminal
 
 
@@ -76,3 +76,34 @@ def test_nobody_reading_is_noticed_and_no_error(monkeypatch):
     printer = Printer(Look(), Gone(), io.StringIO())
     printer.text(["a", "b"])
     assert printer.closed
+
+
+def test_a_warning_keeps_its_lines_and_colours_and_commands_no_terminal():
+    err = io.StringIO()
+    printer = Printer(Look(), io.StringIO(), err)
+    printer.warn(f"a\n{HOSTILE}\u202egnp.exe")
+    printer.note("\x1b]52;c;cm0=\x07")
+    assert err.getvalue() == (
+        "a\n\x1b[31mred\x1b[0m \\x1b]0;title\\x07 \\x1b[2J\\x0dgone\tkept \\x9b1m\\u202egnp.exe\n\\x1b]52;c;cm0=\\x07\n"
+    )
+    assert inert("a\u2066b\u2028c") == "a\\u2066b\\u2028c"
+
+
+@pytest.mark.parametrize("text", ["état ✓ naïve", "\x1b[1mbold\x1b[0m", "a\tb\nc", "日本語", "שלום"])
+def test_what_is_harmless_stays_as_it_is(text):
+    assert tame(text) == text
+
+
+def test_text_commands_no_terminal_and_reaches_a_pipe_as_it_is():
+    terminal, pipe = Terminal(), io.StringIO()
+    for out in (terminal, pipe):
+        Printer(Look(), out, io.StringIO()).text(["\x1b]0;title\x07"])
+    assert terminal.getvalue() == "\\x1b]0;title\\x07\n"
+    assert pipe.getvalue() == "\x1b]0;title\x07\n"
+
+
+def test_json_on_a_terminal_is_the_same_json_without_commands():
+    terminal = Terminal()
+    Printer(Look(Format.JSON), terminal, io.StringIO()).record("status", {"name": "\x1b[2J \x9b1m \u202e \x7f"})
+    assert not {"\x1b", "\x9b", "\u202e", "\x7f"} & set(terminal.getvalue())
+    assert json.loads(terminal.getvalue())["name"] == "\x1b[2J \x9b1m \u202e \x7f"
