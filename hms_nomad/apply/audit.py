@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hms_nomad.apply.lock import moment_from
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import KvStep, set_key, swap_key
 from hms_nomad.clients.errors import ConflictError
@@ -28,6 +29,7 @@ AUDIT_SCHEMA = 1
 _NOTHING = "0" * 64
 _TRIES = 50
 _BLOCK = 65536
+_DIGITS = 10
 
 
 class AuditError(Exception):
@@ -185,12 +187,12 @@ class ConsulTrail(Struct, frozen=True):
 
     def records(self) -> tuple[Record, ...]:
         """See Trail."""
-        pairs = sorted(self.consul.kv_list(self._key(0)[:-10]), key=lambda pair: pair.key)
+        pairs = sorted(self.consul.kv_list(self._key(0)[:-_DIGITS]), key=lambda pair: pair.key)
         return tuple(_record_from(pair.value, f"the key {pair.key}") for pair in pairs)
 
     def _last(self) -> Record | None:
         head = self.consul.kv_get(self.head)
-        number = int(head.value) if head and head.value.isdigit() else 0
+        number = int(head.value) if head and head.value.isdigit() and len(head.value) <= _DIGITS else 0
         last = self._at(number) if number else None
         if last is None:
             found = self.records()
@@ -207,7 +209,7 @@ class ConsulTrail(Struct, frozen=True):
         return set_key(self.head, str(last.number).encode())
 
     def _key(self, number: int) -> str:
-        return f"hms-nomad/audit/{self.namespace}/{number:010d}"
+        return f"hms-nomad/audit/{self.namespace}/{number:0{_DIGITS}d}"
 
 
 def broken_links(records: Iterable[Record]) -> tuple[str, ...]:
@@ -244,9 +246,11 @@ def _line(record: Record) -> bytes:
 
 def _record_from(data: bytes, where: str) -> Record:
     try:
-        return msgspec.json.decode(data, type=Record)
-    except ValueError:
+        record = msgspec.json.decode(data, type=Record)
+        moment_from(record.time)
+    except (ValueError, RecursionError):
         raise AuditError(f"{where} is no record of an audit trail that this version can read") from None
+    return record
 
 
 def _last_line(file: Path) -> bytes:

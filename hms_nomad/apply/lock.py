@@ -26,6 +26,9 @@ from hms_nomad.clients.errors import ServerError, UnavailableError, UnknownOutco
 LONGEST_DEAD_LOCK_SECONDS = 2 * LOCK_TTL_SECONDS
 """How long the lock of a holder that died lasts at most."""
 
+_LATEST_MOMENT = 253_402_300_799
+"""The end of the year 9999 in seconds since 1970: a later time cannot be shown."""
+
 _SCHEMA = 1
 _WAIT_SECONDS = 10.0
 
@@ -37,6 +40,9 @@ class Process(Struct, frozen=True):
     space: str
     pid: int
     started: str
+
+
+_NOBODY = Process("", "", 0, "")
 
 
 class Holder(Struct, frozen=True):
@@ -207,9 +213,9 @@ def acquire(
                 # It was given back this very moment, or our own session is gone.
                 mine = replace(mine, lock_id=shared.renew())
                 continue
-            other = holder_from(pair.value) or _unknown(mine, pair.session)
-            if _is_dead(other.process):
-                consul.destroy_session(other.lock_id)
+            other = holder_of(pair)
+            if pair.session and _is_dead(other.process):
+                consul.destroy_session(pair.session)
                 continue
             if beside:
                 take = False
@@ -236,7 +242,7 @@ def lock_key(namespace: str, service: str) -> str:
 def read_lock(consul: ConsulClient, key: str) -> Holder | None:
     """Who holds the lock at ``key``; None when nobody does."""
     pair = consul.kv_get(key)
-    return holder_from(pair.value) if pair and pair.session else None
+    return holder_of(pair) if pair and pair.session else None
 
 
 def end_lock(consul: ConsulClient, holder: Holder) -> None:
@@ -247,8 +253,7 @@ def end_lock(consul: ConsulClient, holder: Holder) -> None:
 def list_locks(consul: ConsulClient, namespace: str) -> tuple[Holder, ...]:
     """Who holds which lock of a namespace, by service."""
     pairs = consul.kv_list(lock_key(namespace, ""))
-    found = (holder_from(pair.value) for pair in pairs if pair.session)
-    return tuple(sorted((holder for holder in found if holder), key=lambda holder: holder.service))
+    return tuple(sorted((holder_of(pair) for pair in pairs if pair.session), key=lambda holder: holder.service))
 
 
 def is_alive(consul: ConsulClient, lock_id: str, process: Process) -> bool:
@@ -266,6 +271,19 @@ def process_from(fields: Mapping[str, Any]) -> Process:
     return Process(str(fields["boot"]), str(fields["space"]), int(fields["pid"]), str(fields["started"]))
 
 
+def holder_of(pair: KvPair) -> Holder:
+    """Who holds the lock at a key; somebody, where this version cannot read the record.
+
+    The session is the one that Consul names: a record can say anything, and a session that is not the lock's own would
+    be ended in vain again and again.
+    """
+    found = holder_from(pair.value)
+    if found is None:
+        service = pair.key.rpartition("/")[2]
+        return Holder(service, "somebody", "another version of hms-nomad", "", time.time(), _NOBODY, pair.session)
+    return replace(found, lock_id=pair.session or found.lock_id)
+
+
 def holder_from(data: bytes) -> Holder | None:
     """The holder that was stored; None for what this version cannot read."""
     try:
@@ -275,18 +293,20 @@ def holder_from(data: bytes) -> Holder | None:
             who=str(fields["who"]),
             command=str(fields["command"]),
             aim=str(fields["aim"]),
-            since=float(fields["since"]),
+            since=moment_from(fields["since"]),
             process=process_from(fields["process"]),
             lock_id=str(fields["lock_id"]),
         )
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
 
 
-def _unknown(mine: Holder, lock_id: str) -> Holder:
-    """Who holds a lock whose record this version cannot read."""
-    nobody = Process("", "", 0, "")
-    return Holder(mine.service, "somebody", "another version of hms-nomad", "", time.time(), nobody, lock_id)
+def moment_from(value: Any) -> float:
+    """A stored time in seconds since 1970. Raises ValueError for one that no calendar has."""
+    seconds = float(value)
+    if not 0 <= seconds <= _LATEST_MOMENT:
+        raise ValueError(value)
+    return seconds
 
 
 def _take(consul: ConsulClient, key: str, holder: Holder, reading: Sequence[KvStep] = ()) -> Transaction:

@@ -99,5 +99,5 @@ def _from(data: bytes) -> Registered | None:
     try:
         body = json.loads(data)
         return Registered(**{name: kind(body[name]) for name, kind in _FIELDS.items()})
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hms_nomad.apply.lock import Process, is_alive
+from hms_nomad.apply.lock import Process, is_alive, moment_from
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import KvPair, KvStep, drop_key, list_keys, swap_key
 from hms_nomad.clients.errors import UnavailableError
@@ -156,7 +156,8 @@ def run_from(data: bytes) -> Run | None:
     """The record that was stored; None for what this version cannot read."""
     try:
         run = msgspec.json.decode(data, type=Run)
-    except ValueError:
+        moment_from(run.started)
+    except (ValueError, RecursionError):
         return None
     return run if run.schema == RUN_SCHEMA else None
 

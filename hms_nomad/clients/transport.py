@@ -214,7 +214,7 @@ class Transport:
             yield
         except ServerError:
             raise
-        except (ValueError, LookupError, TypeError, AttributeError, requests.RequestException) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, requests.RequestException) as error:
             # The answer was no JSON, or JSON of another shape: a proxy's page, or a body that was cut.
             raise lost_answer(request, f"the answer cannot be read ({type(error).__name__})") from None
         finally:

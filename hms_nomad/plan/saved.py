@@ -150,7 +150,7 @@ def plan_from(text: bytes, file: str) -> SavedPlan:
     try:
         body = json.loads(text)
         schema = body.pop("schema", None)
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise SavedPlanError(f"{file} is no saved plan: it is cut short, or no JSON") from None
     if schema != SCHEMA:
         raise SavedPlanError(

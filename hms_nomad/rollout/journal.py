@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hms_nomad.apply.lock import moment_from
 from hms_nomad.rollout.policy import Policy
 
 JOURNAL_SCHEMA = 1
@@ -119,7 +120,11 @@ def journal_from(data: bytes, key: str) -> Journal:
     """The journal that was stored under ``key``. Raises JournalError."""
     try:
         journal = msgspec.json.decode(data, type=Journal)
-    except ValueError as error:
+        rollout = journal.rollout
+        moments = (rollout.started, rollout.registered or 0.0, rollout.step_since or 0.0) if rollout else ()
+        for moment in (*moments, *(found.when for found in journal.rejected)):
+            moment_from(moment)
+    except (ValueError, RecursionError) as error:
         raise JournalError(f"the key {key} in Consul holds no journal that this version can read: {error}") from None
     if journal.schema != JOURNAL_SCHEMA:
         raise JournalError(

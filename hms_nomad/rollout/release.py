@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from hms_nomad.apply.lock import moment_from
 from hms_nomad.compile.desired import ConfigEntry, Desired, Evidence, Intention, RegistryRecord
 from hms_nomad.compile.http_routes import in_one_rule_form
 from hms_nomad.compile.names import short_hash
@@ -82,9 +83,12 @@ def release_bytes(release: Release) -> bytes:
 def release_from(data: bytes) -> Release | None:
     """The record that was stored; None when this version cannot read it: an old record must not stop a deploy."""
     try:
-        return msgspec.json.decode(data, type=Release)
-    except ValueError:
+        release = msgspec.json.decode(data, type=Release)
+        for moment in (release.started, release.ended or 0.0):
+            moment_from(moment)
+    except (ValueError, RecursionError):
         return None
+    return release
 
 
 def content_of(desired: Desired) -> str:

@@ -170,4 +170,5 @@ def _newest_first(pairs: Iterable[KvPair]) -> tuple[Release, ...]:
 
 
 def _newest(pairs: Iterable[KvPair]) -> int:
-    return max((int(pair.key.rsplit("/", 1)[1]) for pair in pairs), default=0)
+    numbers = (pair.key.rpartition("/")[2] for pair in pairs)
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)

@@ -80,7 +80,7 @@ def _read(session: Session, name: str) -> tuple[set[str], str, int]:
     try:
         body = json.loads(pair.value)
         return {str(one) for one in body["services"]}, str(body["place"]), pair.modify_index
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise OtherFleetError(f"what is kept of the fleet {name!r} cannot be read: somebody else wrote it") from None
 
 

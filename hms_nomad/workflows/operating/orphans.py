@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from hms_nomad.apply.lock import Holder, holder_from, is_alive, lock_key
+from hms_nomad.apply.lock import Holder, holder_of, is_alive, lock_key
 from hms_nomad.apply.run_journal import Unfinished, runs_prefix, unfinished_among
 from hms_nomad.clients.consul_types import KvPair, StoredEntry
 from hms_nomad.compile.canary import owner_of
@@ -77,11 +77,10 @@ class _Working(Struct, frozen=True):
     def of(cls, session: Session, locks: tuple[KvPair, ...]) -> _Working:
         alive, dead = set(), []
         for pair in locks:
-            holder = holder_from(pair.value) if pair.session else None
-            if holder is None:
-                # A version that this one does not know holds it.
-                alive |= {pair.key.rpartition("/")[2]} if pair.session else set()
-            elif is_alive(session.consul, holder.lock_id, holder.process):
+            if not pair.session:
+                continue
+            holder = holder_of(pair)
+            if is_alive(session.consul, holder.lock_id, holder.process):
                 alive.add(holder.service)
             else:
                 dead.append(holder)

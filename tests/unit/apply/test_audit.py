@@ -109,3 +109,23 @@ def test_a_line_that_is_no_record_is_named(tmp_path):
     file.write_text(json.dumps({"schema": 99}) + "\n", encoding="utf-8")
     with pytest.raises(AuditError, match=r"line 1 of .*audit.log is no record"):
         FileTrail(file).records()
+
+
+@pytest.mark.parametrize("head", [b"9" * 5000, b"9999999999", b"-1", b"\xff", b"0", b""])
+def test_a_head_that_somebody_spoilt_stops_nobody(head):
+    consul = StrictConsul()
+    ConsulTrail(cast("ConsulClient", consul), "default").append(record("a"))
+    trail = ConsulTrail(cast("ConsulClient", consul), "default")
+    consul.kv_put(trail.head, head)
+    assert trail.append(record("b")).number == 2
+    assert broken_links(trail.records()) == ()
+
+
+@pytest.mark.parametrize("time", ["1e300", "-1", "1e18"])
+def test_a_record_of_a_time_that_no_calendar_has_is_named(tmp_path, time):
+    trail = FileTrail(tmp_path / "audit.log")
+    trail.append(record())
+    line = json.loads(trail.file.read_text(encoding="utf-8"))
+    trail.file.write_text(json.dumps(line | {"time": float(time)}), encoding="utf-8")
+    with pytest.raises(AuditError, match=r"line 1 of .* is no record"):
+        trail.records()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 from typing import Any, cast
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -191,9 +193,53 @@ def test_a_process_with_the_same_number_is_not_the_same_process():
     assert not is_alive(cast("ConsulClient", consul), lock_id, replace(me, started="1"))
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"\xff", b'{"service": 1}'])
+def stored(**fields: Any) -> bytes:
+    return json.dumps({**msgspec.to_builtins(holder()), **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b'{"service": 1}',
+        b"[" * 100_000,
+        stored(since=float("nan")),
+        stored(since=float("inf")),
+        stored(since=1e18),
+        stored(since=-1.0),
+        stored(process={"boot": "", "space": "", "pid": float("inf"), "started": ""}),
+    ],
+    ids=["empty", "object", "list", "bytes", "part", "deep", "nan", "infinite", "far", "before", "pid"],
+)
 def test_a_lock_of_another_version_names_nobody(data):
     assert holder_from(data) is None
+
+
+def test_a_lock_whose_record_cannot_be_read_is_shown_by_its_session():
+    consul = Consul()
+    consul.sessions.append("theirs")
+    consul.kv_put(KEY, b"[" * 100_000, acquire="theirs")
+    (found,) = list_locks(cast("ConsulClient", consul), "default")
+    assert (found.service, found.who, found.lock_id) == ("receipt-svc", "somebody", "theirs")
+    assert read_lock(cast("ConsulClient", consul), KEY) is not None
+    with pytest.raises(LockedError, match="lock id theirs"):
+        taken(consul, holder())
+
+
+@pytest.mark.parametrize("named", ["another", "../../kv/x"])
+def test_the_session_of_a_dead_process_is_ended_and_not_the_one_that_its_record_names(named: str):
+    consul = Consul()
+    consul.sessions += ["theirs", named]
+    dead = replace(this_process(), started="1")
+    consul.kv_put(KEY, stored(process=msgspec.to_builtins(dead), lock_id=named), acquire="theirs")
+    lock = taken(consul, holder())
+    assert lock.held
+    assert named in consul.sessions
+    assert "theirs" not in consul.sessions
+    lock.release()
 
 
 def test_locks_of_one_command_share_a_session_that_ends_with_the_last():
