@@ -40,6 +40,7 @@ class _Ending:
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
+    _open_streams()
     if (answer := quick_answer(sys.argv[0].rpartition("/")[2], sys.argv[1:], os.environ)) is not None:
         sys.stdout.write(f"{answer}\n")
         return
@@ -59,6 +60,20 @@ def main() -> None:
     except SystemExit as end:
         ending.code = 0 if end.code is None else end.code
         raise
+
+
+def _open_streams() -> None:
+    """Open what the caller closed of the three streams, on nothing.
+
+    Otherwise the next file or connection would be taken for one of them: what children say would be written into it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - lasts as we do
 
 
 def _run() -> None:

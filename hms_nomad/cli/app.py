@@ -50,11 +50,25 @@ class Commands(TyperGroup):
         named["standalone_mode"] = False
         try:
             code = super().main(words, *others, **named)
+            _flush()
         except _EndedError as error:
             code = _report(error.cause, words)
         except Exception as error:  # noqa: BLE001 - the one place where every error ends
             code = _report(error, words)
         sys.exit(int(code or ExitCode.OK))
+
+
+def _flush() -> None:
+    """Write what waits for it while there is still somebody to say that it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads it any more, which is no fault.
+        return
+    except OSError as error:
+        from hms_nomad.output.printer import OutputLostError
+
+        raise OutputLostError(error) from None
 
 
 class _EndedError(Exception):

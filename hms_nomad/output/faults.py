@@ -74,6 +74,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
     from hms_nomad.build.errors import BuildError, KeyFileError, MissingImageError, NoEngineError, SigningError
     from hms_nomad.clients import errors as servers
     from hms_nomad.dev import errors as stack
+    from hms_nomad.output.printer import OutputLostError
     from hms_nomad.plan.change import ForeignObjectError, OtherFleetError, OtherKindError
     from hms_nomad.plan.rules import RuleError
     from hms_nomad.plan.saved import SavedPlanError, StalePlanError
@@ -108,6 +109,7 @@ def foreseen() -> tuple[tuple[type[BaseException], ExitCode, str, str], ...]:
         (UnrollableChangeError, ExitCode.BAD_INPUT, "unrollable", ""),
         (CheckpointError, ExitCode.BAD_INPUT, "bad-checkpoint", ""),
         (AuditError, ExitCode.UNAVAILABLE, "audit", ""),
+        (OutputLostError, ExitCode.UNKNOWN, "output-lost", ""),
         (NoSuchLockError, ExitCode.BAD_INPUT, "no-such-lock", ""),
         (NoSuchReleaseError, ExitCode.BAD_INPUT, "no-such-release", ""),
         (JournalError, ExitCode.CONFLICT, "foreign-journal", ""),

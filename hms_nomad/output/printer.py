@@ -23,6 +23,14 @@ _ANY_CONTROL = lazy_pattern(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}]")
 _COMMANDING = lazy_pattern(rf"(?!\x1b\[[0-9;]*m)[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}]")
 
 
+class OutputLostError(Exception):
+    """Stdout takes no more data: a full disk, mostly. What a command did until then stays."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"stdout cannot be written: {error.strerror}; what was done stays, and was not all shown")
+        forget_stdout()
+
+
 class Format(StrEnum):
     """What stdout carries."""
 
@@ -139,6 +147,9 @@ class Printer:
         except BrokenPipeError:
             self.closed = True
             forget_stdout()
+        except OSError as error:
+            self.closed = True
+            raise OutputLostError(error) from None
 
 
 def painted(text: str, styles: Iterable[str], stream: TextIO, color: Color) -> str:

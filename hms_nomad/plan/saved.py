@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from hms_nomad.compile.http_routes import ROUTE_KIND
 from hms_nomad.compile.names import canonical
-from hms_nomad.plan.change import Change, Plan
+from hms_nomad.plan.change import Action, Change, Plan
 
 SCHEMA = "hms-nomad/saved-plan/v1"
 """Name and version of the form of the file."""
@@ -157,9 +157,13 @@ def plan_from(text: bytes, file: str) -> SavedPlan:
             f"{file} is of the form {schema}, and this program reads {SCHEMA}: make a new plan with it"
         )
     try:
-        return msgspec.convert(body, SavedPlan)
+        saved = msgspec.convert(body, SavedPlan)
     except ValueError as error:
         raise SavedPlanError(f"{file} is no saved plan: {error}") from None
+    names = [one.service for one in saved.services]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SavedPlanError(f"{file} was edited: it plans {twice[0]} twice; make a new plan")
+    return saved
 
 
 def shared_objects(saved: SavedPlan) -> frozenset[tuple[str, str]]:
@@ -206,6 +210,9 @@ def _object_lines(before: SavedObject | None, after: SavedObject | None) -> Iter
         return
     was, now = _fields(before), _fields(after)
     same_fields = was == now
+    if _ends(before) != _ends(after):
+        yield f"the plan says {before.action}, and this would be {after.action}"
+        return
     if same_fields and (before.index == after.index or (before.kind == ROUTE_KIND and before.index and after.index)):
         return
     if before.index == 0 or after.index == 0:
@@ -216,6 +223,11 @@ def _object_lines(before: SavedObject | None, after: SavedObject | None) -> Iter
     for path in sorted({*was, *now}):
         if was.get(path) != now.get(path):
             yield f"{path} {_difference(was.get(path), now.get(path))}"
+
+
+def _ends(one: SavedObject) -> bool:
+    """An object is kept or updated as what else runs may have it; whether it goes is nothing that moves by itself."""
+    return one.action == Action.DELETE
 
 
 def _difference(was: tuple[Any, Any] | None, now: tuple[Any, Any] | None) -> str:

@@ -116,6 +116,7 @@ def read_planned(saved: SavedPlan, file: str, variables: Mapping[str, str]) -> t
     if missing := sorted(set(saved.inputs.withheld) - set(variables)):
         words = " ".join(f"--var {name}=..." for name in missing)
         raise SavedPlanError(f"{file} holds no secrets; give them again: {words}")
+    refuse_unsavable(saved.inputs.paths)
     everything = {**saved.inputs.variables, **variables}
     files = read_specs(saved.inputs.paths, saved.inputs.environment, everything)
     planned, found = {one.service for one in saved.services}, {one.spec.name for one in files}

@@ -124,3 +124,18 @@ def test_objects_of_several_services_are_known():
 def test_a_file_that_is_no_plan_is_refused_in_words(text, said):
     with pytest.raises(SavedPlanError, match=said):
         plan_from(text, "next.plan")
+
+
+def test_a_plan_that_names_a_service_twice_was_edited():
+    one = kept(spec(), NOTHING)
+    with pytest.raises(SavedPlanError, match="it plans receipt-svc twice"):
+        plan_from(plan_text(file_of(one, one)).encode(), "next.plan")
+
+
+def test_a_change_that_was_made_a_removal_by_hand_is_refused():
+    now = kept(spec(), deployed(compile_spec(spec(), Platform())))
+    edited = replace(now, objects=tuple(replace(one, action="delete") for one in now.objects))
+    drifted, harmless = moved(edited, now)
+    assert len(drifted) == len(now.objects)
+    assert all("the plan says delete, and this would be " in line for line in drifted)
+    assert harmless == ()
