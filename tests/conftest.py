@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -31,6 +32,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Decide it once, before anything is collected."""
     nomad_choice.choose(config)
+    _hear_signals()
+
+
+def _hear_signals() -> None:
+    """Take SIGINT and SIGHUP as at a terminal, which commands under test inherit.
+
+    A shell lets what it starts with ``&`` ignore the one, and nohup the other, and then nothing that is interrupted
+    here would end.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
