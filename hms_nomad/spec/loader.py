@@ -28,7 +28,7 @@ from hms_nomad.spec.selection import NOTHING, Selection
 from hms_nomad.spec.source import readable
 from hms_nomad.spec.sources import Sources, with_contents
 from hms_nomad.spec.variables import Value
-from hms_nomad.spec.wording import worded
+from hms_nomad.spec.wording import meant_by_another, worded
 from hms_nomad.spec.yaml_source import read_yaml
 
 _HINTED = 20
@@ -150,9 +150,16 @@ def _validated(document: Document) -> tuple[Spec | None, list[Problem], set[Path
     if not misfits and not document.broken:
         return spec, [], set()
     unknown = [misfit for misfit in misfits if not _within(misfit.path, document.broken)]
-    problems = [worded(misfit, document, hints=number < _HINTED) for number, misfit in enumerate(unknown)]
+    said = _said_once(unknown)
+    problems = [worded(misfit, document, hints=number < _HINTED) for number, misfit in enumerate(said)]
     broken = {_unit(path) for path in document.broken} | {_unit(_cut(misfit)) for misfit in misfits}
     return _remainder(document.data, broken), problems, broken
+
+
+def _said_once(misfits: list[Misfit]) -> list[Misfit]:
+    """Without the fields that are missing because their key is misspelt: the key says it."""
+    keys = [one.path for one in misfits if one.kind == "unknown"][:_HINTED]
+    return [one for one in misfits if one.kind != "missing" or not any(meant_by_another(one.path, key) for key in keys)]
 
 
 def _needed(data: Any) -> list[Misfit]:

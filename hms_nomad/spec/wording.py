@@ -50,6 +50,9 @@ _OTHER_TOOLS = {
 }
 """Names of other tools for what a field of ours says."""
 
+_SIZE = re.compile(r"([0-9]{1,9})\s*([mg])(?:i?b)?", re.IGNORECASE)
+_MIB = {"m": 1, "g": 1024}
+
 _FORMS = {
     "^/": ("must start with a slash", "write {}"),
     ATTRIBUTE: ("is no attribute of a node", "write for example attr.cpu.arch, meta.rack, node.class, without ${{ }}"),
@@ -85,6 +88,11 @@ def worded(misfit: Misfit, document: Document, *, hints: bool = True) -> Problem
     return _BAD_VALUES.get(misfit.kind, _out_of_bounds)(misfit, document)
 
 
+def meant_by_another(missing: Path, unknown: Path) -> bool:
+    """Whether the unknown key stands for the missing one, misspelt: one mistake, which is said once."""
+    return missing[:-1] == unknown[:-1] and _near(str(unknown[-1]), unknown) == missing[-1:]
+
+
 def _missing(path: Path, document: Document) -> Problem:
     field = field_at(path)
     example = _example(field.examples[0]) if field and field.examples else "..."
@@ -111,15 +119,17 @@ def _unknown(path: Path, document: Document, *, hints: bool) -> Problem:
 
 
 def _nearest_name(name: str, path: Path) -> str:
-    names = field_names(path[:-1])
-    near = get_close_matches(name.lower(), names, 1, 0.6)
-    if near:
+    if near := _near(name, path):
         return f"did you mean {near[0]}?"
     if (ours := _OTHER_TOOLS.get(name.lower())) and ours != spoken(path[:-1]):
         return f"did you mean {ours}?"
     if elsewhere := [section for section in sections_with(name) if section != spoken(path[:-1])]:
         return "it belongs to " + " or ".join(section or "the top level" for section in elsewhere[:3])
-    return "known here: " + ", ".join(names)
+    return "known here: " + ", ".join(field_names(path[:-1]))
+
+
+def _near(name: str, path: Path) -> tuple[str, ...]:
+    return tuple(get_close_matches(name.lower(), field_names(path[:-1]), 1, 0.6))
 
 
 def _bad_key(path: Path, document: Document) -> Problem:
@@ -173,6 +183,8 @@ def _type_fix(value: Any, written: str, shape: Shape, path: Path) -> str:
     short = not isinstance(value, dict | list) and len(written) <= 60 and written.isprintable() and not _secret(path)
     digits = re.fullmatch(r"\s*(-?[0-9]+(?:\.[0-9]+)?)\s*", written) if short else None
     whole = digits.group(1).partition(".")[0] if digits else ""
+    if short and (fix := _meant(value, written, path)):
+        return fix
     fixes = {
         "text": f'write "{written}"' if short else "put it in quotes",
         "name": f'write "{written}"' if short else "write the name of a service",
@@ -186,6 +198,18 @@ def _type_fix(value: Any, written: str, shape: Shape, path: Path) -> str:
         "section": "its keys are " + ", ".join(members(shape.model) if shape.model else ()),
     }
     return fixes.get(shape.kind, "write key: value")
+
+
+def _meant(value: Any, written: str, path: Path) -> str | None:
+    """What would be right where other tools take another form: sizes with a unit, a section in one word."""
+    if path[:1] == ("resources",) and path[-1] in ("memory", "memory_max") and isinstance(value, str):
+        size = _SIZE.fullmatch(value)
+        return f"write {int(size[1]) * _MIB[size[2].lower()]}, in MiB without a unit" if size else None
+    if path == ("health",) and written.startswith("/"):
+        return f"write {{path: {written}}}"
+    if path == ("scaling",) and isinstance(value, int) and not isinstance(value, bool):
+        return f"write {{min: {written}, max: {written}}}"
+    return None
 
 
 def _bad_form(misfit: Misfit, document: Document) -> Problem:

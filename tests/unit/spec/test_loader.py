@@ -114,6 +114,17 @@ def test_text_that_is_no_plain_number_stays_as_it_is_written(written):
             ":10:8: error [HMS103] scaling.max must be a whole number, not text; write digits",
         ),
         (
+            ("port: 3000", "port: 3000\nresources: {memory: 2GB}"),
+            (
+                ":5:21: error [HMS103] resources.memory must be a whole number, not text; "
+                "write 2048, in MiB without a unit"
+            ),
+        ),
+        (
+            ("port: 3000", "port: 3000\nhealth: /health"),
+            ":5:9: error [HMS103] health must be a section, not text; write {path: /health}",
+        ),
+        (
             ("    methods: [POST]", "    public: yes"),
             (
                 ":7:13: error [HMS103] routes[0].public must be true or false, not text; "
@@ -127,6 +138,18 @@ def test_a_typical_mistake_is_one_line_that_says_what_would_be_right(change, see
     found = lines(CHAPTER.replace(*change))
     if seen is not None:
         assert f"receipt.hms.yml{seen}" in found
+
+
+def test_a_misspelt_key_is_one_mistake_and_not_a_missing_field_too():
+    assert lines(CHAPTER.replace("port:", "prot:")) == [
+        'receipt.hms.yml:4:1: error [HMS101] unknown key "prot"; did you mean port?'
+    ]
+
+
+def test_a_count_in_the_place_of_its_bounds_is_told_how_to_write_them():
+    assert line(CHAPTER[: CHAPTER.index("scaling:")] + "scaling: 3\n") == (
+        "receipt.hms.yml:8:10: error [HMS103] scaling must be a section, not a number; write {min: 3, max: 3}"
+    )
 
 
 def test_a_missing_field_stands_at_the_section_that_misses_it():
@@ -158,6 +181,6 @@ def test_values_of_environment_variables_are_never_repeated():
 
 def test_the_error_carries_every_finding():
     with pytest.raises(SpecError) as caught:
-        load_spec(CHAPTER.replace("port", "prot"), FILE)
-    assert [found.code for found in caught.value.diagnostics] == ["HMS102", "HMS101"]
+        load_spec(CHAPTER.replace("port: 3000", "prot: 3000\nowner: [a]"), FILE)
+    assert [found.code for found in caught.value.diagnostics] == ["HMS101", "HMS103"]
     assert str(caught.value).splitlines() == [str(found) for found in caught.value.diagnostics]

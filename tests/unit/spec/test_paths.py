@@ -57,7 +57,6 @@ def test_a_file_named_twice_is_read_once():
 def test_a_dash_reads_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(CHAPTER.replace("port", "prot").encode())))
     assert refusal("-") == [
-        "<stdin>:1:1: error [HMS102] port is missing; add port: 3000",
         '<stdin>:4:1: error [HMS101] unknown key "prot"; did you mean port?',
     ]
 
@@ -104,7 +103,6 @@ def test_errors_of_all_files_are_listed_at_once():
     Path("a.hms.yml").write_text(CHAPTER.replace("port", "prot"))
     Path("b.hms.yml").write_text("")
     assert [line.split(":")[0] for line in refusal("a.hms.yml", "c.hms.yml", "b.hms.yml")] == [
-        "a.hms.yml",
         "a.hms.yml",
         "c.hms.yml",
         "b.hms.yml",
