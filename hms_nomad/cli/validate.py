@@ -69,7 +69,7 @@ def validate(
     if output is ReportFormat.SARIF:
         run.printer.text([as_text(diagnostics_to_sarif(report.diagnostics))])
     else:
-        run.printer.show("validate", _body(report, found), lambda: _lines(report, found))
+        run.printer.show("validate", _body(report, found), lambda: _lines(report, found, notes=fail_on is Level.INFO))
     if report.failed:
         return ExitCode.BAD_INPUT
     return ExitCode.DENIED if found.denials else ExitCode.OK
@@ -90,8 +90,12 @@ def _body(report: workflow.Report, found: Judgement) -> dict[str, object]:
     }
 
 
-def _lines(report: workflow.Report, judgement: Judgement) -> Iterator[str]:
-    yield from (str(found) for found in report.diagnostics)
+def _lines(report: workflow.Report, judgement: Judgement, *, notes: bool) -> Iterator[str]:
+    """Notes wait while there are errors, so that the errors are seen, unless ``notes`` is set: they decide then."""
+    later = report.count(Level.INFO) if report.count(Level.ERROR) and not notes else 0
+    yield from (str(found) for found in report.diagnostics if not later or found.level is not Level.INFO)
+    if later:
+        yield f"{_counted(later, 'note')} not shown before the errors are mended"
     yield from (f"exception: {one}" for one in judgement.exceptions)
     yield from (str(missing) for missing in report.not_run)
     counts = ", ".join(_counted(report.count(level), level) for level in (Level.ERROR, Level.WARNING))

@@ -54,6 +54,17 @@ def test_validate_lists_findings_and_counts_them(tmp_path):
     assert result.stdout.splitlines()[-1].startswith("1 file: 1 error, ")
 
 
+def test_notes_do_not_hide_errors(tmp_path):
+    file = tmp_path / "bad.hms.yml"
+    file.write_text("name: a\nversion: '1'\nport: 1\nimage: x:1\nreplics: 2\n", encoding="utf-8")
+    lines = run("validate", str(file)).stdout.splitlines()
+    assert not any(": info [" in line for line in lines)
+    assert any(line.endswith("notes not shown before the errors are mended") for line in lines)
+    assert any(": info [" in line for line in run("validate", str(file), "--fail-on", "info").stdout.splitlines())
+    document = json_of(run("validate", str(file), "-o", "json"))
+    assert "info" in {found["level"] for found in document["diagnostics"]}
+
+
 def test_validate_can_fail_on_a_warning(tmp_path):
     file = tmp_path / "unchecked.hms.yml"
     file.write_text("name: a\nversion: '1'\nport: 1\nimage: x:1\n", encoding="utf-8")
