@@ -136,7 +136,8 @@ def build_image(session: Session, file: SpecFile, options: BuildOptions, report:
     recipe = recipe_of(file, platform)
     engine = need_engine()
     how = "a Dockerfile made for its language" if recipe.made else "its Dockerfile"
-    text = f"building {image} from {len(recipe.sources.files)} files by {how}"
+    count = len(recipe.sources.files)
+    text = f"building {image} from {count} {'file' if count == 1 else 'files'} by {how}"
     report(Event("build", text, {"image": image, "made": recipe.made, "commit": recipe.revision.commit}))
     with open_registries(session) as registries, tempfile.TemporaryDirectory(prefix="hms-nomad-build-") as folder:
         context = Path(folder, "context.tar")

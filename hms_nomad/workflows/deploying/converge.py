@@ -203,7 +203,8 @@ def _conclude(
 ) -> DeployOutcome:
     unhealthy = sum(group.unhealthy for group in verdict.deployment.groups.values()) if verdict.deployment else 0
     if not verdict.healthy or unhealthy:
-        reason = verdict.reason or f"{unhealthy} instances did not get healthy"
+        instances = "1 instance" if unhealthy == 1 else f"{unhealthy} instances"
+        reason = verdict.reason or f"{instances} did not get healthy"
         return _failed(cluster, session, desired, plan, replace(verdict, healthy=False, reason=reason), end)
     healthy = _await_registration(session, desired, deadline, end.instances)
     write_routes(plan.changes, session.consul, cluster.report)
