@@ -72,6 +72,8 @@ def consul_config(name: str, ports: Ports, data_dir: Path, security: Security | 
         # A laptop may sleep for weeks; by default a server that was away for one refuses to come back.
         "server_rejoin_age_max": "8760h",
         "disable_update_check": True,
+        # By default an answer that changes no state waits 5 minutes: a check that never passed would have no reason.
+        "check_update_interval": "5s",
         "log_level": "info",
     }
     return config | _secured(config["ports"], ports, security) if security else config

@@ -53,6 +53,10 @@ def test_all_ports_move_with_the_offset() -> None:
     assert _nomad()["consul"] | {"address": "127.0.0.1:9500", "grpc_address": "127.0.0.1:9502"} == _nomad()["consul"]
 
 
+def test_what_checks_answer_is_known_long_before_a_deploy_gives_up() -> None:
+    assert consul_config("dev", _PORTS, Path("/data"))["check_update_interval"] == "5s"
+
+
 def test_the_mesh_is_on_denies_what_nobody_allowed_and_has_one_grpc_port() -> None:
     config = consul_config("dev", _PORTS, Path("/data"))
 
