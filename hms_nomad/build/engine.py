@@ -130,11 +130,22 @@ class ContainerEngine(Struct, frozen=True):
                 for line in filter(None, (one.rstrip() for one in _lines(row, trace))):
                     say(line)
                 if row.get("error"):
-                    raise BuildError(f"{order.image} cannot be built: {' | '.join(lines[-_LAST_LINES:])}")
+                    last = lines[-_LAST_LINES:]
+                    raise BuildError(f"{order.image} cannot be built: {' | '.join(last)}{self._base_hint(order, last)}")
         found = self.image(order.image)
         if found is None:
             raise BuildError(f"{order.image} cannot be built: {' | '.join(lines[-_LAST_LINES:]) or 'no reason given'}")
         return found.id
+
+    def _base_hint(self, order: Order, last: list[str]) -> str:
+        """What would be right where the engine's last words are about a base image that it does not have."""
+        for base in order.bases:
+            if any(base in line for line in last) and self.image(base) is None:
+                return (
+                    f"; the engine has no base image {base}: let it reach the registry, or name a base that it has in "
+                    "images.bases of the context or in a Dockerfile"
+                )
+        return ""
 
     def _prefers_buildkit(self) -> bool:
         """As Docker's own command decides it: by DOCKER_BUILDKIT, else by what the engine says it prefers."""

@@ -144,6 +144,12 @@ def test_what_fails_says_so_in_the_engines_words(world):
     assert world.client.resolve("engines", "1.0.0") is None
 
 
+def test_a_base_image_that_cannot_be_had_is_named_with_what_would_be_right(world):
+    (world.app / "Dockerfile").write_text("FROM 127.0.0.1:1/no/base:1\nCOPY kept.txt /\n")
+    with pytest.raises(BuildError, match=r"no base image 127\.0\.0\.1:1/no/base:1: .*images\.bases of the context"):
+        world.build()
+
+
 def test_several_platforms_are_an_index_or_are_refused(world):
     (world.app / "Dockerfile").write_text("FROM scratch\nCOPY kept.txt /\n")
     if world.engine.kind == "docker":
