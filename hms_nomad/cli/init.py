@@ -77,7 +77,7 @@ def init(
         if from_job is not None:
             drafts: tuple[workflow.Draft, ...] = (_of_job(run, from_job, group),)
         elif from_compose is not None:
-            drafts = drafts_of_compose(from_compose, service)
+            drafts = _of_compose(from_compose, service)
         else:
             asked = any(one is not None for one in (image, process, port, path, instances))
             found = None if asked else draft_of_sources(file if file.is_dir() else file.parent, name)
@@ -85,12 +85,22 @@ def init(
             drafts = (replace(drafts[0], fields={**drafts[0].fields, "allow": allow}),) if allow else drafts
         if len(drafts) > 1 and not file.is_dir():
             raise typer.BadParameter(f"{len(drafts)} services need a directory", param_hint="--file")
-        written = workflow.write(drafts, file, force=force)
+        written = _written(drafts, file, force=force)
     except workflow.CannotConvertError as error:
         raise typer.BadParameter(str(error)) from None
     except FileExistsError as error:
         raise typer.BadParameter(f"{error}; --force replaces it", param_hint="--file") from None
     run.printer.show("init", {"written": written}, lambda: _lines(run, written))
+
+
+def _written(drafts: tuple[workflow.Draft, ...], file: Path, *, force: bool) -> tuple[workflow.Written, ...]:
+    try:
+        return workflow.write(drafts, file, force=force)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        cause = (error.strerror or str(error)).lower()
+        raise typer.BadParameter(f"{error.filename or file} cannot be written: {cause}", param_hint="--file") from None
 
 
 def _one_origin(
@@ -114,6 +124,14 @@ def _of_job(run: Run, name: str, group: str) -> workflow.Draft:
         return draft_of_job(job.body, group)
 
 
+def _of_compose(file: Path, service: str) -> tuple[workflow.Draft, ...]:
+    try:
+        return drafts_of_compose(file, service)
+    except OSError as error:
+        cause = (error.strerror or str(error)).lower()
+        raise typer.BadParameter(f"{file} cannot be read: {cause}", param_hint="--from-compose") from None
+
+
 def _of_answers(
     name: str | None, image: str | None, process: str | None, port: int | None, path: str | None, instances: str | None
 ) -> workflow.Draft:
@@ -129,6 +147,8 @@ def _of_answers(
         fields["image"] = image or ask("Container image", "--image or --command", f"{fields['name']}:1.0.0")
     fields["port"] = port or _number(ask("Port on which it listens", "--port", "8080"))
     asked = path if path is not None else ask("Path that it answers (/ for all)", "", "/")
+    if asked and not asked.startswith("/"):
+        raise typer.BadParameter(f"{asked!r} must start with a slash; write /{asked}", param_hint="--path")
     if asked not in ("", "/"):
         fields["routes"] = [{"path": asked}]
     fields["scaling"] = _bounds(instances or ask("Instances, from-to", "", "1-4"))
@@ -168,7 +188,13 @@ def _bounds(text: str) -> dict[str, int]:
         raise typer.BadParameter(
             f"{text!r} is no number of instances; write for example 2-10", param_hint="--instances"
         )
-    return {"min": int(low), "max": int(high or low)}
+    bounds = {"min": int(low), "max": int(high or low)}
+    if bounds["min"] > bounds["max"] or bounds["max"] == 0:
+        raise typer.BadParameter(
+            f"{text!r} leaves no number of instances; write the smaller number first, for example 2-10",
+            param_hint="--instances",
+        )
+    return bounds
 
 
 def _lines(run: Run, written: tuple[workflow.Written, ...]) -> Iterator[str]:
