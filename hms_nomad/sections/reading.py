@@ -66,7 +66,11 @@ def read(model: type[_S], data: Any) -> _S:
 def _value(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
     if (data is None and shape.optional) or len(misfits) >= _MOST:
         return None
-    return _READERS[shape.kind](shape, data, path, misfits)
+    types, reader = _READERS[shape.kind]
+    if not isinstance(data, types):
+        misfits.append(Misfit(path, "type", shape, data))
+        return None
+    return reader(shape, data, path, misfits)
 
 
 def _section(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
@@ -97,33 +101,24 @@ def _section(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
 
 
 def _list(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
-    if not isinstance(data, list | tuple):
-        misfits.append(Misfit(path, "type", shape, data))
-        return None
     item = shape.item or Shape("anything")
     misfits += _beyond(_LENGTHS, shape, data, len(data), path)
     return tuple(_value(item, one, (*path, index), misfits) for index, one in enumerate(data))
 
 
 def _mapping(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
-    if not isinstance(data, dict):
-        misfits.append(Misfit(path, "type", shape, data))
-        return None
     item, key = shape.item or Shape("anything"), shape.key or Shape("text")
     misfits += _beyond(_LENGTHS, shape, data, len(data), path)
     for name in data:
         if len(misfits) >= _MOST:
             break
         bad: list[Misfit] = []
-        _text(key, name, (*path, name), bad)
+        _value(key, name, (*path, name), bad)
         misfits += [Misfit(one.path, one.kind, one.shape, name, one.limit, of_key=True) for one in bad]
     return {name: _value(item, one, (*path, name), misfits) for name, one in data.items()}
 
 
 def _text(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
-    if not isinstance(data, str):
-        misfits.append(Misfit(path, "type", shape, data))
-        return None
     if shape.limits is UNLIMITED:
         return data
     pattern = shape.limits.pattern
@@ -141,6 +136,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _integer(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
+    # By the very type: true and false are integers to isinstance.
     if type(data) is not int:
         misfits.append(Misfit(path, "type", shape, data))
         return None
@@ -155,12 +151,6 @@ def _number(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
     beyond = _beyond(_VALUES, shape, data, data, path)
     misfits += beyond
     return data if beyond else float(data)
-
-
-def _boolean(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
-    if not isinstance(data, bool):
-        misfits.append(Misfit(path, "type", shape, data))
-    return data
 
 
 def _date(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
@@ -191,25 +181,27 @@ def _either(shape: Shape, data: Any, path: Path, misfits: list[Misfit]) -> Any:
     return None
 
 
-def _anything(_: Shape, data: Any, __: Path, ___: list[Misfit]) -> Any:
+def _as_it_is(_: Shape, data: Any, __: Path, ___: list[Misfit]) -> Any:
     return data
 
 
-_READERS: dict[str, Callable[[Shape, Any, Path, list[Misfit]], Any]] = {
-    "text": _text,
-    "name": _text,
-    "duration": _text,
-    "integer": _integer,
-    "number": _number,
-    "boolean": _boolean,
-    "date": _date,
-    "choice": _choice,
-    "either": _either,
-    "list": _list,
-    "mapping": _mapping,
-    "section": _section,
-    "anything": _anything,
+_Reader = Callable[[Shape, Any, Path, list[Misfit]], Any]
+_READERS: dict[str, tuple[type | tuple[type, ...], _Reader]] = {
+    "text": (str, _text),
+    "name": (str, _text),
+    "duration": (str, _text),
+    "integer": (object, _integer),
+    "number": (object, _number),
+    "boolean": (bool, _as_it_is),
+    "date": (object, _date),
+    "choice": (object, _choice),
+    "either": (object, _either),
+    "list": ((list, tuple), _list),
+    "mapping": (dict, _mapping),
+    "section": (object, _section),
+    "anything": (object, _as_it_is),
 }
+"""What a value of each kind is an instance of, and what reads it; ``object`` where the reader judges by itself."""
 
 
 _Bounds = tuple[tuple[str, Callable[[float, float], bool]], ...]
