@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from hms_nomad.platform.forms import LABEL, MountPath, Namespace
+from hms_nomad.platform.forms import MountPath, Namespace
 from hms_nomad.platform.model_images import ArtifactStore, Images
 from hms_nomad.platform.model_proxies import Dns, Egress, Gateway, Sidecar, Tracing
+from hms_nomad.sections.forms import DNS_LABEL
 from hms_nomad.sections.section import Section, field
 
 
@@ -40,7 +41,7 @@ class ServerAddress(Section):
 class Runnable(Section):
     """How a program of the platform runs: with ``image`` in a container, else ``command`` as a process of the node."""
 
-    name: str = field(pattern=LABEL, description="Name of its job and of its service.")
+    name: str = field(pattern=DNS_LABEL, description="Name of its job and of its service.")
     image: str | None = field(
         default=None, description="Image for the docker driver; a process of the node when absent."
     )
@@ -67,7 +68,7 @@ class Autoscaler(Program):
     Of several instances one is elected and scales; the others stand by.
     """
 
-    name: str = field(default="hms-autoscaler", pattern=LABEL, description="Name of its job and of its service.")
+    name: str = field(default="hms-autoscaler", pattern=DNS_LABEL, description="Name of its job and of its service.")
     instances: int = field(default=2, ge=1, le=100, description="How many instances run; one is elected and scales.")
     command: str = field(
         default="nomad-autoscaler", pattern=r"^[^\s-]\S*$", description="Program, by path or by its name on the PATH."
@@ -83,7 +84,7 @@ class Autoscaler(Program):
 class Telemetry(Program):
     """Prometheus, which reads what all parts of the platform measure (``hms-nomad platform install telemetry``)."""
 
-    name: str = field(default="hms-telemetry", pattern=LABEL, description="Name of its job and of its service.")
+    name: str = field(default="hms-telemetry", pattern=DNS_LABEL, description="Name of its job and of its service.")
     command: str = field(
         default="prometheus", pattern=r"^[^\s-]\S*$", description="Program, by path or by its name on the PATH."
     )
@@ -130,7 +131,7 @@ class OwnProgram(Runnable):
 class RegistryEndpoint(OwnProgram):
     """The registry over HTTP, read-only, for programs in any language (``hms-nomad platform install registry``)."""
 
-    name: str = field(default="hms-registry", pattern=LABEL, description="Name of its job and of its service.")
+    name: str = field(default="hms-registry", pattern=DNS_LABEL, description="Name of its job and of its service.")
     instances: int = field(default=1, ge=1, le=100, description="How many instances run.")
     port: int = field(default=8550, ge=1024, le=65535, description="Port on which each instance answers, one a node.")
     memory: int = field(default=256, ge=64, description="MiB reserved for an instance.")
@@ -141,7 +142,7 @@ class Rollouts(OwnProgram):
     (``hms-nomad platform install rollouts``).
     """
 
-    name: str = field(default="hms-rollouts", pattern=LABEL, description="Name of its job.")
+    name: str = field(default="hms-rollouts", pattern=DNS_LABEL, description="Name of its job.")
     memory: int = field(default=256, ge=64, description="MiB reserved for an instance.")
     nomad: ServerAddress | None = field(
         default=None,

@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from hms_nomad.platform.forms import DNS_NAME, LABEL, RATE
+from hms_nomad.platform.forms import DNS_NAME
+from hms_nomad.sections.forms import DNS_LABEL, RATE
 from hms_nomad.sections.section import Limits, Section, field
 
 
@@ -57,7 +58,7 @@ class Proxy(Section):
     on the same port everywhere.
     """
 
-    name: str = field(pattern=LABEL, description="Name of its job, of its service and of its config entry.")
+    name: str = field(pattern=DNS_LABEL, description="Name of its job, of its service and of its config entry.")
     port: int = field(ge=1, le=65535, description="Port on which each instance listens.")
     instances: int = field(default=1, ge=1, le=1000, description="How many instances run, each on a node of its own.")
     node_pool: str | None = field(
@@ -104,7 +105,7 @@ class GatewayTls(Section):
 class JwtProvider(Section):
     """Who issues tokens that services may ask for, and the keys by which sidecars check them."""
 
-    name: str = field(pattern=LABEL, description="Name by which specs speak of it.")
+    name: str = field(pattern=DNS_LABEL, description="Name by which specs speak of it.")
     issuer: str = field(min_length=1, description="What its tokens say as iss.")
     audiences: tuple[str, ...] = field(default=(), description="What its tokens may say as aud; anything when empty.")
     jwks_url: str | None = field(
@@ -125,7 +126,7 @@ class Gateway(Proxy):
     """
 
     name: str = field(
-        default="hms-gateway", pattern=LABEL, description="Name of its job, of its service and of its config entry."
+        default="hms-gateway", pattern=DNS_LABEL, description="Name of its job, of its service and of its config entry."
     )
     port: int = field(default=8080, ge=1, le=65535, description="Port on which each instance listens.")
     instances: int = field(default=1, ge=1, le=1000, description="How many instances run, per_node of them on a node.")
@@ -160,7 +161,7 @@ class Egress(Proxy):
     """The way out of the mesh to external services, such as databases (``hms-nomad platform install egress``)."""
 
     name: str = field(
-        default="hms-egress", pattern=LABEL, description="Name of its job, of its service and of its config entry."
+        default="hms-egress", pattern=DNS_LABEL, description="Name of its job, of its service and of its config entry."
     )
     port: int = field(
         default=8443, ge=1, le=65535, description="Port on which each instance listens for callers' sidecars."

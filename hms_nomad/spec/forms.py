@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from hms_nomad.sections.forms import DNS_LABEL
 from hms_nomad.sections.section import Limits
 
-DNS_LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
 DURATION = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
 USER = r"^[a-z0-9_][a-z0-9_-]*(:[a-z0-9_][a-z0-9_-]*)?$"
 FILE_PATH = r"^\.?[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/\.?[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)*$"

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
+from hms_nomad.sections.forms import RATE
 from hms_nomad.sections.section import Limits, Section, field
 from hms_nomad.spec.forms import HostName, ServiceName
 
 HEADER = r"^[A-Za-z0-9-]+$"
 HEADER_VALUE = r"^[ -~]+$"
-RATE = r"^[1-9][0-9]{0,6}/[smh]$"
 
 HeaderName = Annotated[str, Limits(pattern=HEADER, max_length=100)]
 HeaderValue = Annotated[str, Limits(pattern=HEADER_VALUE, max_length=1000)]
