@@ -178,18 +178,6 @@ class JobCalls(NomadCalls):
             nothing_settled if idempotency_token else None,
         )
 
-    def job_deployments(self, job_id: str) -> tuple[Deployment, ...]:
-        """The deployments of a job, newest first; empty when there is no such job.
-
-        API: https://developer.hashicorp.com/nomad/api-docs/jobs#list-job-deployments
-        """
-        operation = f"list deployments of job {job_id}"
-        segment = self._segment(operation, job_id)
-        found = absent(
-            lambda: self._read(operation, lambda: self._job.get_deployments(segment), rows(parse_deployment))
-        )
-        return tuple(sorted(found or (), key=lambda deployment: -deployment.create_index))
-
     def newest_deployment(self, job_id: str) -> Deployment | None:
         """The newest deployment of a job; None when it has none, or there is no such job.
 

@@ -152,10 +152,11 @@ def tagged(world: World) -> None:
     nomad = world.session.nomad
     deadline = time.monotonic() + 60
     while True:
-        deployment = nomad.job_deployments(TAGGED)[0]
-        state = deployment.groups["app"]
-        if deployment.job_version == _version(world, TAGGED) and state.healthy >= state.desired_canaries > 0:
-            break
+        deployment = nomad.newest_deployment(TAGGED)
+        if deployment is not None and deployment.job_version == _version(world, TAGGED):
+            state = deployment.groups["app"]
+            if state.healthy >= state.desired_canaries > 0:
+                break
         if time.monotonic() > deadline:
             raise SystemExit("the tagged canaries did not get healthy")
         time.sleep(0.2)

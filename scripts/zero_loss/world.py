@@ -179,7 +179,7 @@ class World:
     def undeployed(self, name: str, seconds: float = 60.0) -> None:
         """Wait until no deployment of a service is under way: Nomad scales none that is."""
         deadline = time.monotonic() + seconds
-        while any(not found.done for found in self.session.nomad.job_deployments(name)):
+        while (found := self.session.nomad.newest_deployment(name)) is not None and not found.done:
             if time.monotonic() > deadline:
                 raise SystemExit(f"a deployment of {name} did not end within {seconds:.0f} s")
             time.sleep(0.2)

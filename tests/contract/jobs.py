@@ -45,7 +45,8 @@ class Jobs:
         """The deployment of a version, once there is one."""
 
         def newest() -> Deployment | None:
-            return next((found for found in self._client.job_deployments(job_id) if found.job_version == version), None)
+            found = self._client.newest_deployment(job_id)
+            return found if found is not None and found.job_version == version else None
 
         deployment = eventually(newest, lambda found: found is not None)
         assert deployment is not None

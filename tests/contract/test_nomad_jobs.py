@@ -193,7 +193,7 @@ def test_an_evaluation_ends_with_its_deployment_or_its_failure(client: NomadClie
         "evaluated",
         "job-register",
     )
-    assert evaluation.deployment_id == client.job_deployments("evaluated")[0].id
+    assert evaluation.deployment_id == jobs.deployment("evaluated").id
     assert evaluation.failed == {}
 
     hungry = jobs.struct("evaluated-hungry")

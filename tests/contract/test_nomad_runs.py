@@ -57,7 +57,7 @@ def test_an_instance_has_a_place_a_version_and_task_states(client: NomadClient, 
         client.read_allocation(NOBODY)
 
 
-@pytest.mark.contract("NomadClient.job_allocations", "NomadClient.job_deployments")
+@pytest.mark.contract("NomadClient.job_allocations", "NomadClient.newest_deployment")
 def test_a_job_registered_after_a_purge_has_nothing_of_the_one_before(client: NomadClient, jobs: Jobs) -> None:
     first = jobs.run("again")
     before = jobs.settled("again")
@@ -68,7 +68,9 @@ def test_a_job_registered_after_a_purge_has_nothing_of_the_one_before(client: No
 
     assert [one.id for one in client.job_allocations("again").value] == [second.id]
     assert second.id != first.id
-    assert [one.id for one in client.job_deployments("again")] == [jobs.settled("again").id] != [before.id]
+    settled = jobs.settled("again")
+    assert settled.id != before.id
+    assert client.newest_deployment("again") == settled
 
 
 @pytest.mark.contract("NomadClient.newest_deployment")
@@ -390,7 +392,7 @@ def test_an_instance_without_checks_has_none(client: NomadClient, jobs: Jobs) ->
     assert client.allocation_checks(jobs.run("unchecked").id) == ()
 
 
-@pytest.mark.contract("NomadClient.job_deployments", "NomadClient.read_deployment")
+@pytest.mark.contract("NomadClient.newest_deployment", "NomadClient.read_deployment")
 def test_a_deployment_is_followed_to_its_end(client: NomadClient, jobs: Jobs) -> None:
     registration = client.register_job(jobs.struct("followed"), modify_index=0)
     deployment = jobs.deployment("followed")
@@ -405,7 +407,7 @@ def test_a_deployment_is_followed_to_its_end(client: NomadClient, jobs: Jobs) ->
     assert ended.job_modify_index == registration.modify_index
     assert ended.status_description
     assert (ended.groups["main"].desired_total, ended.groups["main"].placed, ended.groups["main"].healthy) == (1, 1, 1)
-    assert client.job_deployments("no-such-job") == ()
+    assert client.newest_deployment("no-such-job") is None
     with pytest.raises(NotFoundError):
         client.read_deployment(NOBODY)
 

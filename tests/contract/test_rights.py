@@ -71,7 +71,6 @@ CALLS: list[tuple[str, str, Call]] = [
     ("tag_version", "submit-job", lambda client, its: client.tag_version(its.job, 9, "t")),
     ("untag_version", "submit-job", lambda client, its: client.untag_version(its.job, "t")),
     ("dispatch_job", "dispatch-job", lambda client, its: client.dispatch_job(its.job, {})),
-    ("job_deployments", "read-job", lambda client, its: client.job_deployments(its.job)),
     ("newest_deployment", "read-job", lambda client, its: client.newest_deployment(its.job)),
     ("list_deployments", "read-job", lambda client, _: client.list_deployments()),
     ("read_evaluation", "read-job", lambda client, its: client.read_evaluation(its.evaluation)),

@@ -113,7 +113,6 @@ def test_a_nomad_viewer_reads_and_writes_nothing(strict_nomad: Nomad) -> None:
     stored = client.read_job("seen")
     assert stored is not None
     client.job_allocations("seen")
-    assert client.job_deployments("seen") is not None
     client.ready_nodes()
     assert client.version()
     denied(
@@ -124,12 +123,13 @@ def test_a_nomad_viewer_reads_and_writes_nothing(strict_nomad: Nomad) -> None:
         lambda: client.revert_job("seen", 0, 0),
         lambda: client.tag_version("seen", 0, "release"),
     )
-    for deployment in client.job_deployments("seen"):
-        denied(
-            lambda found=deployment: client.promote_deployment(found.id),
-            lambda found=deployment: client.fail_deployment(found.id),
-            lambda found=deployment: client.pause_deployment(found.id, True),
-        )
+    deployment = client.newest_deployment("seen")
+    assert deployment is not None
+    denied(
+        lambda: client.promote_deployment(deployment.id),
+        lambda: client.fail_deployment(deployment.id),
+        lambda: client.pause_deployment(deployment.id, True),
+    )
 
 
 def test_roles_end_at_their_namespace(strict_nomad: Nomad) -> None:
@@ -168,8 +168,9 @@ def test_the_driver_of_rollouts_finishes_deployments_and_starts_none(strict_noma
     client.list_jobs()
     client.tag_version("rolled", stored.version, "release")
     client.untag_version("rolled", "release")
-    for deployment in client.job_deployments("rolled"):
-        client.fail_deployment(deployment.id)
+    deployment = client.newest_deployment("rolled")
+    assert deployment is not None
+    client.fail_deployment(deployment.id)
     client.register_job(job("rolled", "exit 0"), stored.modify_index)
     parameterized = {**job("driver"), "Type": "batch", "ParameterizedJob": {"Payload": "forbidden"}}
     for field in ("Update",):

@@ -176,11 +176,8 @@ class FakeNomad:
     def plan_job(self, body: Mapping[str, Any]) -> JobPlan:
         return JobPlan(None, {"app": {"InPlaceUpdate": 1}}, {}, self.versions[-1].modify_index, "")
 
-    def job_deployments(self, name: str) -> tuple[Deployment, ...]:
-        return tuple(reversed(self.deployments))
-
     def newest_deployment(self, name: str) -> Deployment | None:
-        return next(iter(self.job_deployments(name)), None)
+        return next(reversed(self.deployments), None)
 
     def read_deployment(self, deployment_id: str, index: int = 0, wait: float = 0.0) -> Snapshot[Deployment]:
         return Snapshot(self.log.index, next(found for found in self.deployments if found.id == deployment_id))

@@ -130,11 +130,8 @@ class FakeNomad:
         self.calls += 1
         return tuple(self.deployments)
 
-    def job_deployments(self, name: str) -> tuple[Deployment, ...]:
-        return tuple(one for one in self.deployments if one.job_id == name)
-
     def newest_deployment(self, name: str) -> Deployment | None:
-        return next(iter(self.job_deployments(name)), None)
+        return next((one for one in self.deployments if one.job_id == name), None)
 
     def job_allocations(self, name: str, index: int = 0, wait: float = 0.0) -> Snapshot[tuple[Allocation, ...]]:
         return Snapshot(1, tuple(one for one in self.allocations if one.job_id == name))
