@@ -12,7 +12,7 @@ from msgspec import Struct
 from hms_nomad.compile.desired import ConfigEntry
 from hms_nomad.compile.gateway import filled
 from hms_nomad.compile.names import short_hash
-from hms_nomad.platform.model import Autoscaler, Platform, PlatformError, Program, RegistryEndpoint, Runnable, Telemetry
+from hms_nomad.platform.model import Autoscaler, Platform, PlatformError, Runnable, Telemetry
 
 TELEMETRY_FILES = (
     "bounds.yml",
@@ -61,6 +61,7 @@ def compile_autoscaler(
     namespaces = list(autoscaler.namespaces or (platform.namespace,))
     values: dict[str, Any] = {
         **common_values(platform, autoscaler),
+        "instances": autoscaler.instances,
         "elected": json.dumps(autoscaler.instances > 1),
         "namespaces": json.dumps(namespaces),
         "telemetry": platform.telemetry.name if platform.telemetry else "",
@@ -104,6 +105,7 @@ def compile_telemetry(
     ]
     values = {
         **common_values(platform, telemetry),
+        "instances": telemetry.instances,
         "disk": telemetry.disk,
         "consul_block": consul_block(telemetry.consul_token),
         "templates": [_template(name, filled(text, words)) for name, text in sorted(files.items())],
@@ -127,9 +129,7 @@ def _window(every: str) -> str:
 
 def common_values(platform: Platform, program: Runnable) -> dict[str, Any]:
     """What every job of the platform is told: its name, where it runs and what it reserves."""
-    always = {"instances": program.instances} if isinstance(program, Program | RegistryEndpoint) else {}
     return {
-        **always,
         "name": program.name,
         "namespace": platform.namespace,
         "region": platform.region,

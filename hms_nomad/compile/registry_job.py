@@ -16,6 +16,7 @@ def compile_registry(job: Mapping[str, Any], platform: Platform, registry: Regis
     arguments = ["registry", "serve", "--listen", "${NOMAD_ADDR_http}"]
     values = {
         **common_values(platform, registry),
+        "instances": registry.instances,
         **driver_values(platform, registry, arguments),
         **own_values(platform, registry),
         "port": registry.port,

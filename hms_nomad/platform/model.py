@@ -38,6 +38,9 @@ class ServerAddress(Section):
         return ""
 
 
+_INSTANCES: int = field(default=1, ge=1, le=100, description="How many instances run.")
+
+
 class Runnable(Section):
     """How a program of the platform runs: with ``image`` in a container, else ``command`` as a process of the node."""
 
@@ -54,15 +57,12 @@ class Runnable(Section):
     )
     cpu: int = field(default=100, ge=1, description="MHz reserved for an instance.")
     memory: int = field(default=128, ge=10, description="MiB reserved for an instance.")
+    consul_token: bool = field(
+        default=False, description="True where Consul asks for tokens: Nomad then gets one for the job's identity."
+    )
 
 
-class Program(Runnable):
-    """A program of the platform that always runs."""
-
-    instances: int = field(default=1, ge=1, le=100, description="How many instances run.")
-
-
-class Autoscaler(Program):
+class Autoscaler(Runnable):
     """nomad-autoscaler, which moves the counts of services (``hms-nomad platform install autoscaler``).
 
     Of several instances one is elected and scales; the others stand by.
@@ -76,15 +76,13 @@ class Autoscaler(Program):
     namespaces: tuple[Namespace, ...] = field(
         default=(), description="Nomad namespaces whose services it scales; the platform's own when empty."
     )
-    consul_token: bool = field(
-        default=False, description="True where Consul asks for tokens: Nomad then gets one for the job's identity."
-    )
 
 
-class Telemetry(Program):
+class Telemetry(Runnable):
     """Prometheus, which reads what all parts of the platform measure (``hms-nomad platform install telemetry``)."""
 
     name: str = field(default="hms-telemetry", pattern=DNS_LABEL, description="Name of its job and of its service.")
+    instances: int = _INSTANCES
     command: str = field(
         default="prometheus", pattern=r"^[^\s-]\S*$", description="Program, by path or by its name on the PATH."
     )
@@ -97,9 +95,6 @@ class Telemetry(Program):
         default=None,
         pattern=r"^https?://[^/ ]+$",
         description="URL whose scheme and port all Consul servers share; the platform's own address when absent.",
-    )
-    consul_token: bool = field(
-        default=False, description="True where Consul asks for tokens: Nomad then gets one for the job's identity."
     )
     ca_file: str | None = field(
         default=None,
@@ -123,16 +118,13 @@ class OwnProgram(Runnable):
         default=None,
         description="Consul as the nodes reach it, with paths of the nodes; the platform's own when absent.",
     )
-    consul_token: bool = field(
-        default=False, description="True where Consul asks for tokens: Nomad then gets one for the job's identity."
-    )
 
 
 class RegistryEndpoint(OwnProgram):
     """The registry over HTTP, read-only, for programs in any language (``hms-nomad platform install registry``)."""
 
     name: str = field(default="hms-registry", pattern=DNS_LABEL, description="Name of its job and of its service.")
-    instances: int = field(default=1, ge=1, le=100, description="How many instances run.")
+    instances: int = _INSTANCES
     port: int = field(default=8550, ge=1024, le=65535, description="Port on which each instance answers, one a node.")
     memory: int = field(default=256, ge=64, description="MiB reserved for an instance.")
 
