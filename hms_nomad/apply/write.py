@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec.structs import replace
 
@@ -87,6 +87,22 @@ def write_in_order(changes: Iterable[Change], consul: ConsulClient, report: Repo
             opened.append(change.name)
 
 
+def route_verdicts(name: str, consul: ConsulClient, deadline: float) -> Iterator[StoredEntry | None]:
+    """A route of the gateway with what Consul says of it, now and whenever that may have changed; None while there is
+    no such route.
+
+    Ends once ``deadline`` (a value of ``time.monotonic()``) is over, and not before the first. Raises the errors of
+    ``hms_nomad.clients.errors``.
+    """
+    index = 0
+    while True:
+        answer = consul.watch_entry(ROUTE_KIND, name, index, _WAIT_SECONDS)
+        yield answer.value
+        if time.monotonic() > deadline:
+            return
+        index = answer.index
+
+
 def _opens(change: Change) -> bool:
     return change.kind == ROUTE_KIND and change.body is not None and change.action is not Action.KEEP
 
@@ -115,17 +131,14 @@ def _write_route(change: Change, consul: ConsulClient, report: Report) -> None:
 
 def _await_verdict(name: str, consul: ConsulClient) -> None:
     """Until Consul has bound a route to its gateway; where there is no gateway, nobody asks for any route."""
-    index, deadline = 0, time.monotonic() + _VERDICT_SECONDS
-    while True:
-        answer = consul.watch_entry(ROUTE_KIND, name, index, _WAIT_SECONDS)
-        said = [one for one in answer.value.conditions if one.type == "Bound"] if answer.value else []
-        if answer.value is None or any(one.true or one.reason == _NO_GATEWAY for one in said):
+    why = ""
+    for route in route_verdicts(name, consul, time.monotonic() + _VERDICT_SECONDS):
+        said = [one for one in route.conditions if one.type == "Bound"] if route else []
+        if route is None or any(one.true or one.reason == _NO_GATEWAY for one in said):
             return
-        if time.monotonic() > deadline:
-            why = "; ".join(one.message for one in said) or "it says nothing"
-            text = f"Consul does not bind the route {name} to its gateway, so those before it stay: {why}"
-            raise UnavailableError("consul", f"await {ROUTE_KIND} {name}", consul.address, text, transient=True)
-        index = answer.index
+        why = "; ".join(one.message for one in said)
+    text = f"Consul does not bind the route {name} to its gateway, so those before it stay: {why or 'it says nothing'}"
+    raise UnavailableError("consul", f"await {ROUTE_KIND} {name}", consul.address, text, transient=True)
 
 
 def nudge_route(service: str, consul: ConsulClient) -> bool:

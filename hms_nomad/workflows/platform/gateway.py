@@ -10,7 +10,7 @@ from functools import partial
 from msgspec import Struct
 
 from hms_nomad.apply.progress import Event, Report
-from hms_nomad.apply.write import nudge_route
+from hms_nomad.apply.write import nudge_route, route_verdicts
 from hms_nomad.clients.consul_types import Instance, StoredEntry
 from hms_nomad.clients.errors import DeadlineExceededError, DeniedError, ServerError, UnavailableError
 from hms_nomad.clients.http_call import Answer, Target, ask, public_context
@@ -33,7 +33,6 @@ from hms_nomad.workflows.planning.uses import use_warnings
 from hms_nomad.workflows.platform.gateway_rows import GatewayRoute, clashes, not_bound, rows_of
 from hms_nomad.workflows.session import Session
 
-_WAIT_SECONDS = 5.0
 _PROBE_SECONDS = 3.0
 _REACH_SECONDS = 10.0
 _PAUSE_SECONDS = 0.25
@@ -216,20 +215,12 @@ def _await_routes(
 
 
 def _bound_route(session: Session, name: str, deadline: float) -> StoredEntry:
-    index, reason = 0, "Consul has not judged it yet"
-    while True:
-        answer = session.consul.watch_entry(ROUTE_KIND, name, index=index, wait=_WAIT_SECONDS)
-        entry = answer.value
-        if entry is None:
-            reason = "it does not exist"
-        else:
-            missing = not_bound(entry.conditions)
-            if missing is None:
-                return entry
-            reason = missing
-        if time.monotonic() > deadline:
-            raise DeadlineExceededError(f"the gateway does not take the route {name}: {reason}")
-        index = answer.index
+    reason: str | None = None
+    for entry in route_verdicts(name, session.consul, deadline):
+        reason = not_bound(entry.conditions) if entry else "it does not exist"
+        if entry and reason is None:
+            return entry
+    raise DeadlineExceededError(f"the gateway does not take the route {name}: {reason}")
 
 
 def _trust(gateway: Gateway) -> ssl.SSLContext | None:
