@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.request import Request, urlopen
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from hms_nomad.clients.connection import Connection
-from hms_nomad.clients.oci import OCI_MANIFEST, RegistryClient, digest_of
-from hms_nomad.clients.retries import RetryBudget
-from hms_nomad.platform.model import Platform
-from hms_nomad.platform.model_images import Images
+from hms_nomad.clients.oci import OCI_MANIFEST, RegistryClient
 from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.building.signatures import read_signing_key
 from hms_nomad.workflows.planning.pins import pinned
 from hms_nomad.workflows.planning.prepare import prepare
-from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile
 from tests.registry_server import image_registry
+from tests.signed_images import key_pair, push_smallest, registry_session, trusting
 
 from .figures import Figure, Goal, command, milliseconds, plain_environment
 
@@ -40,11 +32,14 @@ def images() -> list[Figure]:
         folder = Path(name)
         with image_registry(folder / "registry") as host:
             tags = [f"1.{number}" for number in range(_FLEET)]
-            _push(host, folder, tags)
+            client = RegistryClient(Connection(f"http://{host}"))
+            for tag in tags:
+                push_smallest(client, folder, _IMAGE, tag, t=tag)
+            client.close()
             one = _spec(host, tags[0])
             fleet = [_spec(host, tag) for tag in tags]
-            plain, strict = _session(host), _session(host, _rule(folder))
-            key = read_signing_key(str(folder / "bench.key"))
+            plain, strict = registry_session(host), registry_session(host, trusting(folder, "bench"))
+            key = read_signing_key(str(key_pair(folder, "bench")))
             signed = (SpecFile("bench.hms.yml", one),)
             prepare(strict, signed, lambda _: None, build=False, key=key)
             pins = pinned(plain, [one])
@@ -85,45 +80,8 @@ def _timed(work: Callable[[], object]) -> list[float]:
     return found
 
 
-def _push(host: str, folder: Path, tags: list[str]) -> None:
-    """The smallest image there is, under each tag."""
-    blob = folder / "config"
-    blob.write_bytes(b"{}")
-    config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(b"{}"), "size": 2}
-    client = RegistryClient(Connection(f"http://{host}"))
-    client.push_blob(_IMAGE, digest_of(b"{}"), blob)
-    for tag in tags:
-        body = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": config,
-            "layers": [],
-            "annotations": {"t": tag},
-        }
-        client.put_manifest(_IMAGE, tag, json.dumps(body).encode(), OCI_MANIFEST)
-    client.close()
-
-
 def _spec(host: str, tag: str) -> Spec:
     return Spec(name=f"svc-{tag.replace('.', '-')}", version=f"{tag}.0", image=f"{host}/{_IMAGE}:{tag}", port=3000)
-
-
-def _session(host: str, rules: tuple[str, ...] = ()) -> Session:
-    """Of the servers only a leader is asked for."""
-    platform = Platform(images=Images(registry=host), rules=rules)
-    return Session(platform, SimpleNamespace(leader=lambda: "x"), SimpleNamespace(), None, 0.0, RetryBudget())
-
-
-def _rule(folder: Path) -> tuple[str, ...]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "bench.key").write_bytes(secret)
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    (folder / "bench.pub").write_bytes(key.public_key().public_bytes(pem, form))
-    rules = folder / "rules.yml"
-    rules.write_text("rules:\n  - name: signed\n    why: reviewed\n    require_signature: [bench.pub]\n")
-    return (str(rules),)
 
 
 def _head(host: str, tag: str) -> None:

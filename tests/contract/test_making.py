@@ -34,8 +34,8 @@ from hms_nomad.workflows.building.signatures import read_public_keys, read_signi
 from hms_nomad.workflows.revision import Revision
 from hms_nomad.workflows.session import Session
 from tests.binaries import binary
-from tests.contract.test_signatures import pair
 from tests.registry_server import image_registry
+from tests.signed_images import key_pair
 from tests.unit.specs import spec
 
 COMMIT = "c" * 40
@@ -69,7 +69,7 @@ def saved(folder):
 @pytest.fixture
 def world(tmp_path):
     """A registry, and a way to push a sealed image to it and to ask where it comes from."""
-    good, other = pair(tmp_path, "good"), pair(tmp_path, "other")
+    good, other = key_pair(tmp_path, "good"), key_pair(tmp_path, "other")
     blobs = tmp_path / "blobs"
     blobs.mkdir()
     image = from_saved(saved(tmp_path), blobs, EPOCH, {"org.opencontainers.image.revision": COMMIT})

@@ -29,9 +29,9 @@ from hms_nomad.workflows.building.signatures import read_signing_key
 from hms_nomad.workflows.planning.prepare import prepare
 from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile
-from tests.contract.test_signatures import pair
 from tests.live.faults.proxy import FaultProxy, Rule
 from tests.registry_server import image_registry
+from tests.signed_images import key_pair
 from tests.unit.specs import spec
 
 PASSWORD = "canary-of-the-registry"
@@ -136,7 +136,7 @@ def test_credentials_are_used_and_nowhere_to_be_found(tmp_path, monkeypatch):
     docker = tmp_path / "docker"
     docker.mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(docker))
-    key = read_signing_key(str(pair(tmp_path, "good")))
+    key = read_signing_key(str(key_pair(tmp_path, "good")))
     with image_registry(tmp_path / "registry", USERS) as host:
         with pytest.raises(
             DeniedError, match=rf"wants a user and a password, and none are known .*docker login {host}"
@@ -170,7 +170,7 @@ def test_a_secret_in_vault_opens_a_registry_and_nothing_else_is_asked(tmp_path, 
     """Read with the right to that one secret; the base, its digest, the push and the signature need the password."""
     folder, base = application(tmp_path / "app"), application(tmp_path / "base")
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "nothing"))
-    key = read_signing_key(str(pair(tmp_path, "good")))
+    key = read_signing_key(str(key_pair(tmp_path, "good")))
     ann = {"username": "ann", "password": PASSWORD}
     vault.http("POST", "secret/data/registries/team", {"data": ann})
     vault.http("POST", "secret/data/registries/empty", {"data": {"user": "ann"}})

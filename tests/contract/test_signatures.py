@@ -15,48 +15,26 @@ from hms_nomad.build.signatures import signature_tag
 from hms_nomad.build.signing import holds, payload_of, private_key, public_key
 from hms_nomad.clients.connection import Connection
 from hms_nomad.clients.oci import OCI_MANIFEST, RegistryClient, digest_of
-from hms_nomad.clients.retries import RetryBudget
 from hms_nomad.output.faults import classify
 from hms_nomad.plan.rules import DeployDeniedError
-from hms_nomad.platform.model import Platform
-from hms_nomad.platform.model_images import Images
 from hms_nomad.workflows.building.signatures import read_signing_key
 from hms_nomad.workflows.planning.prepare import prepare
-from hms_nomad.workflows.session import Session
 from hms_nomad.workflows.specs import SpecFile
 from tests.registry_server import image_registry
+from tests.signed_images import EMPTY_CONFIG, key_pair, push_smallest, registry_session, trusting
 from tests.unit.specs import spec
 
 DIGEST = "sha256:" + "a" * 64
 
 
-def pair(folder, name, password=None):
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = serialization.Encoding.PEM
-    hidden = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    (folder / f"{name}.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, hidden))
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    (folder / f"{name}.pub").write_bytes(key.public_key().public_bytes(pem, form))
-    return folder / f"{name}.key"
-
-
 @pytest.fixture
 def world(tmp_path):
     """A registry with one image, a rule that trusts one key, and a session of which Nomad only has a leader."""
-    good, other = pair(tmp_path, "good"), pair(tmp_path, "other")
-    rules = tmp_path / "rules.yml"
-    rules.write_text("rules:\n  - name: signed\n    why: reviewed\n    require_signature: [good.pub]\n")
+    good, other = key_pair(tmp_path, "good"), key_pair(tmp_path, "other")
     with image_registry(tmp_path / "registry") as host:
         client = RegistryClient(Connection(f"http://{host}"))
-        blob = tmp_path / "blob"
-        blob.write_bytes(b"{}")
-        client.push_blob("receipt", digest_of(b"{}"), blob)
-        config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(b"{}"), "size": 2}
-        body = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": []}
-        digest = client.put_manifest("receipt", "1.0", json.dumps(body).encode(), OCI_MANIFEST)
-        platform = Platform(images=Images(registry=host), rules=(str(rules),))
-        # Whatever else a server is asked for would be an AttributeError: nothing is read from it and nothing written.
-        session = Session(platform, SimpleNamespace(leader=lambda: "x"), SimpleNamespace(), None, 0.0, RetryBudget())
+        digest = push_smallest(client, tmp_path, "receipt", "1.0")
+        session = registry_session(host, trusting(tmp_path, "good"))
         files = (SpecFile("receipt.hms.yml", spec(image=f"{host}/receipt:1.0")),)
 
         def go(key=None):
@@ -90,8 +68,7 @@ def test_a_signature_of_another_image_or_a_changed_one_does_not_count(world, tmp
         world.client.push_blob("receipt", digest_of(text), blob)
         row = {"mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "digest": digest_of(text)}
         row |= {"size": len(text), "annotations": {"dev.cosignproject.cosign/signature": signature}}
-        config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(b"{}"), "size": 2}
-        body = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [row]}
+        body = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": EMPTY_CONFIG, "layers": [row]}
         data = json.dumps(body).encode()
         world.client.put_manifest("receipt", signature_tag(world.digest), data, OCI_MANIFEST)
         with pytest.raises(DeployDeniedError, match="is not signed by"):
@@ -107,8 +84,8 @@ def test_a_signed_image_whose_tag_moved_to_other_bytes_is_refused(world):
 
 
 def test_a_signature_holds_for_its_text_its_digest_and_its_key(tmp_path):
-    key = read_signing_key(str(pair(tmp_path, "one")))
-    other = read_signing_key(str(pair(tmp_path, "two")))
+    key = read_signing_key(str(key_pair(tmp_path, "one")))
+    other = read_signing_key(str(key_pair(tmp_path, "two")))
     payload = payload_of("registry.gov/receipt", DIGEST)
     signature = key.sign(payload)
     assert holds(payload, signature, DIGEST, key.public)
@@ -121,7 +98,7 @@ def test_a_signature_holds_for_its_text_its_digest_and_its_key(tmp_path):
 
 def test_keys_that_cannot_be_used_are_named_and_not_shown(tmp_path, monkeypatch):
     monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
-    locked = pair(tmp_path, "locked", b"canary-of-the-key")
+    locked = key_pair(tmp_path, "locked", b"canary-of-the-key")
     with pytest.raises(KeyFileError, match="needs its password in COSIGN_PASSWORD"):
         read_signing_key(str(locked))
     monkeypatch.setenv("COSIGN_PASSWORD", "canary-of-another")

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from hms_nomad import __version__
-from tests.contract.test_signatures import pair
+from tests.signed_images import key_pair
 
 ROOT = Path(__file__).parents[3]
 CHANGELOG = f"""# Changelog
@@ -82,7 +82,7 @@ def commit(root):
 
 @builds
 def test_a_release_is_whole_signed_and_found_out_when_changed(checkout, tmp_path):
-    key = pair(tmp_path, "release")
+    key = key_pair(tmp_path, "release")
     names = release.make(checkout, tmp_path / "dist", str(key))
     wheel = f"hms_nomad-{__version__}-py3-none-any"
     plain = ["SHA256SUMS", f"hms-nomad-{__version__}-notes.md", f"{wheel}.cdx.json", f"{wheel}.whl"]
@@ -106,7 +106,7 @@ def test_a_release_is_whole_signed_and_found_out_when_changed(checkout, tmp_path
     with pytest.raises(release.ReleaseError, match=r"\.whl is not signed by"):
         release.check(tmp_path / "dist", pub)
     with pytest.raises(release.ReleaseError, match="is not signed by"):
-        release.check(tmp_path / "again", pair(tmp_path, "other").with_suffix(".pub"))
+        release.check(tmp_path / "again", key_pair(tmp_path, "other").with_suffix(".pub"))
     shutil.copy(tmp_path / "again" / plain[1], tmp_path / "again" / "added.md")
     with pytest.raises(release.ReleaseError, match=r"added\.md is not signed"):
         release.check(tmp_path / "again", pub)
@@ -116,7 +116,7 @@ def test_a_release_is_whole_signed_and_found_out_when_changed(checkout, tmp_path
 def test_openssl_takes_the_signatures(checkout, tmp_path):
     if shutil.which("openssl") is None:
         pytest.skip("no openssl on PATH")
-    key = pair(tmp_path, "release")
+    key = key_pair(tmp_path, "release")
     release.make(checkout, tmp_path / "dist", str(key))
     signature = tmp_path / "sig"
     signature.write_bytes(run("base64", "-d", "SHA256SUMS.sig", cwd=tmp_path / "dist"))
@@ -126,7 +126,7 @@ def test_openssl_takes_the_signatures(checkout, tmp_path):
 
 
 def test_what_cannot_be_a_release_is_refused(checkout, tmp_path):
-    key = str(pair(tmp_path, "release"))
+    key = str(key_pair(tmp_path, "release"))
     (checkout / "new.txt").write_text("x")
     with pytest.raises(release.ReleaseError, match="the checkout has changes"):
         release.make(checkout, tmp_path / "dist", key)
