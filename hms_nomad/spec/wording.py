@@ -7,6 +7,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
+from hms_nomad.patterns import lazy_pattern
 from hms_nomad.sections.reading import Misfit
 from hms_nomad.sections.saying import kind_of
 from hms_nomad.sections.section import Limits
@@ -50,7 +51,7 @@ _OTHER_TOOLS = {
 }
 """Names of other tools for what a field of ours says."""
 
-_SIZE = re.compile(r"([0-9]{1,9})\s*([mg])(?:i?b)?", re.IGNORECASE)
+_SIZE = lazy_pattern(r"([0-9]{1,9})\s*([mg])(?:i?b)?", re.IGNORECASE)
 _MIB = {"m": 1, "g": 1024}
 
 _FORMS = {
