@@ -11,6 +11,7 @@ import typer
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.completion import complete_service
 from hms_nomad.output.exit_codes import ExitCode
+from hms_nomad.output.plans import changed_items, is_long_list
 from hms_nomad.output.printer import Printer, inert
 from hms_nomad.plan.drift import CHANGED, MISSING, OVERRULED, DriftedField
 from hms_nomad.workflows.planning import drift as workflow
@@ -55,7 +56,8 @@ def _lines(printer: Printer, found: Sequence[workflow.ServiceDrift]) -> Iterator
             sign, color = _SIGNS.get(part.state, ("+", "green"))
             yield printer.style(f"  {sign} {part.kind} {inert(part.name)}: {part.state}", color)
             if part.state != MISSING:
-                yield from (f"      {_field(field)}" for field in part.fields)
+                for field in part.fields:
+                    yield from (f"      {line}" for line in _field(printer, field))
         if any(part.state != OVERRULED for part in one.objects):
             yield "  repair it with its spec: hms-nomad deploy SPEC"
         if any(part.state == OVERRULED for part in one.objects):
@@ -73,8 +75,12 @@ def _headline(one: workflow.ServiceDrift) -> str:
     return {"rolling": "not compared", "unknown": "not compared"}.get(one.state, "as it was deployed")
 
 
-def _field(field: DriftedField) -> str:
-    return f"{inert(field.path)}: {_value(field.deployed)} was deployed, {_value(field.found)} is there"
+def _field(printer: Printer, field: DriftedField) -> Iterator[str]:
+    if is_long_list(field.deployed) and is_long_list(field.found):
+        yield f"{inert(field.path)}: - was deployed, + is there"
+        yield from (f"    {line}" for line in changed_items(printer, field.deployed, field.found))
+        return
+    yield f"{inert(field.path)}: {_value(field.deployed)} was deployed, {_value(field.found)} is there"
 
 
 def _value(value: Any) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from difflib import unified_diff
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher, unified_diff
 from enum import StrEnum
 from typing import Any
 
@@ -136,12 +136,39 @@ def change_lines(printer: Printer, change: Change, detail: Detail) -> Iterator[s
     for field in change.fields if told else ():
         if _is_text(field.before) and _is_text(field.after):
             yield from _text_lines(printer, field)
+        elif is_long_list(field.before) and is_long_list(field.after):
+            yield from _item_lines(printer, field)
         else:
             yield f"      {_field(printer, field)}"
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and "\n" in value
+
+
+def is_long_list(value: Any) -> bool:
+    """Whether a value is a list of objects, such as routes, that nobody compares by eye on one line."""
+    return isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value)
+
+
+def _item_lines(printer: Printer, field: FieldChange) -> Iterator[str]:
+    """The items of a list, such as routes, that go and that come; those that stay are counted."""
+    yield printer.style(f"      ~ {inert(field.path)}:", "yellow")
+    yield from (f"          {line}" for line in changed_items(printer, field.before, field.after))
+
+
+def changed_items(printer: Printer, before: Sequence[Any], after: Sequence[Any]) -> Iterator[str]:
+    """A line for each item that only one of two lists has, or has in another place, in their order."""
+    old, new = [_value(item) for item in before], [_value(item) for item in after]
+    stay = 0
+    for _, start, end, begin, last in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if old[start:end] == new[begin:last]:
+            stay += end - start
+            continue
+        yield from (printer.style(f"- {item}", "red") for item in old[start:end])
+        yield from (printer.style(f"+ {item}", "green") for item in new[begin:last])
+    if stay:
+        yield f"{stay} unchanged"
 
 
 def _text_lines(printer: Printer, field: FieldChange) -> Iterator[str]:

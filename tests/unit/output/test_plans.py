@@ -43,3 +43,15 @@ def test_a_change_that_is_hidden_is_said():
 
 def test_terminal_sequences_of_a_file_stay_inert():
     assert not [line for line in shown("a\n\x1b[31mred\n", "a\nb\n") if "\x1b" in line]
+
+
+def test_of_a_list_of_objects_only_what_goes_and_comes_is_shown():
+    before = [{"Path": f"/{name}"} for name in "abc"]
+    after = [before[0], {"Path": "/x"}, before[2], {"Path": "/y"}]
+    assert shown(before, after) == [
+        f"~ {PATH}:",
+        '- {"Path": "/b"}',
+        '+ {"Path": "/x"}',
+        '+ {"Path": "/y"}',
+        "2 unchanged",
+    ]
