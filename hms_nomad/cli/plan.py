@@ -27,6 +27,7 @@ from hms_nomad.workflows.planning.prepare import prepare
 from hms_nomad.workflows.planning.rules import refuse_denied
 from hms_nomad.workflows.planning.saved_plan import refuse_unsavable, save_plan
 from hms_nomad.workflows.platform.gateway import all_route_warnings
+from hms_nomad.workflows.rollouts import present as rollouts
 from hms_nomad.workflows.specs import read_specs
 
 app = new_app()
@@ -84,6 +85,7 @@ def plan(
         whole = fleet_of(specs, fleet)
         if prune and whole is None:
             raise typer.BadParameter("services leave a directory: name just one, or a --fleet", param_hint="--prune")
+        warnings = (*warnings, *rollouts.among(session, plans))
         left = leavers(session, whole, [file.spec.name for file in files]) if prune and whole else ()
     changed = bool(left) or not all(one.empty or one.waits for one in plans)
     for warning in warnings:

@@ -9,12 +9,14 @@ from hms_nomad.cli.options import OptionalServiceArgument
 from hms_nomad.clients.errors import NotFoundError
 from hms_nomad.output.locks import lock_document, orphan_lines, unfinished_document, work_lines
 from hms_nomad.output.printer import Printer, inert
+from hms_nomad.output.rollouts import present_lines
 from hms_nomad.output.table import table
 from hms_nomad.output.top import Figures, use_of
 from hms_nomad.workflows.operating import lock as locks
 from hms_nomad.workflows.operating import orphans as left
 from hms_nomad.workflows.operating import status as workflow
 from hms_nomad.workflows.operating import top
+from hms_nomad.workflows.rollouts import present as rollouts
 from hms_nomad.workflows.session import Session
 
 app = new_app()
@@ -40,7 +42,7 @@ def status(run: Run, name: OptionalServiceArgument = None) -> None:
     """Show what runs, and what is wrong with it.
 
     Without a name: all our services of the namespace, and what commands that died left behind. With one: its instances,
-    their health checks, why one is not healthy, who works on it, and what is left unfinished.
+    their health checks, why one is not healthy, the rollout under way, who works on it, and what is left unfinished.
     """
     with run.session() as session:
         if name is None:
@@ -63,14 +65,18 @@ def _show_one(run: Run, session: Session, name: str) -> None:
             run.printer.warn(line)
         raise
     figures = top.figures_of(session, name) if detail.summary.kind == "service" else None
+    rolling = rollouts.present(session, name)
     body = {
         "service": detail,
         "figures": figures,
+        "rollout": rolling.rollout if rolling else None,
+        "weight": rolling.weight if rolling else None,
         "lock": lock_document(work.lock) if work.lock else None,
         "unfinished": [unfinished_document(one) for one in work.unfinished],
         "orphans": orphans,
     }
-    lines = (*_detail(run.printer, detail, figures), *work_lines(work.lock, orphans))
+    driven = work.lock is not None and work.lock.alive
+    lines = (*_detail(run.printer, detail, figures, rolling, driven), *work_lines(work.lock, orphans))
     run.printer.show("status", body, lambda: lines)
 
 
@@ -95,7 +101,13 @@ def _overview(printer: Printer, services: Sequence[workflow.ServiceState]) -> It
     yield from table(printer, columns, rows, _COLORS)
 
 
-def _detail(printer: Printer, detail: workflow.ServiceDetail, figures: Figures | None) -> Iterator[str]:
+def _detail(
+    printer: Printer,
+    detail: workflow.ServiceDetail,
+    figures: Figures | None,
+    rolling: rollouts.Present | None,
+    driven: bool,
+) -> Iterator[str]:
     one = detail.summary
     state = printer.style(one.state, *_COLORS.get(one.state, ()))
     yield f"{printer.style(one.service, 'bold')} {one.version} (release {one.release}): {state}"
@@ -106,7 +118,12 @@ def _detail(printer: Printer, detail: workflow.ServiceDetail, figures: Figures |
             yield f"Use         {use}"
     elif one.schedule:
         yield f"Schedule    {one.schedule}"
-    if one.deployment:
+    if rolling is not None:
+        yield from present_lines(one.service, rolling.rollout, rolling.weight, driven)
+    if one.deployment and rolling is not None and one.deployment.status == "running":
+        # Nomad's own words ask for a promotion by hand, which would go past the rollout.
+        yield f"Deployment  {one.deployment.id[:8]} running: promoted by the rollout at its end"
+    elif one.deployment:
         yield f"Deployment  {one.deployment.id[:8]} {one.deployment.status}: {inert(one.deployment.description)}"
     if detail.unplaced:
         yield f"Not placed  {inert(detail.unplaced)}"

@@ -27,7 +27,12 @@ def watch(run: Run, name: ServiceArgument, rollout: RolloutOption = None, timeou
         if run.printer.json:
             return _stream(run, session, name, timeout, rollout)
         return steer(
-            run, "watch", f"Watching {name}", lambda report: workflow(session, name, report, timeout, rollout), ""
+            run,
+            "watch",
+            f"Watching {name}",
+            lambda report: workflow(session, name, report, timeout, rollout),
+            "",
+            looks_on=True,
         )
 
 

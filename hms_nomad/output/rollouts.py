@@ -93,6 +93,25 @@ def steered_document(ended: Steering) -> dict[str, Any]:
     }
 
 
+def present_lines(service: str, rollout: Rollout, weight: float | None, driven: bool) -> Iterator[str]:
+    """What ``status`` says of a rollout under way: ``weight`` is the new release's share now, in percent, and
+    ``driven`` says that a living command works on it.
+    """
+    traffic = "no traffic" if not weight else f"{weight:g} % of the traffic"
+    step = f"step {rollout.step + 1} of {len(rollout.policy.steps)}"
+    versions = f"{rollout.stable_version} -> {rollout.version}"
+    begun = f"begun {_time(rollout.started)} by {rollout.author.who}"
+    paused = ", paused" if rollout.paused else ""
+    yield inert(f"Rollout     {versions} ({rollout.policy.strategy}): {step}, {traffic}{paused}; {begun}")
+    if rollout.taken_back:
+        yield inert(f"            is taken back: {rollout.taken_back}")
+        return
+    goes_on = f"go on with: hms-nomad resume {service}"
+    if driven and not rollout.paused:
+        goes_on = f"follow it with: hms-nomad watch {service}"
+    yield f"            {goes_on}, take it back with: hms-nomad abort {service}"
+
+
 def history_lines(printer: Printer, history: Remembered) -> Iterator[str]:
     """One line a deploy, newest first; the one that serves is marked."""
     if not history.releases:

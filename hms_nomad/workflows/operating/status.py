@@ -308,7 +308,9 @@ def _sidecar_task(allocation: Allocation) -> str:
 
 
 def _why(allocation: Allocation, checks: Iterable[Check]) -> str:
-    """The most telling reason: a task in trouble, a check that fails, or that it has only just begun."""
+    """The most telling reason: a task in trouble, a check that fails, or that it only just begins or ends."""
+    if allocation.desired_status == "stop" and allocation.client_status == "running":
+        return "it is being stopped: nobody is sent to it, and it ends what it still answers"
     tasks = sorted(allocation.tasks.items(), key=lambda item: item[0].startswith(_SIDECAR_TASK))
     troubled = [(name, task) for name, task in tasks if task.failed or _ended(name, task) or task.restarts]
     # A task that was stopped because the other one failed says nothing of the cause.

@@ -10,11 +10,16 @@ from msgspec.structs import replace
 from hms_nomad.apply.progress import Event
 from hms_nomad.plan.change import Action, Change, FieldChange, Plan
 from hms_nomad.plan.foresight import Foresight
+from hms_nomad.rollout.journal import Author, Rollout
+from hms_nomad.rollout.policy import policy_of
+from hms_nomad.sections.reading import read
+from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.mesh import registry
 from hms_nomad.workflows.operating import status
 from hms_nomad.workflows.operating.lock import Work
 from hms_nomad.workflows.operating.logs import LogLine, LogOptions
 from hms_nomad.workflows.operating.orphans import Orphan
+from hms_nomad.workflows.rollouts.present import Present
 from tests.unit.cli.running import json_of, run
 
 KEEP = Change("service-resolver", "receipt-svc", Action.KEEP, (), {}, 7)
@@ -29,6 +34,17 @@ PLAN = Plan(
         Change("service-splitter", "receipt-svc", Action.DELETE, (FieldChange("Splits", [1], None),), None, 9),
         Change("job", "receipt-svc", Action.UPDATE, (FieldChange("Tasks.app.Config.image", "a:1", "a:2"),), {}, 8),
     ),
+)
+ROLLOUT = Rollout(
+    number=2,
+    stable="r1111111111",
+    candidate="r2222222222",
+    digest="d",
+    version="2.0.0",
+    stable_version="1.0.0",
+    policy=policy_of(read(Spec, {"name": "receipt-svc", "version": "2.0.0", "image": "r:2", "port": 3000})),
+    author=Author("kim@desk"),
+    started=1.0,
 )
 ORPHAN = Orphan("entry", "gone-svc", "service-router of a service that has no job", "hms-nomad stop gone-svc")
 DEPLOYMENT = status.DeploymentState("4d1c2b3a-0000", "successful", "Deployment completed successfully", 2, 2)
@@ -71,6 +87,11 @@ REGISTERED = registry.Registered(
         registry.Endpoint("7c9d0e1f-0000", "node-2", "10.0.0.2:20002", "critical", "1.0.0", "r1111111111"),
     ),
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_rollout(monkeypatch):
+    answering(monkeypatch, "rollouts.present.among", ())
 
 
 def answering(monkeypatch, name, answer):
@@ -174,6 +195,7 @@ def test_the_status_of_a_service_says_why_an_instance_is_sick(monkeypatch):
     answering(monkeypatch, "operating.lock.work_on", Work(None, ()))
     answering(monkeypatch, "operating.orphans.find_orphans", ())
     answering(monkeypatch, "operating.top.figures_of", None)
+    answering(monkeypatch, "rollouts.present.present", None)
     lines = run("status", "receipt-svc").stdout.splitlines()
     assert lines[0] == "receipt-svc 1.0.0 (release r1111111111): degraded"
     assert "Not placed  app: memory is exhausted on 1 node" in lines
@@ -181,6 +203,39 @@ def test_the_status_of_a_service_says_why_an_instance_is_sick(monkeypatch):
     assert lines[-1] == "3f2a91bc: check 'health' is critical: 500"
     body = json_of(run("status", "receipt-svc", "-o", "json"))
     assert body["service"]["instances"][0]["checks"] == [{"name": "health", "status": "critical", "output": "500"}]
+
+
+@pytest.mark.parametrize(
+    ("paused", "weight", "says", "goes_on"),
+    [
+        (False, 10.0, "10 % of the traffic; begun", "go on with: hms-nomad resume receipt-svc"),
+        (True, None, "no traffic, paused; begun", "hms-nomad resume receipt-svc"),
+    ],
+)
+def test_the_status_of_a_service_tells_of_its_rollout(monkeypatch, paused, weight, says, goes_on):
+    waits = replace(DEPLOYMENT, status="running", description="Deployment is running but requires manual promotion")
+    detail = status.ServiceDetail(replace(RECEIPT, deployment=waits), (SICK,), "")
+    rolling = replace(ROLLOUT, paused=paused)
+    answering(monkeypatch, "operating.status.service_status", detail)
+    answering(monkeypatch, "operating.lock.work_on", Work(None, ()))
+    answering(monkeypatch, "operating.orphans.find_orphans", ())
+    answering(monkeypatch, "operating.top.figures_of", None)
+    answering(monkeypatch, "rollouts.present.present", Present(rolling, weight))
+    lines = run("status", "receipt-svc").stdout.splitlines()
+    assert lines[3].startswith("Rollout     1.0.0 -> 2.0.0 (canary): step 1 of 4, ")
+    assert says in lines[3]
+    assert goes_on in lines[4]
+    assert lines[5] == "Deployment  4d1c2b3a running: promoted by the rollout at its end"
+    body = json_of(run("status", "receipt-svc", "-o", "json"))
+    assert (body["rollout"]["candidate"], body["weight"]) == ("r2222222222", weight)
+    assert body["service"]["summary"]["deployment"]["description"] == waits.description
+
+
+def test_a_plan_says_that_a_rollout_is_under_way(monkeypatch, spec_file):
+    answering(monkeypatch, "planning.plan.plan", (PLAN,))
+    answering(monkeypatch, "rollouts.present.among", ("a rollout of receipt-svc is under way",))
+    assert "warning: a rollout of receipt-svc is under way" in run("plan", spec_file).stderr
+    assert json_of(run("plan", spec_file, "-o", "json"))["warnings"] == ["a rollout of receipt-svc is under way"]
 
 
 def test_the_registry_is_a_phone_book(monkeypatch):

@@ -126,6 +126,13 @@ def test_a_sick_instance_says_why(tasks, status, output, why):
     assert found.why == why
 
 
+def test_an_instance_that_is_being_stopped_is_not_called_sick():
+    leaving = allocation(SICK, "a", desired_status="stop")
+    nomad = FakeNomad(jobs={"a": job("a")}, allocations=[leaving])
+    (found,) = service_status(session(nomad, FakeConsul()), "a").instances
+    assert found.why == "it is being stopped: nobody is sent to it, and it ends what it still answers"
+
+
 def test_instances_that_find_no_node_are_explained():
     full = PlacementFailure(1, 0, 1, {}, {"memory": 1}, {}, {}, ())
     nomad = FakeNomad(jobs={"a": job("a")}, allocations=[allocation(SICK, "a")], unplaced={"app": full})
