@@ -99,7 +99,7 @@ def test_what_is_no_name_of_an_image(image):
 def test_a_built_image_gets_the_platforms_registry_and_the_version():
     platform = Platform(images=Images(registry="registry.gov/team"))
     fields = {**RECEIPT, "build": {}}
-    spec = Spec.model_validate_json(json.dumps({**fields, "image": "receipt"}))
+    spec = read(Spec, {**fields, "image": "receipt"})
     assert own_image(spec, platform) == "registry.gov/team/receipt:1.0.0"
     assert own_image(spec, Platform()) == "receipt:1.0.0"
     named = read(Spec, fields)
