@@ -88,6 +88,7 @@ def scale(session: Session, name: str, count: int, message: str, timeout: float,
     held = held_until(scaling, datetime.now(UTC))
     if count == before:
         return _scaled(job, before, count, held, changed=False)
+    _refuse_deployment(session, job)
     registration = session.nomad.scale_job(name, GROUP, count, message)
     report(Event("apply", f"{name} set from {before} to {count} instances", {"service": name, "count": count}))
     verdict = follow(session.nomad, name, registration, deadline, report)
@@ -218,9 +219,12 @@ def _within(session: Session, name: str, scaling: Mapping[str, Any], count: int)
 
 
 def _refuse_deployment(session: Session, job: Job) -> None:
-    """Registering the job would cut a rollout short, which Nomad itself does not refuse."""
+    """Registering the job would cut a rollout short; Nomad refuses no more than another count, without the way on."""
     if (running := _deployment(session, job)) is not None:
-        detail = f"deployment {running} of it is under way; see hms-nomad watch {job.id}"
+        detail = (
+            f"deployment {running} of it is under way, and the count stays until it ends; follow it with "
+            f"hms-nomad watch {job.id}, end it with hms-nomad promote or abort {job.id}"
+        )
         raise ConflictError("nomad", f"scale {job.id}", session.nomad.address, detail)
 
 
