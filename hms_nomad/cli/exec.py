@@ -9,12 +9,11 @@ from typing import Annotated
 
 import typer
 
-from hms_nomad.apply.progress import Event
 from hms_nomad.cli.command import Run, command, new_app
 from hms_nomad.cli.options import ServiceArgument
 from hms_nomad.clients.nomad_exec import Resized, Typed
 from hms_nomad.compile.names import TASK
-from hms_nomad.output.keyboard import Size, keys_and_sizes, piped, raw_terminal
+from hms_nomad.output.keyboard import keys_and_sizes, piped, raw_terminal
 from hms_nomad.output.printer import is_terminal
 from hms_nomad.workflows.operating.execute import Chosen, Dialogue, Wish, choose_instance, run_command
 
@@ -71,7 +70,7 @@ def run_in_instance(
         tty=tty if tty is not None else at_terminal and stdin and not run.printer.json,
     )
     with run.session() as session:
-        chosen = choose_instance(session, name, wish, lambda event: _tell(run, event))
+        chosen = choose_instance(session, name, wish, lambda event: run.printer.note(event.message))
         run.printer.note(f"in {chosen.allocation[:8]} on {chosen.node}, task {chosen.task}")
         heard = _Kept() if run.printer.json else _Passed()
         with ExitStack() as stack:
@@ -82,18 +81,14 @@ def run_in_instance(
     return code
 
 
-def _tell(run: Run, event: Event) -> None:
-    run.printer.note(event.message)
-
-
 def _incoming(stack: ExitStack, wish: Wish, *, stdin: bool) -> Iterator[Typed | Resized]:
     if not stdin:
         return iter((Typed(b""),))
     if not wish.tty:
-        return (Typed(piece) for piece in piped())
+        return piped()
     pieces = stack.enter_context(keys_and_sizes())
     stack.enter_context(raw_terminal())
-    return (Resized(one.rows, one.columns) if isinstance(one, Size) else Typed(one) for one in pieces)
+    return pieces
 
 
 class _Passed:

@@ -41,14 +41,14 @@ _ABSENT = (
     r"unknown allocation|^(parameterized job|job|deployment|alloc|allocation|eval|evaluation|task|tag)\b.* not found"
     r"|could not find task runner"
 )
+# Servers and agents pass most requests on; the one that should have it was never reached, whatever the reason.
+_NOT_PASSED_ON = r"failed to get conn"
 # The server never took the request up, so a write changed nothing.
 _NOT_TAKEN_UP = (
     r"no cluster leader|no path to (region|node|datacenter)|no (known )?(consul )?servers|not ready to serve"
     r"|vault is sealed|too many (requests|connections)|rate limit|connection refused|no route to host"
-    r"|try again later|is initializing|not initialized|failed to get conn"
+    rf"|try again later|is initializing|not initialized|{_NOT_PASSED_ON}"
 )
-# Servers and agents pass most requests on; the one that should have it was never reached, whatever the reason.
-_NOT_PASSED_ON = r"failed to get conn"
 # The request was lost on its way between servers or while it was being committed.
 _LOST_ON_THE_WAY = (
     r"leadership (lost|transfer)|node is not the leader|raft is (already )?shut|i/o timeout|context deadline exceeded"

@@ -8,24 +8,15 @@ import selectors
 import shutil
 import signal
 import termios
-import threading
 import tty
 from collections.abc import Iterator
 from types import FrameType
 
-from msgspec import Struct
-
+from hms_nomad.clients.nomad_exec import Resized, Typed
 from hms_nomad.output.escapes import Escapes
 
 _PIECE = 32768
 _STDIN = 0
-
-
-class Size(Struct, frozen=True):
-    """How many rows and columns a terminal has."""
-
-    rows: int
-    columns: int
 
 
 @contextlib.contextmanager
@@ -39,17 +30,17 @@ def raw_terminal() -> Iterator[None]:
         termios.tcsetattr(_STDIN, termios.TCSADRAIN, before)
 
 
-def piped() -> Iterator[bytes]:
-    """The pieces of stdin as they come, and at its end ``b""``."""
+def piped() -> Iterator[Typed]:
+    """The pieces of stdin as they come, and its end."""
     while True:
         piece = _piece()
-        yield piece
+        yield Typed(piece)
         if not piece:
             return
 
 
 @contextlib.contextmanager
-def keys_and_sizes() -> Iterator[Iterator[bytes | Size]]:
+def keys_and_sizes() -> Iterator[Iterator[Typed | Resized]]:
     """The size of this terminal, then its keys as they are typed, and its size again whenever that changes.
 
     It is entered in the main thread, which hears of changed sizes; any one thread may read. ``~.`` at the beginning of
@@ -62,16 +53,15 @@ def keys_and_sizes() -> Iterator[Iterator[bytes | Size]]:
         with contextlib.suppress(BlockingIOError):
             os.write(notify, b"!")
 
-    before = signal.signal(signal.SIGWINCH, note) if _hears_signals() else None
+    before = signal.signal(signal.SIGWINCH, note)
     try:
         yield _watched(changed)
     finally:
-        if before is not None:
-            signal.signal(signal.SIGWINCH, before)
+        signal.signal(signal.SIGWINCH, before)
         os.close(notify)
 
 
-def _watched(changed: int) -> Iterator[bytes | Size]:
+def _watched(changed: int) -> Iterator[Typed | Resized]:
     yield _size()
     escapes = Escapes()
     with selectors.DefaultSelector() as selector:
@@ -86,10 +76,10 @@ def _watched(changed: int) -> Iterator[bytes | Size]:
             if _STDIN in ready:
                 piece = _piece()
                 if not piece:
-                    yield piece
+                    yield Typed(piece)
                     return
                 if passed := escapes.feed(piece):
-                    yield passed
+                    yield Typed(passed)
                 if escapes.left:
                     os.kill(os.getpid(), signal.SIGINT)
                     return
@@ -103,10 +93,6 @@ def _piece() -> bytes:
         return b""
 
 
-def _size() -> Size:
+def _size() -> Resized:
     found = shutil.get_terminal_size()
-    return Size(found.lines, found.columns)
-
-
-def _hears_signals() -> bool:
-    return threading.current_thread() is threading.main_thread()
+    return Resized(found.lines, found.columns)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from hms_nomad.apply.audit import Record
 from hms_nomad.apply.progress import Report
 from hms_nomad.clients.nomad_exec import Resized, TaskCommand, Typed
 from hms_nomad.clients.nomad_types import Allocation
 from hms_nomad.compile.names import TASK
 from hms_nomad.workflows.deploying.guard import know_the_embedded
-from hms_nomad.workflows.deploying.run_record import accessor
+from hms_nomad.workflows.deploying.run_record import Intent, accessor, record_of, run_of
 from hms_nomad.workflows.operating.audit import trail_of
 from hms_nomad.workflows.operating.instances import absent, instances_of, job_meant, with_task
-from hms_nomad.workflows.origin import author
 from hms_nomad.workflows.session import Session
 
 _RUNNING = "running"
@@ -103,17 +100,6 @@ def _note(session: Session, chosen: Chosen, wish: Wish) -> None:
     trail = trail_of(session)
     if trail is None:
         return
-    trail.append(
-        Record(
-            time=time.time(),
-            platform=session.platform.name,
-            namespace=session.platform.namespace,
-            service=chosen.service,
-            command="exec",
-            who=author().who,
-            accessor=accessor(session),
-            run=uuid.uuid4().hex,
-            result="begun",
-            message=f"{wish.words[0]} in task {chosen.task} of {chosen.allocation[:8]} on {chosen.node}",
-        )
-    )
+    message = f"{wish.words[0]} in task {chosen.task} of {chosen.allocation[:8]} on {chosen.node}"
+    run = run_of(session, chosen.service, Intent("exec", message=message), None)
+    trail.append(record_of(session, replace(run, accessor=accessor(session)), "begun"))
