@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hms_nomad.apply.lock import moment_from
+from hms_nomad.apply.moments import moment_from
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import KvStep, set_key, swap_key
 from hms_nomad.clients.errors import ConflictError

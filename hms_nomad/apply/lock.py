@@ -19,15 +19,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hms_nomad.apply.lock_session import LOCK_TTL_SECONDS, LockSession
+from hms_nomad.apply.moments import moment_from
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import KvPair, KvStep, Transaction, drop_lock, take_lock
 from hms_nomad.clients.errors import ServerError, UnavailableError, UnknownOutcomeError
 
 LONGEST_DEAD_LOCK_SECONDS = 2 * LOCK_TTL_SECONDS
 """How long the lock of a holder that died lasts at most."""
-
-_LATEST_MOMENT = 253_402_300_799
-"""The end of the year 9999 in seconds since 1970: a later time cannot be shown."""
 
 _SCHEMA = 1
 _WAIT_SECONDS = 10.0
@@ -299,14 +297,6 @@ def holder_from(data: bytes) -> Holder | None:
         )
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
-
-
-def moment_from(value: Any) -> float:
-    """A stored time in seconds since 1970. Raises ValueError for one that no calendar has."""
-    seconds = float(value)
-    if not 0 <= seconds <= _LATEST_MOMENT:
-        raise ValueError(value)
-    return seconds
 
 
 def _take(consul: ConsulClient, key: str, holder: Holder, reading: Sequence[KvStep] = ()) -> Transaction:

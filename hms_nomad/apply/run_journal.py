@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hms_nomad.apply.lock import Process, is_alive, moment_from
+from hms_nomad.apply.lock import Process, is_alive
+from hms_nomad.apply.moments import moment_from
 from hms_nomad.clients.consul import ConsulClient
 from hms_nomad.clients.consul_types import KvPair, KvStep, drop_key, list_keys, swap_key
 from hms_nomad.clients.errors import UnavailableError

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hms_nomad.apply.lock import moment_from
+from hms_nomad.apply.moments import moment_from
 from hms_nomad.rollout.policy import Policy
 
 JOURNAL_SCHEMA = 1

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from hms_nomad.apply.lock import moment_from
+from hms_nomad.apply.moments import moment_from
 from hms_nomad.compile.desired import ConfigEntry, Desired, Evidence, Intention, RegistryRecord
 from hms_nomad.compile.http_routes import in_one_rule_form
 from hms_nomad.compile.names import short_hash
