@@ -10,10 +10,6 @@ from msgspec.structs import replace
 from hms_nomad.apply.progress import Event
 from hms_nomad.plan.change import Action, Change, FieldChange, Plan
 from hms_nomad.plan.foresight import Foresight
-from hms_nomad.rollout.journal import Author, Rollout
-from hms_nomad.rollout.policy import policy_of
-from hms_nomad.sections.reading import read
-from hms_nomad.spec.model import Spec
 from hms_nomad.workflows.mesh import registry
 from hms_nomad.workflows.operating import status
 from hms_nomad.workflows.operating.lock import Work
@@ -21,6 +17,7 @@ from hms_nomad.workflows.operating.logs import LogLine, LogOptions
 from hms_nomad.workflows.operating.orphans import Orphan
 from hms_nomad.workflows.rollouts.present import Present
 from tests.unit.cli.running import json_of, run
+from tests.unit.rollout.world import ROLLOUT
 
 KEEP = Change("service-resolver", "receipt-svc", Action.KEEP, (), {}, 7)
 PLAN = Plan(
@@ -34,17 +31,6 @@ PLAN = Plan(
         Change("service-splitter", "receipt-svc", Action.DELETE, (FieldChange("Splits", [1], None),), None, 9),
         Change("job", "receipt-svc", Action.UPDATE, (FieldChange("Tasks.app.Config.image", "a:1", "a:2"),), {}, 8),
     ),
-)
-ROLLOUT = Rollout(
-    number=2,
-    stable="r1111111111",
-    candidate="r2222222222",
-    digest="d",
-    version="2.0.0",
-    stable_version="1.0.0",
-    policy=policy_of(read(Spec, {"name": "receipt-svc", "version": "2.0.0", "image": "r:2", "port": 3000})),
-    author=Author("kim@desk"),
-    started=1.0,
 )
 ORPHAN = Orphan("entry", "gone-svc", "service-router of a service that has no job", "hms-nomad stop gone-svc")
 DEPLOYMENT = status.DeploymentState("4d1c2b3a-0000", "successful", "Deployment completed successfully", 2, 2)
@@ -215,7 +201,7 @@ def test_the_status_of_a_service_says_why_an_instance_is_sick(monkeypatch):
 def test_the_status_of_a_service_tells_of_its_rollout(monkeypatch, paused, weight, says, goes_on):
     waits = replace(DEPLOYMENT, status="running", description="Deployment is running but requires manual promotion")
     detail = status.ServiceDetail(replace(RECEIPT, deployment=waits), (SICK,), "")
-    rolling = replace(ROLLOUT, paused=paused)
+    rolling = replace(ROLLOUT, candidate="r2222222222", paused=paused)
     answering(monkeypatch, "operating.status.service_status", detail)
     answering(monkeypatch, "operating.lock.work_on", Work(None, ()))
     answering(monkeypatch, "operating.orphans.find_orphans", ())

@@ -5,26 +5,13 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from hms_nomad.plan.change import Action, Change, Plan
-from hms_nomad.rollout.journal import Author, Journal, Rollout, journal_bytes
-from hms_nomad.rollout.policy import policy_of
-from hms_nomad.sections.reading import read
-from hms_nomad.spec.model import Spec
+from hms_nomad.rollout.journal import Journal, journal_bytes
 from hms_nomad.workflows.rollouts.present import Present, among, present
+from tests.unit.rollout.world import ROLLOUT
 from tests.unit.workflows.servers import FakeConsul, FakeNomad, session
 
 KEY = "hms-nomad/rollouts/default/a"
-ROLLOUT = Rollout(
-    number=2,
-    stable="r1111111111",
-    candidate="r2222222222",
-    digest="d",
-    version="2.0.0",
-    stable_version="1.0.0",
-    policy=policy_of(read(Spec, {"name": "a", "version": "2.0.0", "image": "a:2", "port": 3000})),
-    author=Author("kim@desk"),
-    started=1.0,
-    step=1,
-)
+SECOND_STEP = replace(ROLLOUT, step=1)
 SPLIT = Change("service-splitter", "a", Action.DELETE, (), None, 9)
 PLAN = Plan("a", "r1", "r2", "d", (SPLIT,))
 
@@ -41,8 +28,8 @@ def test_a_service_without_a_rollout_has_none():
 
 
 def test_a_rollout_is_told_with_the_weight_that_is_set():
-    opened = with_journal(journal_bytes(Journal(ROLLOUT)))
-    assert present(opened, "a") == Present(ROLLOUT, None)
+    opened = with_journal(journal_bytes(Journal(SECOND_STEP)))
+    assert present(opened, "a") == Present(SECOND_STEP, None)
 
 
 def test_a_journal_of_another_version_hides_nothing_else():
@@ -50,11 +37,11 @@ def test_a_journal_of_another_version_hides_nothing_else():
 
 
 def test_a_plan_of_a_service_in_a_rollout_says_so():
-    opened = with_journal(journal_bytes(Journal(ROLLOUT)))
+    opened = with_journal(journal_bytes(Journal(SECOND_STEP)))
     (said,) = among(opened, (PLAN,))
     assert said.startswith("a rollout of a from 1.0.0 to 2.0.0 is under way (step 2 of 4)")
 
 
 def test_only_services_whose_traffic_is_split_are_asked_for():
-    opened = with_journal(journal_bytes(Journal(ROLLOUT)))
+    opened = with_journal(journal_bytes(Journal(SECOND_STEP)))
     assert among(opened, (replace(PLAN, changes=()),)) == ()
